@@ -1,0 +1,293 @@
+"""One open video file: its stream, its frames in order with their real times, and seeking.
+
+The only file that talks to FFmpeg's demuxers and decoders. It treats every file as hostile: headers are
+hints, a damaged packet costs its own frames only, and whatever FFmpeg raises becomes a `VideoError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from prost.errors import VideoError
+from prost.video.reasons import Reason
+
+# Decoding threads report damage late, so it would be charged to other frames than its own, and drop good frames
+# at a damaged end; they also hold more frames in memory. Many files side by side use the cores as well.
+DECODER_THREADS = 1
+
+# FFmpeg's ways to say that there is no memory: plainly, or by a decoding thread that could not be started.
+# Neither says anything about the file.
+STARVED = (MemoryError, BlockingIOError)
+
+# FFmpeg's mark on formats without timestamps (raw streams).
+AVFMT_NOTIMESTAMPS = 0x80
+
+# Demuxers that read still pictures and text art: FFmpeg would "play" them, nobody would call them videos.
+STILL_FORMATS = ("image2", "tty", "_pipe")
+
+# What the first bytes of the usual containers look like: a file that has them but does not open is a video
+# that is not all there (still being copied, or never finished), not some other kind of file.
+ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
+MAGIC_NUMBERS = (b"\x1aE\xdf\xa3", b"RIFF", b"FLV", b"OggS", b"0&\xb2u", b"\x00\x00\x01\xba", b"G")
+
+
+class Decoded(NamedTuple):
+    """What the decoder gave at one moment.
+
+    `time` is in seconds from the video's start; `frame` is None where the data is damaged.
+    """
+
+    time: float
+    frame: VideoFrame | None
+
+
+class Shown(NamedTuple):
+    """A clean frame and the time, in seconds from the video's start, from which on it is shown."""
+
+    time: float
+    frame: VideoFrame
+
+
+def regular_file(path: str | os.PathLike[str]) -> os.stat_result:
+    """The file's status; raises VideoError where there is no file to read.
+
+    Pipes and devices are refused before they are opened: opening one can block for ever.
+    """
+    name = os.fspath(path)
+    try:
+        status = os.stat(name)
+    except PermissionError as error:
+        raise VideoError(name, Reason.NO_PERMISSION, str(error.strerror)) from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise VideoError(name, Reason.GONE, getattr(error, "strerror", None) or str(error)) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError(name, Reason.NOT_REGULAR)
+    return status
+
+
+@contextmanager
+def open_video(path: str | os.PathLike[str]) -> Iterator[OpenVideo]:
+    """The open video, closed at the end.
+
+    Raises:
+        VideoError: nothing in the file can be shown, or FFmpeg gave up while it was in use.
+    """
+    name = os.fspath(path)
+    if regular_file(name).st_size == 0:
+        raise VideoError(name, Reason.EMPTY)
+    try:
+        video = OpenVideo(name)
+        try:
+            yield video
+        finally:
+            video.close()
+    except PermissionError as error:
+        raise VideoError(name, Reason.NO_PERMISSION, error.strerror or "") from None
+    except FileNotFoundError:
+        raise VideoError(name, Reason.GONE) from None
+    except STARVED as error:
+        raise VideoError(name, Reason.TOO_MUCH_MEMORY, str(error)) from None
+    except FFmpegError as error:
+        raise VideoError(name, Reason.NOTHING_DECODED, str(error)) from None
+
+
+class OpenVideo:
+    """A video file, opened at its stream and decoded up to its first clean frame; `open_video` makes them.
+
+    The video's start is the time of that frame: no header has to be believed. All times are seconds from it.
+    Of several video streams the default one is taken, then the largest; cover art is no video.
+
+    Attributes:
+        path: the file, as given.
+        stream: PyAV's stream.
+        start: the start in the container's own clock, seconds.
+        first: the first clean frame, at time 0.
+        following: what the decoder gives after `first`; a scan goes on from there.
+        has_clock: False for raw streams without timestamps: their times are counted, they cannot be sought.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.start = 0.0
+        self._open()
+        self.has_clock = not self.container.format.flags & AVFMT_NOTIMESTAMPS
+        try:
+            first, self.following = self._first_clean_frame()
+            self.start = first.time
+            self.first = Shown(0.0, first.frame)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; the frames already decoded stay good."""
+        self.container.close()
+
+    def rewind(self) -> None:
+        """Back to the start, by opening the file anew: unlike seeking, that works in every format."""
+        self.close()
+        self._open()
+        self.first, self.following = self._first_clean_frame()
+
+    def all_packets(self) -> Iterator[Packet[VideoStream]]:
+        """The stream's packets from the very first on."""
+        self.close()
+        self._open()
+        return self.packets()
+
+    def _open(self) -> None:
+        self.container = _open_container(self.path)
+        try:
+            self.stream = _choose_stream(self.path, self.container)
+        except VideoError:
+            self.close()
+            raise
+        for stream in self.container.streams:
+            stream.discard = Discard.default if stream.index == self.stream.index else Discard.all
+        self.stream.thread_count = DECODER_THREADS
+
+    def _first_clean_frame(self) -> tuple[Shown, Iterator[Decoded]]:
+        frames = self.frames()
+        for time, frame in frames:
+            if frame is not None:
+                return Shown(time, frame), frames
+        raise VideoError(self.path, Reason.NOTHING_DECODED)
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """The stream's packets from the current position on, as far as the file can be read."""
+        try:
+            for packet in self.container.demux(self.stream):
+                # An empty packet would tell the decoder that the stream is over.
+                if packet.size:
+                    yield packet
+        except STARVED:
+            raise
+        except FFmpegError:
+            # The data ends here (a truncated file): what came before is good.
+            return
+
+    def frames(self) -> Iterator[Decoded]:
+        """Everything the decoder gives from the current position on, in its order, damage included."""
+        decoder = self.stream.codec_context
+        clock = _Clock(self)
+        packets: Iterator[Packet[VideoStream] | None] = self.packets()
+        draining = False
+        while not draining:
+            packet = next(packets, None)
+            draining = packet is None
+            try:
+                pictures = decoder.decode(packet)
+            except STARVED:
+                raise
+            except EOFError:
+                return
+            except FFmpegError:
+                yield Decoded(clock.of_packet(packet), None)
+                continue
+            for picture in pictures:
+                time = clock.of_frame(picture)
+                if time is not None:
+                    yield Decoded(time, None if picture.is_corrupt else picture)
+
+    def seek(self, time: float) -> bool:
+        """Go to the last keyframe at or before `time`; False where the format cannot."""
+        if not self.has_clock or self.stream.time_base is None:
+            return False
+        try:
+            self.container.seek(int((self.start + time) / self.stream.time_base), stream=self.stream)
+        except (FFmpegError, OverflowError):
+            return False
+        return True
+
+
+class _Clock:
+    """Gives every picture its time; counts where the stream says nothing."""
+
+    def __init__(self, video: OpenVideo) -> None:
+        self._video = video
+        self._time_base = video.stream.time_base if video.has_clock else None
+        rate = video.stream.guessed_rate
+        self._step = float(1 / rate) if rate else 0.04
+        # In the container's clock: the video's start is only known once its first frame has a time.
+        self._last = None if video.has_clock else -self._step
+
+    def of_frame(self, frame: VideoFrame) -> float | None:
+        """Seconds from the video's start; None for a frame that nothing places in time."""
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        if stamp is not None and self._time_base is not None:
+            self._last = float(stamp * self._time_base)
+        elif self._last is not None:
+            self._last += self._step
+        return None if self._last is None else self._last - self._video.start
+
+    def of_packet(self, packet: Packet[VideoStream] | None) -> float:
+        """The time at which a packet that could not be decoded would have been shown, as far as known."""
+        if packet is None or packet.pts is None or self._time_base is None:
+            return (self._last or 0.0) - self._video.start
+        return float(packet.pts * self._time_base) - self._video.start
+
+
+def _open_container(path: str) -> InputContainer:
+    try:
+        container = av.open(
+            # An absolute path cannot be taken for a protocol ("concat:a.mp4|b.mp4" is a good file name).
+            # What a playlist in disguise names is not fetched: FFmpeg lets local files open only local files.
+            str(Path(path).absolute()),
+            mode="r",
+            metadata_errors="replace",
+        )
+    except (*STARVED, PermissionError, FileNotFoundError):
+        raise
+    except (FFmpegError, ValueError) as error:
+        reason = Reason.INCOMPLETE if _starts_like_a_video(path) else Reason.NOT_A_VIDEO
+        raise VideoError(path, reason, getattr(error, "strerror", None) or str(error)) from None
+    if any(name in container.format.name for name in STILL_FORMATS):
+        container.close()
+        raise VideoError(path, Reason.NOT_A_VIDEO, f"FFmpeg reads it as {container.format.name}")
+    return container
+
+
+def _starts_like_a_video(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(12)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise
+        return False
+    return head[4:8] in ISO_BOXES or head.startswith(MAGIC_NUMBERS)
+
+
+def _choose_stream(path: str, container: InputContainer) -> VideoStream:
+    moving = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & (Disposition.attached_pic | Disposition.still_image)
+    ]
+    if not moving:
+        raise VideoError(path, Reason.NO_VIDEO_STREAM)
+    known = [stream for stream in moving if stream.codec_context is not None]
+    if not known:
+        raise VideoError(path, Reason.UNKNOWN_CODEC)
+    return max(
+        known,
+        key=lambda stream: (
+            bool(stream.disposition & Disposition.default),
+            stream.width * stream.height,
+            -stream.index,
+        ),
+    )

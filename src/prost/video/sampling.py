@@ -1,0 +1,71 @@
+"""Which moments of a video are looked at: clips (windows of time) and the times within a clip."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from prost.errors import UsageError
+
+
+def sample_times(start: float, end: float, frames: int) -> npt.NDArray[np.float64]:
+    """Times [L], in seconds, of the middles of a window's L equal parts: (i + 0.5) / L of the way through it.
+
+    >>> sample_times(0.0, 12.0, 4).tolist()
+    [1.5, 4.5, 7.5, 10.5]
+    """
+    if frames < 1:
+        raise UsageError(f"{frames} frames", "1 frame or more")
+    if not (math.isfinite(start) and math.isfinite(end) and end >= start):
+        raise UsageError(f"a window from {start} to {end} s", "an end that is not before the start")
+    return start + (np.arange(frames) + 0.5) / frames * (end - start)
+
+
+def clip_windows(duration: float, longest: float = 12.0, overlap: float = 0.25) -> list[tuple[float, float]]:
+    """Start and end (seconds) of the clips that cover a video.
+
+    A video that is not longer than `longest` is one clip. Else all clips are `longest` seconds long and start
+    `longest * (1 - overlap)` after one another; the last is moved back to end with the video, so that no stub
+    of a clip is left over.
+
+    >>> clip_windows(25.0)
+    [(0.0, 12.0), (9.0, 21.0), (13.0, 25.0)]
+    """
+    if not (math.isfinite(duration) and duration >= 0):
+        raise UsageError(f"a duration of {duration} s", "0 s or more")
+    if not (longest > 0 and 0 <= overlap < 1):
+        raise UsageError(
+            f"clips of {longest} s overlapping by {overlap}", "more than 0 s, an overlap from 0 to below 1"
+        )
+    if duration <= longest:
+        return [(0.0, float(duration))]
+    stride = longest * (1 - overlap)
+    last_start = duration - longest
+    starts = [step * stride for step in range(math.ceil(last_start / stride))]
+    return [(start, start + longest) for start in starts] + [(last_start, float(duration))]
+
+
+def benchmark_times(duration: float, frames: int, fps: float | None = None) -> npt.NDArray[np.float64]:
+    """Times [at most L] that the authors' code looks at: one frame a second, then evenly down to L.
+
+    A video of fewer seconds gives fewer times; their code pads the rest with grey pictures, so the length of
+    the result is the number of valid frames. With `fps` the second is theirs: they count `int(fps)` frames as
+    one second, so a video of 29.97 frames a second is read every 29 / 29.97 s.
+
+    >>> benchmark_times(2.5, frames=12).tolist()
+    [0.0, 1.0, 2.0]
+    >>> benchmark_times(10.0, frames=4).tolist()
+    [0.0, 3.0, 6.0, 9.0]
+    """
+    if frames < 1:
+        raise UsageError(f"{frames} frames", "1 frame or more")
+    if not (math.isfinite(duration) and duration > 0):
+        raise UsageError(f"a duration of {duration} s", "more than 0 s")
+    second = max(1, int(fps)) / fps if fps else 1.0
+    count = math.ceil(duration / second)
+    if count <= frames:
+        return np.arange(count, dtype=np.float64) * second
+    # linspace to whole numbers rounds down, as theirs does.
+    return np.linspace(0, count - 1, num=frames, dtype=int).astype(np.float64) * second

@@ -1,0 +1,215 @@
+"""A decoder that may die: killed by time, by memory, by a signal; and back for the next file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.video.conftest import MakeVideo, numbers_of
+
+from prost.errors import ProstError, UsageError, VideoError
+from prost.video.decode import decode_frames
+from prost.video.isolation import LEAST_MEMORY, IsolatedDecoder
+from prost.video.probe import probe
+from prost.video.reasons import Reason
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def decoder() -> Iterator[IsolatedDecoder]:
+    with IsolatedDecoder(time_limit=30) as decoder:
+        yield decoder
+
+
+def child_of(decoder: IsolatedDecoder) -> int:
+    """The process that works for the decoder."""
+    assert decoder._child is not None
+    return decoder._child._process.pid
+
+
+def test_it_answers_as_the_functions_do(make_video: MakeVideo, decoder: IsolatedDecoder) -> None:
+    made = make_video("a.mp4", 30)
+    assert asdict(decoder.probe(made.path)) == asdict(probe(made.path))
+    there, here = decoder.decode(made.path, [2.0, 0.1], 48), decode_frames(made.path, [2.0, 0.1], 48)
+    np.testing.assert_array_equal(there.pixels, here.pixels)
+    np.testing.assert_array_equal(there.times, here.times)
+    there.pixels[0] = 0  # the caller's own, not a read-only view of a message
+
+
+def test_one_child_serves_many_files(make_video: MakeVideo, decoder: IsolatedDecoder) -> None:
+    first, second = make_video("a.mp4", 5), make_video("b.mkv", 7)
+    decoder.probe(first.path)
+    pid = child_of(decoder)
+    assert decoder.probe(second.path).duration == pytest.approx(0.7)
+    assert child_of(decoder) == pid != os.getpid()
+
+
+def test_a_bad_file_is_a_reason_and_the_child_lives_on(
+    make_video: MakeVideo, decoder: IsolatedDecoder, tmp_path: Path
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    decoder.probe(make_video().path)
+    pid = child_of(decoder)
+    for name, reason in (
+        ("text.mp4", Reason.NOT_A_VIDEO),
+        ("pipe.mp4", Reason.NOT_REGULAR),
+        ("no", Reason.GONE),
+    ):
+        with pytest.raises(VideoError) as caught:
+            decoder.decode(tmp_path / name, [0.0], 32)
+        assert (caught.value.path, caught.value.reason) == (str(tmp_path / name), reason)
+    assert child_of(decoder) == pid
+
+
+def test_questions_without_an_answer_are_refused_before_they_are_asked(decoder: IsolatedDecoder) -> None:
+    with pytest.raises(UsageError):
+        decoder.decode("any.mp4", [], 32)
+
+
+def test_relative_paths_are_those_of_the_caller(
+    make_video: MakeVideo, decoder: IsolatedDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_video("a.mp4", 5)
+    decoder.probe(made.path)
+    monkeypatch.chdir(made.path.parent)
+    assert decoder.probe("a.mp4").path == "a.mp4"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are not UTF-8")
+def test_names_that_are_not_utf8_cross_the_pipe(make_video: MakeVideo, decoder: IsolatedDecoder) -> None:
+    made = make_video("plain.mp4", 5)
+    raw = os.fsencode(made.path.parent) + b"/caf\xe9.mp4"
+    os.rename(made.path, raw)
+    assert numbers_of(decoder.decode(os.fsdecode(raw), [0.25], 32).pixels) == [2]
+
+
+def test_a_child_that_hangs_is_ended_and_replaced(make_video: MakeVideo) -> None:
+    made = make_video("a.mp4", 5)
+    with IsolatedDecoder(time_limit=0.5) as decoder:
+        decoder.probe(made.path)
+        hung = child_of(decoder)
+        os.kill(hung, signal.SIGSTOP)
+        with pytest.raises(VideoError) as caught:
+            decoder.probe(made.path)
+        assert caught.value.reason == Reason.TIMED_OUT
+        with pytest.raises(ProcessLookupError):
+            os.kill(hung, 0)
+    with IsolatedDecoder(time_limit=30) as decoder:
+        assert decoder.probe(made.path).duration == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"), [(signal.SIGSEGV, Reason.CRASHED), (signal.SIGKILL, Reason.TOO_MUCH_MEMORY)]
+)
+def test_a_child_that_dies_at_work_is_a_reason_and_replaced(
+    make_video: MakeVideo, decoder: IsolatedDecoder, ending: signal.Signals, reason: Reason
+) -> None:
+    made = make_video("a.mp4", 5)
+    decoder.probe(made.path)
+    pid = child_of(decoder)
+    os.kill(pid, signal.SIGSTOP)  # so that it is surely at work when the signal comes
+
+    def strike() -> None:
+        os.kill(pid, ending)
+        os.kill(pid, signal.SIGCONT)
+
+    timer = threading.Timer(0.3, strike)
+    timer.start()
+    with pytest.raises(VideoError) as caught:
+        decoder.decode(made.path, [0.0], 32)
+    timer.join()
+    assert caught.value.reason == reason
+    assert decoder.probe(made.path).duration == pytest.approx(0.5)
+    assert child_of(decoder) != pid
+
+
+def test_a_child_that_dies_idle_is_nobodys_fault(make_video: MakeVideo, decoder: IsolatedDecoder) -> None:
+    made = make_video("a.mp4", 5)
+    decoder.probe(made.path)
+    child = decoder._child
+    assert child is not None
+    child._process.kill()
+    child._process.wait()
+    assert decoder.probe(made.path).duration == pytest.approx(0.5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
+def test_a_file_that_needs_too_much_memory_is_a_reason(make_video: MakeVideo) -> None:
+    small = make_video("small.mp4", 5)
+    large = make_video("large.mov", 1, size=(16_384, 15_872), codec="png", pix_fmt="gray", paint=black)
+    with IsolatedDecoder(memory_limit=LEAST_MEMORY) as decoder:
+        assert decoder.probe(small.path).duration == pytest.approx(0.5)
+        with pytest.raises(VideoError) as caught:
+            decoder.probe(large.path)
+        assert caught.value.reason == Reason.TOO_MUCH_MEMORY
+        assert decoder.probe(small.path).duration == pytest.approx(0.5)
+
+
+def black(number: int, width: int, height: int) -> np.ndarray:
+    """One grey plane."""
+    return np.zeros((height, width), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"memory_limit": 1 << 20}, {"memory_limit": 0}, {"time_limit": 0}, {"time_limit": -1}]
+)
+def test_limits_under_which_nothing_works_are_refused(limits: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="limit"):
+        IsolatedDecoder(**limits)
+
+
+def test_a_child_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ProstError, match="the decoding process did not start"):
+        IsolatedDecoder().probe(__file__)
+
+
+def test_several_decoders_live_at_once(make_video: MakeVideo) -> None:
+    videos = [make_video(f"{count}.mp4", count) for count in (5, 6, 7)]
+    durations: dict[int, float] = {}
+
+    def work(index: int) -> None:
+        with IsolatedDecoder() as decoder:
+            durations[index] = decoder.probe(videos[index].path).duration
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [durations[index] for index in range(3)] == pytest.approx([0.5, 0.6, 0.7])
+
+
+def test_closing_ends_the_child_and_a_later_call_starts_another(make_video: MakeVideo) -> None:
+    made = make_video("a.mp4", 5)
+    decoder = IsolatedDecoder()
+    decoder.probe(made.path)
+    pid = child_of(decoder)
+    decoder.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert decoder.probe(made.path).duration == pytest.approx(0.5)
+    decoder.close()
+
+
+def test_the_child_needs_neither_torch_nor_the_other_floors() -> None:
+    modules = subprocess.run(
+        [sys.executable, "-c", "import sys, prost.video.isolation; print(*sys.modules)"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert not {"torch", "transformers", "lance", "pydantic", "typer", "numba"} & set(modules)
+    floors = {name.split(".")[1] for name in modules if name.startswith("prost.")}
+    assert floors <= {"errors", "video"}
