@@ -1,0 +1,358 @@
+"""Bring a library up to date: which files are new, which moved, are gone, or cannot be shown."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from prost.errors import VideoError
+from prost.search.encode import (
+    STILL_BEING_WRITTEN,
+    DecodedClips,
+    Decoder,
+    DecodingAhead,
+    Finished,
+    Known,
+    PrototypeModel,
+    Refused,
+    SeenFile,
+    Step,
+    encode,
+    look_at,
+)
+from prost.search.store import ClipRows, Store, VideoRow
+
+# A commit takes some tens of milliseconds; what an interruption can lose is bounded by these.
+COMMIT_VIDEOS = 32
+COMMIT_SECONDS = 10.0
+COMMIT_BYTES = 64 << 20
+
+
+@dataclass
+class AddReport:
+    """What `Library.add` found; paths are absolute.
+
+    Attributes:
+        added: indexed now: new files, copies of known ones, and files whose content changed.
+        unchanged: known already and not read again.
+        moved: known under a path that is gone.
+        removed: files that are gone; they are found no more.
+        failed: path and reason of each file that cannot be shown, also of those that failed before and were
+            not tried again.
+    """
+
+    added: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = (f"{len(getattr(self, part))} {part}" for part in self.__dataclass_fields__)
+        return ", ".join(counts)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an `add` is: files done, files in all, and the one that was done last."""
+
+    done: int
+    total: int
+    path: str
+
+
+class Addition:
+    """One run of `Library.add`; the writer's lock is held by the caller.
+
+    Args:
+        store: the library.
+        model: makes the prototypes.
+        decoder: makes a decoder.
+        tags: words for all the files.
+        retry_failed: try files again that failed before, though they did not change.
+        progress: called after each file.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        model: PrototypeModel,
+        decoder: Callable[[], Decoder],
+        tags: Iterable[str] = (),
+        retry_failed: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._model = model
+        self._decoder = decoder
+        self._tags = tuple(dict.fromkeys(tags))
+        self._retry_failed = retry_failed
+        self._progress = progress
+        self._report = AddReport()
+        self._rows: dict[str, VideoRow] = {}
+        self._by_content: dict[str, list[VideoRow]] = defaultdict(list)
+        # Never forgotten within a run: clips stay in their table until its end, though their last row may go.
+        self._known: dict[str, VideoRow] = {}
+        self._pending_clips: list[ClipRows] = []
+        self._pending_rows: dict[str, VideoRow] = {}
+        self._pending_deletions: set[str] = set()
+        self._refused_by_model: dict[str, VideoError] = {}
+        self._last_commit = time.monotonic()
+        self._committing = False
+        self._done = 0
+        self._total = 0
+
+    def run(self, paths: Sequence[str], folders: Sequence[str]) -> AddReport:
+        """Work on files.
+
+        Args:
+            paths: absolute paths of the files.
+            folders: absolute paths of the folders that they were found in; what the library knows of them
+                and is no longer there is removed.
+        """
+        self._total = len(paths)
+        for row in self._store.read_videos():
+            self._remember(row)
+        to_read = [file for path in paths if (file := self._unknown(path)) is not None]
+        try:
+            with DecodingAhead(
+                to_read,
+                self._needs_no_decoding,
+                self._model.config,
+                self._store.description.clips,
+                self._decoder,
+            ) as steps:
+                for step in steps:
+                    self._take(step)
+                    if self._commit_is_due():
+                        self._commit()
+        except BaseException:
+            # Ctrl-C above all: what is finished is kept. A commit that was itself interrupted is not
+            # repeated, since its first half may stand already; the next writer sweeps it.
+            if not self._committing:
+                self._commit()
+            raise
+        self._remove_gone(set(paths), folders)
+        self._commit()
+        return self._report
+
+    def _unknown(self, path: str) -> SeenFile | None:
+        """The file, where it must be read; None where its row tells all."""
+        try:
+            file = look_at(path)
+        except VideoError as error:
+            self._refuse(SeenFile(path, 0, 0), None, error.reason, error.detail)
+            return None
+        row = self._rows.get(path)
+        if row is None or (row.size, row.modified) != (file.size, file.modified):
+            return file
+        if row.indexed:
+            self._keep(row)
+            return None
+        # What could not even be read may be readable now: permissions leave no trace in a file.
+        if self._retry_failed or row.content is None:
+            return file
+        self._report.failed.append((path, row.reason or ""))
+        self._finish(path)
+        return None
+
+    def _needs_no_decoding(self, content: str) -> bool:
+        row = self._known.get(content)
+        return row is not None and (row.indexed or not self._retry_failed)
+
+    def _take(self, step: Step) -> None:
+        match step:
+            case DecodedClips():
+                self._encode(step)
+            case Finished():
+                self._index(step)
+            case Known():
+                self._recognise(step)
+            case Refused():
+                self._refuse(step.file, step.content, step.reason, step.detail)
+
+    def _encode(self, clips: DecodedClips) -> None:
+        if clips.content in self._refused_by_model:
+            return
+        try:
+            self._pending_clips.append(encode(self._model, clips))
+        except VideoError as error:
+            self._refused_by_model[clips.content] = error
+
+    def _index(self, finished: Finished) -> None:
+        file, info = finished.file, finished.info
+        refusal = self._refused_by_model.get(finished.content)
+        if refusal is not None:
+            self._refuse(file, finished.content, refusal.reason, refusal.detail)
+            return
+        self._put(
+            VideoRow(
+                path=file.path,
+                size=file.size,
+                modified=file.modified,
+                added=_now(),
+                status="indexed",
+                content=finished.content,
+                detail=finished.detail or None,
+                duration=info.duration,
+                fps=info.fps,
+                width=info.width,
+                height=info.height,
+                codec=info.codec,
+                clips=finished.clips,
+                tags=self._tags_of(file.path),
+            )
+        )
+        self._report.added.append(file.path)
+        self._finish(file.path)
+
+    def _recognise(self, known: Known) -> None:
+        """A content that the library has: the file was touched, it moved, or it is a copy."""
+        file = known.file
+        alike = self._known.get(known.content)
+        if alike is None:  # an earlier file of this content changed while it was read
+            self._refuse(file, None, STILL_BEING_WRITTEN, "")
+            return
+        siblings = self._by_content.get(known.content, [])
+        before = self._rows.get(file.path)
+        touched = before if before in siblings else None
+        moved = next((row for row in siblings if is_gone(row.path)), None) if touched is None else None
+        row = replace(touched or moved or alike, path=file.path, size=file.size, modified=file.modified)
+        if moved:
+            row = replace(row, tags=_united(row.tags, self._tags))
+            self._drop(moved)
+        else:
+            added = row.added if touched else _now()
+            row = replace(row, added=added, tags=self._tags_of(file.path))
+        self._put(row)
+        if not row.indexed:
+            self._report.failed.append((row.path, row.reason or ""))
+        elif touched:
+            self._report.unchanged.append(row.path)
+        elif moved:
+            self._report.moved.append(row.path)
+        else:
+            self._report.added.append(row.path)
+        self._finish(row.path)
+
+    def _keep(self, row: VideoRow) -> None:
+        tags = self._tags_of(row.path)
+        if tags != row.tags:
+            self._put(replace(row, tags=tags))
+        self._report.unchanged.append(row.path)
+        self._finish(row.path)
+
+    def _refuse(self, file: SeenFile, content: str | None, reason: str, detail: str) -> None:
+        self._pending_clips = [clips for clips in self._pending_clips if clips.content != content]
+        before = self._rows.get(file.path)
+        # What was indexed stays while nobody can say that the file itself is bad.
+        if content is not None or before is None or not before.indexed:
+            self._put(
+                VideoRow(
+                    path=file.path,
+                    size=file.size,
+                    modified=file.modified,
+                    added=_now(),
+                    status="failed",
+                    content=content,
+                    reason=str(reason),
+                    detail=detail or None,
+                    tags=self._tags_of(file.path),
+                )
+            )
+        self._report.failed.append((file.path, str(reason)))
+        self._finish(file.path)
+
+    def _tags_of(self, path: str) -> tuple[str, ...]:
+        """The tags of a path, old and new: they are the user's and outlive a change of the content."""
+        before = self._rows.get(path)
+        return _united(before.tags if before else (), self._tags)
+
+    def _remove_gone(self, paths: set[str], folders: Sequence[str]) -> None:
+        # A folder that suddenly holds nothing is more often a disk that is not mounted than a wish to forget.
+        alive = [folder for folder in folders if any(is_under(path, folder) for path in paths)]
+        for row in list(self._rows.values()):
+            inside = row.path not in paths and any(is_under(row.path, folder) for folder in alive)
+            if inside and is_gone(row.path):
+                self._drop(row)
+                self._report.removed.append(row.path)
+
+    def _put(self, row: VideoRow) -> None:
+        before = self._rows.get(row.path)
+        if before is not None:
+            self._forget(before)
+        self._remember(row)
+        self._pending_rows[row.path] = row
+        self._pending_deletions.discard(row.path)
+
+    def _drop(self, row: VideoRow) -> None:
+        self._forget(row)
+        self._pending_rows.pop(row.path, None)
+        self._pending_deletions.add(row.path)
+
+    def _remember(self, row: VideoRow) -> None:
+        self._rows[row.path] = row
+        if row.content is not None:
+            self._by_content[row.content].append(row)
+            if row.indexed or row.content not in self._known:
+                self._known[row.content] = row
+
+    def _forget(self, row: VideoRow) -> None:
+        del self._rows[row.path]
+        if row.content is not None:
+            self._by_content[row.content].remove(row)
+
+    def _finish(self, path: str) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(Progress(self._done, self._total, path))
+
+    def _commit_is_due(self) -> bool:
+        return (
+            len(self._pending_rows) >= COMMIT_VIDEOS
+            or sum(clips.nbytes for clips in self._pending_clips) >= COMMIT_BYTES
+            or time.monotonic() - self._last_commit >= COMMIT_SECONDS
+        )
+
+    def _commit(self) -> None:
+        """Clips first, so that a video never stands without them."""
+        self._committing = True
+        if self._pending_clips:
+            self._store.append_clips(self._pending_clips)
+            self._pending_clips = []
+        if self._pending_rows:
+            self._store.put_videos(list(self._pending_rows.values()))
+            self._pending_rows = {}
+        if self._pending_deletions:
+            self._store.delete_videos(sorted(self._pending_deletions, key=os.fsencode))
+            self._pending_deletions = set()
+        self._committing = False
+        self._last_commit = time.monotonic()
+
+
+def is_gone(path: str) -> bool:
+    """Whether nothing is at a path; a place where nobody may look is not known to be empty."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def is_under(path: str, folder: str) -> bool:
+    """Whether a path is the folder's or lies in it; both absolute."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _united(tags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*tags, *more)))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

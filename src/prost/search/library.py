@@ -1,0 +1,399 @@
+"""A library: videos go in, sentences find moments."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
+from prost.model.matching import TextPrototypes
+from prost.search.adding import Addition, AddReport, Progress, is_under
+from prost.search.encode import Decoder, PrototypeModel
+from prost.search.exact import ClipScores
+from prost.search.hits import Hit, Moment, SearchResult
+from prost.search.moments import MOMENT_RULE, MomentRule, merge_moments, moment, relevance, winning_event
+from prost.search.snapshot import ClipEvidence, ClipSnapshot
+from prost.search.store import ClipSettings, Description, PrototypeSizes, Store, VideoRow
+from prost.video.files import find_videos
+from prost.video.isolation import IsolatedDecoder
+
+MEMORY = 2 << 30
+UNREADABLE_FOLDER = "the folder cannot be read"
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class LibraryStats:
+    """A library in numbers.
+
+    Attributes:
+        videos: files that can be found.
+        failed: files that cannot be shown.
+        clips: clips of all videos; copies share theirs.
+        seconds: duration of the videos.
+        nbytes: bytes on disk.
+        model: name of the model that made it.
+        fingerprint: of that model.
+    """
+
+    videos: int
+    failed: int
+    clips: int
+    seconds: float
+    nbytes: int
+    model: str
+    fingerprint: str
+
+
+class Library:
+    """Videos, indexed by one model, to be searched by sentences.
+
+    Args:
+        path: a folder, made if absent; or the URI of a library on an object store (`s3://...`).
+        model: what indexes and searches; without one, an existing library can be listed and cleaned.
+        clips: how videos are cut, fixed when the library is made.
+        moment_rule: how start and end are told.
+        memory: bytes of prototypes that may stay in memory between searches; a larger library is read from
+            disk for each search.
+        decoder: makes what opens video files.
+        storage_options: what Lance needs to reach an object store.
+
+    Raises:
+        MissingPath: no library there, and no model to make one.
+        ModelMismatch: another model made it.
+        LibraryDamaged: it cannot be read.
+        LibraryError: it was cut otherwise, or written by a newer prost.
+        UsageError: the place holds other things.
+        StorageError: the disk refuses.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        model: PrototypeModel | None = None,
+        *,
+        clips: ClipSettings | None = None,
+        moment_rule: MomentRule = MOMENT_RULE,
+        memory: int = MEMORY,
+        decoder: Callable[[], Decoder] = IsolatedDecoder,
+        storage_options: Mapping[str, str] | None = None,
+    ) -> None:
+        root = _root(path)
+        try:
+            self._store = Store.open(root, storage_options)
+        except MissingPath:
+            if model is None:
+                raise
+            self._store = Store.create(root, _description(model, clips or ClipSettings()), storage_options)
+        _expect_same_model(self._store, model)
+        _expect_same_clips(self._store, clips)
+        self.model = model
+        self._rule = moment_rule
+        self._memory = memory
+        self._decoder = decoder
+        self._lock = threading.Lock()
+        self._snapshot: ClipSnapshot | None = None
+
+    @property
+    def path(self) -> str:
+        """Where the library is."""
+        return self._store.root
+
+    @property
+    def description(self) -> Description:
+        """Model, fingerprint, sizes and clip settings that it was made with."""
+        return self._store.description
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the memory; nothing on disk waits for it."""
+        with self._lock:
+            self._snapshot = None
+
+    def add(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        *,
+        tags: Iterable[str] = (),
+        retry_failed: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> AddReport:
+        """Bring the library up to date with files and folders (all that is in them).
+
+        A file of known path, size and modification time is not read. One of known content is not decoded: it
+        was touched, it moved, or it is a copy. A file that cannot be shown is recorded with its reason and
+        not tried again until it changes; it never stops the run. A file that changes while it is read is
+        refused as still being written, and tried again by the next `add`. Files that are gone from a folder
+        that still holds videos are removed. Finished videos are committed as the run goes on: an interrupted
+        run keeps them, and the next one goes on from there.
+
+        Args:
+            paths: files or folders; `~` is the home folder.
+            tags: words that all these files get, for `where="array_has(tags, 'holiday')"`.
+            retry_failed: try files again that failed before, though they did not change.
+            progress: called after each file.
+
+        Raises:
+            MissingPath: a path is not there.
+            NoVideos: no video was found.
+            UsageError: the library was opened without a model.
+            LibraryBusy: another process writes.
+            StorageError: the disk refuses; what was committed is kept.
+            LibraryDamaged: afterwards, the tables do not hold what they should.
+        """
+        model = self._need_model("adding videos")
+        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        absolute = [os.path.abspath(os.path.expanduser(os.fsdecode(path))) for path in given]
+        found = find_videos(absolute)
+        inside = [os.fspath(path) for path in found.videos if not is_under(os.fspath(path), self.path)]
+        with self._store.writing():
+            addition = Addition(self._store, model, self._decoder, tags, retry_failed, progress)
+            report = addition.run(inside, [path for path in absolute if os.path.isdir(path)])
+            self._settle()
+        report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
+        return report
+
+    def remove(self, paths: PathLike | Iterable[PathLike]) -> list[str]:
+        """Forget files, or all files of folders; the files themselves stay.
+
+        Returns:
+            the paths that were forgotten.
+
+        Raises:
+            MissingPath: the library knows nothing of a path.
+            LibraryBusy: another process writes.
+            StorageError: the disk refuses.
+        """
+        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        with self._store.writing():
+            known = [row.path for row in self._store.read_videos()]
+            forgotten: dict[str, None] = {}
+            for path in given:
+                absolute = os.path.abspath(os.path.expanduser(os.fsdecode(path)))
+                meant = [name for name in known if is_under(name, absolute)]
+                if not meant:
+                    raise MissingPath(
+                        f"{os.fsdecode(path)} is not in {self.path}", "a file or folder that is"
+                    )
+                forgotten.update(dict.fromkeys(meant))
+            self._store.delete_videos(list(forgotten))
+            self._settle()
+        return list(forgotten)
+
+    def videos(self, where: str | None = None) -> list[VideoRow]:
+        """The files that the library has seen, failed ones included, sorted by path.
+
+        Args:
+            where: an SQL expression over their columns, as in `search`.
+
+        Raises:
+            BadFilter: the expression cannot be read.
+        """
+        return self._store.read_videos(where)
+
+    def stats(self) -> LibraryStats:
+        """The library in numbers."""
+        rows = self._store.read_videos()
+        indexed = [row for row in rows if row.indexed]
+        return LibraryStats(
+            videos=len(indexed),
+            failed=len(rows) - len(indexed),
+            clips=sum({row.content: row.clips for row in indexed}.values()),
+            seconds=sum(row.duration or 0.0 for row in indexed),
+            nbytes=self._store.nbytes(),
+            model=self.description.model,
+            fingerprint=self.description.fingerprint,
+        )
+
+    def search(
+        self, query: str, limit: int = 10, where: str | None = None, per_video: int = 3
+    ) -> SearchResult:
+        """Find the videos that fit a sentence best, and the moments in them.
+
+        Every clip is scored exactly. A hit is a video, ranked by its best clip. Beside its best moment stand
+        further ones, if they score at least as well as the last hit, so that they would be in a flat list
+        too. Copies of a video are one hit.
+
+        Args:
+            query: a sentence; beyond the model's words it is cut, and `notes` of the result says so.
+            limit: hits at most.
+            where: an SQL expression over path, folder, name, size, duration, fps, width, height, codec,
+                tags, added and status, such as `duration < 60 AND array_has(tags, 'holiday')`.
+            per_video: moments of a hit at most.
+
+        Raises:
+            EmptyQuery: not a word.
+            UsageError: a limit below 1, or the library was opened without a model.
+            BadFilter: `where` cannot be read.
+            NeedsTokenizer: the model came without a vocabulary.
+        """
+        model = self._need_model("searching")
+        if not query.strip():
+            raise EmptyQuery("an empty query", "a sentence", "a dog catches a frisbee")
+        for name, value in (("limit", limit), ("per_video", per_video)):
+            if value < 1:
+                raise UsageError(f"{name} {value}", "1 or more")
+        owners = self._owners(where)
+        snapshot = self._current_snapshot()
+        rows = np.flatnonzero(_owned(snapshot, owners))
+        notes = _notes(model, query)
+        text = _on_cpu(model.encode_text([query]))
+        if not len(rows):
+            return SearchResult(notes=notes)
+        scores = snapshot.score(text, rows, model.config.object_phrase_weight)
+        best = _best_videos(snapshot.content_of[rows], scores.total, limit)
+        last_score = scores.total[best[-1][1][0]]
+        hits = []
+        for content, places in best:
+            members = places[scores.total[places] >= last_score]
+            moments = self._moments(snapshot, text, rows, scores, members, per_video)
+            first, *copies = owners[snapshot.contents[content]]
+            hits.append(Hit(first, tuple(moments), tuple(copy.path for copy in copies)))
+        return SearchResult(hits, notes)
+
+    def _owners(self, where: str | None) -> dict[str, list[VideoRow]]:
+        """Files that may be found, by content."""
+        owners: dict[str, list[VideoRow]] = {}
+        for row in self._store.read_videos(where):
+            if row.indexed and row.content is not None:
+                owners.setdefault(row.content, []).append(row)
+        return owners
+
+    def _current_snapshot(self) -> ClipSnapshot:
+        """The clips of the latest version, read again only when they changed."""
+        with self._lock:
+            if self._snapshot is None or self._snapshot.version != self._store.versions()[1]:
+                self._snapshot = None  # two versions need not fit in memory
+                self._snapshot = ClipSnapshot(self._store, self._memory)
+            return self._snapshot
+
+    def _moments(
+        self,
+        snapshot: ClipSnapshot,
+        text: TextPrototypes,
+        rows: NDArray[np.intp],
+        scores: ClipScores,
+        members: NDArray[np.intp],
+        per_video: int,
+    ) -> list[Moment]:
+        """Moments in one video; `members` are places of its clips in `scores`, best first."""
+        # A moment can only be told twice by clips that overlap: so many are enough to have `per_video` left.
+        overlap = self.description.clips.overlap
+        neighbours = 2 * (math.ceil(overlap / (1 - overlap)) + 1)
+        members = members[: per_video * (1 + neighbours)]
+        found = [
+            self._moment(clip, text, scores, place)
+            for clip, place in zip(snapshot.evidence(rows[members]), members, strict=True)
+        ]
+        return merge_moments(found, per_video, self._rule)
+
+    def _moment(self, clip: ClipEvidence, text: TextPrototypes, scores: ClipScores, place: np.intp) -> Moment:
+        phrase, sentence = text.phrase[0].numpy(), text.sentence[0].numpy()
+        winner = winning_event(sentence, clip.event)
+        curve = relevance(phrase, sentence, clip.object, clip.event_attention, winner, self._rule)
+        start, end = moment(clip.frame_times, clip.start, clip.end, curve, self._rule)
+        inside = (clip.frame_times >= start) & (clip.frame_times <= end)
+        best = int(np.argmax(np.where(inside, curve, -np.inf)))
+        return Moment(
+            start=start,
+            end=end,
+            score=float(scores.total[place]),
+            object_phrase=float(scores.object_phrase[place]),
+            event_sentence=float(scores.event_sentence[place]),
+            frame_time=float(clip.frame_times[best]),
+            clip=clip.key,
+            clip_start=float(clip.start),
+            clip_end=float(clip.end),
+        )
+
+    def _settle(self) -> None:
+        """After writing: no clips without a video, no video without its clips, no rubbish."""
+        self._store.sweep()
+        self._store.check_counts()
+        self._store.tidy()
+
+    def _need_model(self, what: str) -> PrototypeModel:
+        if self.model is None:
+            raise UsageError(
+                f"{what} needs a model, and {self.path} was opened without one",
+                f"the model that made it, {self.description.model!r} ({self.description.fingerprint})",
+                "Library(path, model=prost.load(...))",
+            )
+        return self.model
+
+
+def _root(path: PathLike) -> str:
+    name = os.fsdecode(path)
+    return name if "://" in name else os.path.abspath(os.path.expanduser(name))
+
+
+def _description(model: PrototypeModel, clips: ClipSettings) -> Description:
+    config = model.config
+    sizes = PrototypeSizes(config.frames, config.object_prototypes, config.event_prototypes, config.width)
+    return Description(config.name, model.fingerprint, sizes, clips)
+
+
+def _expect_same_model(store: Store, model: PrototypeModel | None) -> None:
+    made_by = store.description
+    if model is not None and model.fingerprint != made_by.fingerprint:
+        raise ModelMismatch(
+            f"{store.root} was made by model {made_by.model!r} ({made_by.fingerprint}), "
+            f"and this is {model.config.name!r} ({model.fingerprint})",
+            "the model that made it, since prototypes of two models cannot be compared",
+            f"open it with {made_by.model!r}, or index into a new library",
+        )
+
+
+def _expect_same_clips(store: Store, clips: ClipSettings | None) -> None:
+    made_with = store.description.clips
+    if clips is not None and clips != made_with:
+        raise LibraryError(
+            f"{store.root} holds clips of {made_with.longest:g} s that overlap by {made_with.overlap:g}, "
+            f"asked for were {clips.longest:g} s and {clips.overlap:g}",
+            "the settings that it was made with",
+            "leave them out, or index into a new library",
+        )
+
+
+def _owned(snapshot: ClipSnapshot, owners: Mapping[str, list[VideoRow]]) -> NDArray[np.bool_]:
+    """Which clips belong to a file that may be found."""
+    owned = np.fromiter((content in owners for content in snapshot.contents), bool, len(snapshot.contents))
+    return owned[snapshot.content_of] if len(snapshot) else np.zeros(0, dtype=bool)
+
+
+def _best_videos(
+    content_of: NDArray[np.integer], total: NDArray[np.float32], limit: int
+) -> list[tuple[int, NDArray[np.intp]]]:
+    """Contents by their best clip, each with the places of its clips, best first."""
+    order = np.argsort(-total, kind="stable")
+    by_rank = content_of[order]
+    contents, first_rank = np.unique(by_rank, return_index=True)
+    best = contents[np.argsort(first_rank)][:limit]
+    return [(int(content), order[by_rank == content]) for content in best]
+
+
+def _notes(model: PrototypeModel, query: str) -> list[str]:
+    words, most = model.count_words(query), model.config.max_words
+    if words <= most:
+        return []
+    return [f"the query has {words} tokens, start and end included; the model reads {most}, the rest was cut"]
+
+
+def _on_cpu(text: TextPrototypes) -> TextPrototypes:
+    return TextPrototypes(text.phrase.detach().float().cpu(), text.sentence.detach().float().cpu())

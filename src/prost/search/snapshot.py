@@ -1,0 +1,161 @@
+"""What a search reads: one version of a library, with the prototypes in memory while they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import lance
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from prost.model.matching import TextPrototypes
+from prost.search.exact import ClipPrototypes, ClipScores, score
+from prost.search.quantise import dequantise
+from prost.search.store import PrototypeSizes, Store
+
+PROTOTYPES = ["object_codes", "event"]
+EVIDENCE = ["key", "frame_times", "object_codes", "object_scales", "event", "event_attention"]
+
+# Prototypes copied at once: of the clips that a filter lets through, or from disk when they do not fit in
+# memory.
+PIECE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class ClipEvidence:
+    """All that is known of one clip.
+
+    Attributes:
+        key: of the clip.
+        start: seconds.
+        end: seconds.
+        frame_times: `[L]` seconds.
+        object: object prototypes `[L, N_o, D]`.
+        event: event prototypes `[N_e, D]`.
+        event_attention: `[N_e, L]`.
+    """
+
+    key: str
+    start: float
+    end: float
+    frame_times: NDArray[np.float64]
+    object: NDArray[np.float32]
+    event: NDArray[np.float32]
+    event_attention: NDArray[np.float32]
+
+
+class ClipSnapshot:
+    """One version of the clips table.
+
+    Args:
+        store: the library.
+        memory: bytes of prototypes that may stay in memory; more are read from disk for each search.
+
+    Attributes:
+        version: of the table.
+        contents: the contents that have clips.
+        content_of: for each clip its place in `contents`, `[n]`.
+    """
+
+    def __init__(self, store: Store, memory: int) -> None:
+        self._store = store
+        self._sizes = store.description.sizes
+        with store.touching():
+            self._table: lance.LanceDataset = store.clips()
+            self.version: int = self._table.version
+            columns = self._table.to_table(columns=["content", "start", "end"])
+            encoded = columns["content"].combine_chunks().dictionary_encode()
+            self.contents: list[str] = encoded.dictionary.to_pylist()
+            self.content_of = encoded.indices.to_numpy(zero_copy_only=False)
+            self._starts = columns["start"].to_numpy()
+            self._ends = columns["end"].to_numpy()
+            self._clips_at_once = max(1, PIECE_BYTES // _clip_bytes(self._sizes))
+            fits = len(self) * _clip_bytes(self._sizes) <= memory
+            self._resident = self._load() if fits else None
+
+    def __len__(self) -> int:
+        return len(self.content_of)
+
+    def score(self, text: TextPrototypes, rows: NDArray[np.intp], object_phrase_weight: float) -> ClipScores:
+        """Exact scores of the clips at `rows`, ascending, in their order."""
+        parts = [score(text, block, object_phrase_weight) for block in self._blocks(rows)]
+        return ClipScores(
+            np.concatenate([part.total for part in parts]),
+            np.concatenate([part.object_phrase for part in parts]),
+            np.concatenate([part.event_sentence for part in parts]),
+        )
+
+    def evidence(self, rows: NDArray[np.intp]) -> list[ClipEvidence]:
+        """All that is known of a few clips, in the order of `rows`."""
+        with self._store.touching():
+            table = self._table.take(rows.tolist(), columns=EVIDENCE)
+        codes, scales, event, times, attention = (
+            _array(table, name, self._sizes)
+            for name in ("object_codes", "object_scales", "event", "frame_times", "event_attention")
+        )
+        objects = dequantise(codes, scales)
+        return [
+            ClipEvidence(key, start, end, times[place], objects[place], event[place], attention[place])
+            for place, (key, start, end) in enumerate(
+                zip(
+                    table["key"].to_pylist(),
+                    self._starts[rows].tolist(),
+                    self._ends[rows].tolist(),
+                    strict=True,
+                )
+            )
+        ]
+
+    def _blocks(self, rows: NDArray[np.intp]) -> Iterator[ClipPrototypes]:
+        if self._resident is not None:
+            if len(rows) == len(self):
+                yield self._resident
+                return
+            for piece in np.array_split(rows, -(-len(rows) // self._clips_at_once)):
+                yield self._resident[torch.from_numpy(piece)]
+            return
+        first = 0
+        for batch in self._batches():
+            wanted = rows[(rows >= first) & (rows < first + batch.num_rows)] - first
+            first += batch.num_rows
+            if len(wanted):
+                codes, event = (_array(batch, name, self._sizes)[wanted] for name in PROTOTYPES)
+                yield ClipPrototypes.of(codes, event)
+
+    def _load(self) -> ClipPrototypes:
+        sizes = self._sizes
+        codes = np.empty((len(self), sizes.frames, sizes.objects, sizes.width), dtype=np.int8)
+        event = np.empty((len(self), sizes.events, sizes.width), dtype=np.float32)
+        first = 0
+        for batch in self._batches():
+            rows = slice(first, first + batch.num_rows)
+            codes[rows] = _array(batch, "object_codes", sizes)
+            event[rows] = _array(batch, "event", sizes)
+            first += batch.num_rows
+        return ClipPrototypes.of(codes, event)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        scanner = self._table.scanner(columns=PROTOTYPES, batch_size=self._clips_at_once, scan_in_order=True)
+        with self._store.touching():
+            yield from scanner.to_batches()
+
+
+def _clip_bytes(sizes: PrototypeSizes) -> int:
+    return sizes.frames * sizes.objects * (sizes.width + 4) + sizes.events * sizes.width * 4
+
+
+def _array(table: pa.Table | pa.RecordBatch, name: str, sizes: PrototypeSizes) -> NDArray:
+    """A column of fixed-size rows as `[n, ...]`."""
+    shapes = {
+        "frame_times": (sizes.frames,),
+        "object_codes": (sizes.frames, sizes.objects, sizes.width),
+        "object_scales": (sizes.frames, sizes.objects),
+        "event": (sizes.events, sizes.width),
+        "event_attention": (sizes.events, sizes.frames),
+    }
+    column = table[name]
+    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return values.flatten().to_numpy(zero_copy_only=True).reshape(len(values), *shapes[name])

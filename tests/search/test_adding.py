@@ -1,0 +1,416 @@
+"""What `Library.add` does with files that come, stay, change, move, go, and break."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import prost.search.adding as adding
+from prost.errors import MissingPath, NoVideos, VideoError
+from prost.search.adding import AddReport, Progress
+from prost.search.library import Library
+from prost.video.isolation import IsolatedDecoder
+from prost.video.reasons import Reason
+
+Paint = Callable[..., Path]
+
+
+def names(paths: list[str]) -> list[str]:
+    return [Path(path).name for path in paths]
+
+
+def found(library: Library, colour: str) -> str:
+    return Path(library.search(colour)[0].path).name
+
+
+class TestReport:
+    def test_the_first_time_all_is_added(self, library: Library, folder: Path, decoded: list[str]) -> None:
+        report = library.add(folder)
+        assert report.added == [str(folder / name) for name in ("green.mp4", "red.mp4", "sea/blue.mp4")]
+        assert (report.unchanged, report.moved, report.removed, report.failed) == ([], [], [], [])
+        assert decoded == ["green.mp4", "red.mp4", "blue.mp4"]
+        assert str(report) == "3 added, 0 unchanged, 0 moved, 0 removed, 0 failed"
+
+    def test_the_second_time_nothing_is_decoded(self, library, folder, decoded, paint) -> None:  # type: ignore[no-untyped-def]
+        library.add(folder)
+        decoded.clear()
+        paint(folder / "white.mp4", ("white", 1))
+        report = library.add([folder, folder / "red.mp4"])
+        assert names(report.added) == decoded == ["white.mp4"]
+        assert names(report.unchanged) == ["green.mp4", "red.mp4", "blue.mp4"]
+
+    def test_progress(self, library: Library, folder: Path) -> None:
+        (folder / "bad.mp4").write_text("no video")
+        library.add(folder / "red.mp4")
+        told: list[Progress] = []
+        library.add(folder, progress=told.append)
+        assert [each.done for each in told] == [1, 2, 3, 4]
+        assert {each.total for each in told} == {4}
+        assert {Path(each.path).name for each in told} == {"bad.mp4", "green.mp4", "red.mp4", "blue.mp4"}
+
+    def test_paths_that_lead_nowhere(self, library: Library, folder: Path, tmp_path: Path) -> None:
+        library.add(folder)
+        (tmp_path / "empty").mkdir()
+        for wrong, error in ((tmp_path / "none", MissingPath), (tmp_path / "empty", NoVideos)):
+            with pytest.raises(error):
+                library.add(wrong)
+        assert library.stats().videos == 3
+
+    def test_tags_are_added_to(self, library: Library, folder: Path, decoded: list[str]) -> None:
+        library.add(folder / "sea", tags=["wet"])
+        report = library.add(folder, tags=["all", "wet"])
+        assert decoded == ["blue.mp4", "green.mp4", "red.mp4"]
+        assert names(report.unchanged) == ["blue.mp4"]
+        assert {Path(row.path).name: row.tags for row in library.videos()} == {
+            "green.mp4": ("all", "wet"),
+            "red.mp4": ("all", "wet"),
+            "blue.mp4": ("wet", "all"),
+        }
+
+    def test_a_name_that_is_no_text(self, library: Library, folder: Path) -> None:
+        odd = Path(os.fsdecode(bytes(folder) + b"/caf\xe9.mp4"))
+        (folder / "red.mp4").rename(odd)
+        library.add(folder)
+        assert library.search("red")[0].path == str(odd)
+        assert Path(library.search("red")[0].path).exists()
+        assert library.add(folder).unchanged[0] == str(odd)
+
+
+class TestChanges:
+    def test_a_touched_file_is_not_decoded(self, library: Library, folder: Path, decoded: list[str]) -> None:
+        library.add(folder)
+        decoded.clear()
+        os.utime(folder / "red.mp4", (1, 1))
+        assert sorted(names(library.add(folder).unchanged)) == ["blue.mp4", "green.mp4", "red.mp4"]
+        assert decoded == []
+
+    def test_a_file_with_a_new_content_is_indexed_anew(self, library, folder, decoded, paint) -> None:  # type: ignore[no-untyped-def]
+        library.add(folder)
+        decoded.clear()
+        library.add(folder / "red.mp4", tags=["mine"])
+        paint(folder / "red.mp4", ("yellow", 1))
+        assert names(library.add(folder).added) == decoded == ["red.mp4"]
+        assert library.search("yellow")[0].video.tags == ("mine",)
+        assert found(library, "yellow") == "red.mp4"
+        assert library.search("red")[0].score < 0.5
+        assert library.stats().clips == 3
+
+    def test_a_moved_file_keeps_its_clips(self, library: Library, folder: Path, decoded: list[str]) -> None:
+        library.add(folder, tags=["first"])
+        before = {row.added for row in library.videos()}
+        decoded.clear()
+        (folder / "red.mp4").rename(folder / "sea" / "crimson.mp4")
+        report = library.add(folder)
+        assert report.moved == [str(folder / "sea" / "crimson.mp4")]
+        assert (report.added, report.removed, decoded) == ([], [], [])
+        assert found(library, "red") == "crimson.mp4"
+        assert library.search("red")[0].video.tags == ("first",)
+        assert {row.added for row in library.videos()} == before
+        assert library.stats().videos == 3
+
+    def test_two_files_that_swap_their_names(self, library, folder, decoded) -> None:  # type: ignore[no-untyped-def]
+        library.add(folder)
+        decoded.clear()
+        (folder / "red.mp4").rename(folder / "x")
+        (folder / "green.mp4").rename(folder / "red.mp4")
+        (folder / "x").rename(folder / "green.mp4")
+        library.add(folder)
+        assert found(library, "red") == "green.mp4"
+        assert found(library, "green") == "red.mp4"
+        assert decoded == []
+        assert library.stats().videos == 3
+
+    def test_a_file_that_is_gone_is_found_no_more(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        (folder / "red.mp4").unlink()
+        assert library.add(folder / "sea").removed == []  # it was in another folder
+        assert names(library.add(folder).removed) == ["red.mp4"]
+        assert names([hit.path for hit in library.search("red")]) == ["green.mp4", "blue.mp4"]
+        assert library.stats().clips == 2
+
+    def test_a_folder_that_suddenly_holds_nothing_is_not_forgotten(
+        self, library: Library, folder: Path
+    ) -> None:
+        library.add(folder)
+        (folder / "sea" / "blue.mp4").unlink()
+        with pytest.raises(NoVideos):
+            library.add(folder / "sea")
+        assert library.add([folder / "red.mp4", folder / "sea"]).removed == []
+        assert library.stats().videos == 3
+
+
+class TestCopies:
+    def test_copies_and_links_share_one_decoding(
+        self, library: Library, folder: Path, decoded: list[str]
+    ) -> None:
+        shutil.copy(folder / "red.mp4", folder / "copy.mp4")
+        os.link(folder / "red.mp4", folder / "link.mp4")
+        (folder / "soft.mp4").symlink_to(folder / "red.mp4")
+        report = library.add(folder)
+        assert len(report.added) == 6
+        assert sorted(decoded) == ["blue.mp4", "copy.mp4", "green.mp4"]
+        assert library.stats().clips == 3
+
+    def test_they_are_one_hit(self, library: Library, folder: Path, decoded: list[str]) -> None:
+        library.add(folder)
+        decoded.clear()
+        shutil.copy(folder / "red.mp4", folder / "copy.mp4")
+        assert names(library.add(folder).added) == ["copy.mp4"]
+        hits = library.search("red")
+        assert names([hit.path for hit in hits]) == ["copy.mp4", "green.mp4", "blue.mp4"]
+        assert names(list(hits[0].copies)) == ["red.mp4"]
+        assert decoded == []
+        assert names([hit.path for hit in library.search("red", where="name <> 'copy.mp4'")])[0] == "red.mp4"
+
+    def test_one_may_go_and_the_other_stays(self, library: Library, folder: Path) -> None:
+        shutil.copy(folder / "red.mp4", folder / "copy.mp4")
+        library.add(folder)
+        (folder / "copy.mp4").unlink()
+        assert names(library.add(folder).removed) == ["copy.mp4"]
+        assert found(library, "red") == "red.mp4"
+
+
+class TestFailures:
+    @pytest.fixture
+    def bad(self, folder: Path) -> Path:
+        (folder / "bad.mp4").write_text("no video")
+        (folder / "empty.mp4").touch()
+        (folder / "whole.mp4").write_bytes((folder / "red.mp4").read_bytes()[:-700])
+        (folder / "dangling.mp4").symlink_to(folder / "nowhere.mp4")
+        return folder
+
+    def test_a_bad_file_never_stops_a_run(self, library: Library, bad: Path) -> None:
+        report = library.add(bad)
+        assert len(report.added) == 3
+        reasons = {Path(path).name: reason for path, reason in report.failed}
+        assert reasons.keys() == {"bad.mp4", "empty.mp4", "whole.mp4", "dangling.mp4"}
+        assert reasons["bad.mp4"] == Reason.NOT_A_VIDEO
+        assert reasons["empty.mp4"] == Reason.EMPTY
+        assert reasons["dangling.mp4"] == Reason.GONE
+        stored = {Path(row.path).name: row.reason for row in library.videos("status = 'failed'")}
+        assert stored == reasons
+        assert len(library.search("red")) == 3
+
+    def test_it_is_not_tried_again_until_it_changes(self, tmp_path, model, bad, paint) -> None:  # type: ignore[no-untyped-def]
+        probed: list[str] = []
+
+        class WatchedDecoder(IsolatedDecoder):
+            def probe(self, path):  # type: ignore[no-untyped-def]
+                probed.append(Path(path).name)
+                return super().probe(path)
+
+        library = Library(tmp_path / "library.prost", model, decoder=WatchedDecoder)
+        first = library.add(bad)
+        probed.clear()
+
+        assert sorted(library.add(bad).failed) == sorted(first.failed)
+        assert probed == []
+        os.utime(bad / "bad.mp4", (1, 1))
+        shutil.copy(bad / "whole.mp4", bad / "copy of whole.mp4")
+        assert len(library.add(bad).failed) == 5
+        assert probed == []  # touched, or a copy of a known-bad file: the content is the same
+
+        assert len(library.add(bad, retry_failed=True).failed) == 5
+        assert sorted(probed) == ["bad.mp4", "copy of whole.mp4", "empty.mp4"]
+        probed.clear()
+
+        paint(bad / "bad.mp4", ("yellow", 1))
+        paint(bad / "nowhere.mp4", ("white", 1))
+        assert sorted(names(library.add(bad).added)) == ["bad.mp4", "dangling.mp4", "nowhere.mp4"]
+        assert found(library, "yellow") == "bad.mp4"
+
+    def test_a_file_that_breaks_is_found_no_more(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        (folder / "red.mp4").write_text("no video any more")
+        assert names([path for path, _ in library.add(folder).failed]) == ["red.mp4"]
+        assert len(library.search("red")) == 2
+        assert library.stats().clips == 2
+
+    def test_numbers_that_are_none_refuse_the_file(self, tmp_path, make_model, folder, paint) -> None:  # type: ignore[no-untyped-def]
+        # 200 s are several batches of clips; the bad frames are in the first.
+        paint(folder / "sick.mp4", ("magenta", 4), ("white", 196), fps=2)
+        shutil.copy(folder / "sick.mp4", folder / "too.mp4")
+        library = Library(tmp_path / "library.prost", make_model(sick=True))
+        report = library.add(folder)
+        assert len(report.added) == 3
+        assert report.failed == [
+            (str(folder / name), "the model gave numbers that are not finite")
+            for name in ("sick.mp4", "too.mp4")
+        ]
+        assert library.stats().clips == 3
+
+    def test_a_file_that_is_still_being_written_is_tried_again(self, tmp_path, model, folder) -> None:  # type: ignore[no-untyped-def]
+        growing = folder / "green.mp4"
+
+        class WhileItGrows(IsolatedDecoder):
+            def decode(self, path, times, size):  # type: ignore[no-untyped-def]
+                frames = super().decode(path, times, size)
+                if path == str(growing):
+                    with growing.open("ab") as file:
+                        file.write(b"\0\0\0\x08free")
+                return frames
+
+        library = Library(tmp_path / "library.prost", model, decoder=WhileItGrows)
+        report = library.add(folder)
+        assert report.failed == [(str(growing), "still being written")]
+        assert len(library.search("green")) == 2
+        library = Library(library.path, model)
+        assert library.add(folder).added == [str(growing)]
+        assert found(library, "green") == "green.mp4"
+
+    def test_an_indexed_file_stays_while_it_is_rewritten(self, tmp_path, model, folder) -> None:  # type: ignore[no-untyped-def]
+        growing = folder / "green.mp4"
+        Library(tmp_path / "library.prost", model).add(folder)
+
+        class WhileItGrows(IsolatedDecoder):
+            def probe(self, path):  # type: ignore[no-untyped-def]
+                growing.write_bytes(growing.read_bytes() + bytes(8))
+                raise VideoError(path, Reason.INCOMPLETE)
+
+        growing.write_bytes(growing.read_bytes()[:500])
+        library = Library(tmp_path / "library.prost", model, decoder=WhileItGrows)
+        assert library.add(folder).failed == [(str(growing), "still being written")]
+        assert found(library, "green") == "green.mp4"
+
+    def test_damage_costs_a_clip_not_the_film(self, tmp_path, model, folder, paint) -> None:  # type: ignore[no-untyped-def]
+        film = paint(folder / "film.mp4", ("white", 30), ("yellow", 10), fps=2)
+
+        class Scratched(IsolatedDecoder):
+            def decode(self, path, times, size):  # type: ignore[no-untyped-def]
+                if path == str(film) and np.min(times) < 9:
+                    raise VideoError(path, Reason.DAMAGED_HERE)
+                return super().decode(path, times, size)
+
+        library = Library(tmp_path / "library.prost", model, decoder=Scratched)
+        assert str(film) in library.add(folder).added
+        best = library.search("yellow")[0]
+        assert best.path == str(film)
+        assert best.start == pytest.approx(30, abs=2)
+        assert best.video.detail == "1 of 5 clips damaged"
+        assert best.video.clips == 4
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_what_may_not_be_read_is_told_and_kept(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        (folder / "sea").chmod(0)
+        try:
+            report = library.add(folder)
+        finally:
+            (folder / "sea").chmod(0o700)
+        assert report.failed == [(str(folder / "sea"), "the folder cannot be read")]
+        assert report.removed == []
+        assert library.stats().videos == 3
+
+    def test_a_film_of_nothing_but_damage(self, tmp_path, model, folder) -> None:  # type: ignore[no-untyped-def]
+        class Scratched(IsolatedDecoder):
+            def decode(self, path, times, size):  # type: ignore[no-untyped-def]
+                raise VideoError(path, Reason.DAMAGED_HERE)
+
+        library = Library(tmp_path / "library.prost", model, decoder=Scratched)
+        assert {reason for _, reason in library.add(folder).failed} == {Reason.DAMAGED_HERE}
+        assert library.search("red") == []
+
+
+KILLED = """
+import os, runpy, signal, sys
+import prost.search.adding as adding
+from prost.search.library import Library
+from prost.search.store import Store
+root, folder, conftest, when = sys.argv[1:]
+adding.COMMIT_VIDEOS = 2
+commits = 0
+def killed_instead(self, videos, put=Store.put_videos):
+    global commits
+    commits += 1
+    if commits == 2 and when == "between clips and videos":
+        os.kill(os.getpid(), signal.SIGKILL)
+    put(self, videos)
+    if commits == 2:
+        os.kill(os.getpid(), signal.SIGKILL if when == "after a commit" else signal.SIGINT)
+Store.put_videos = killed_instead
+Library(root, runpy.run_path(conftest)["ColourModel"]()).add(folder)
+"""
+
+
+class TestInterruptions:
+    @pytest.fixture
+    def many(self, tmp_path: Path, paint: Paint) -> Path:
+        """Seven different videos."""
+        colours = ("red", "green", "blue", "yellow", "white", "cyan", "black")
+        for place, colour in enumerate(colours):
+            paint(tmp_path / "many" / f"{place} {colour}.mp4", (colour, 1))
+        return tmp_path / "many"
+
+    @pytest.mark.parametrize(
+        ("when", "kept"), [("between clips and videos", 2), ("after a commit", 4), ("by Ctrl-C", 4)]
+    )
+    def test_what_was_committed_is_kept_and_the_rest_comes_next_time(
+        self, tmp_path: Path, model, decoded: list[str], many: Path, when: str, kept: int
+    ) -> None:  # type: ignore[no-untyped-def]
+        root = tmp_path / "library.prost"
+        conftest = Path(__file__).with_name("conftest.py")
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, root, many, conftest, when],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert killed.returncode in (-signal.SIGKILL, -signal.SIGINT), killed.stderr
+
+        library = Library(root, model)
+        assert library.stats().videos >= kept if when == "by Ctrl-C" else library.stats().videos == kept
+        assert len(library.search("red")) == library.stats().videos
+        before = library.stats().videos
+        report = library.add(many)
+        assert len(report.unchanged) == before
+        assert len(report.added) == 7 - before
+        assert library.stats().clips == 7
+        assert found(library, "cyan") == "5 cyan.mp4"
+
+    def test_ctrl_c_keeps_what_is_finished(self, library, many, decoded, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+        monkeypatch.setattr(adding, "COMMIT_VIDEOS", 100)
+
+        def interrupt(progress: Progress) -> None:
+            if progress.done == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            library.add(many, progress=interrupt)
+        kept = library.stats().videos
+        assert kept == 5
+        decoded.clear()
+        assert len(library.add(many).added) == len(decoded) == 2
+
+    def test_an_error_of_the_model_stops_the_run_and_keeps_what_is_finished(
+        self, library: Library, many: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        encode, calls = library.model.video_prototypes, []
+
+        def out_of_memory(pixels):  # type: ignore[no-untyped-def]
+            calls.append(1)
+            if len(calls) == 4:
+                raise MemoryError
+            return encode(pixels)
+
+        monkeypatch.setattr(library.model, "video_prototypes", out_of_memory)
+        with pytest.raises(MemoryError):
+            library.add(many)
+        assert library.stats().videos == 3
+
+    def test_long_videos_are_committed_in_parts(self, library, folder, paint, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+        monkeypatch.setattr(adding, "COMMIT_BYTES", 1)
+        film = paint(folder / "film.mp4", ("white", 300), ("yellow", 10), fps=2)
+        report = library.add(folder)
+        assert isinstance(report, AddReport)
+        assert library.stats().clips == 3 + 35
+        assert library.search("yellow")[0].path == str(film)
+        keys = library._store.clips().to_table(columns=["key"])["key"].to_pylist()
+        assert len(set(keys)) == len(keys) == 38

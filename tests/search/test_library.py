@@ -1,0 +1,232 @@
+"""The door of the search floor: real videos in, colours asked, moments out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prost.errors import (
+    BadFilter,
+    EmptyQuery,
+    LibraryError,
+    MissingPath,
+    ModelMismatch,
+    UsageError,
+)
+from prost.search.library import Library
+from prost.search.store import ClipSettings
+
+Paint = Callable[..., Path]
+
+
+def names(hits) -> list[str]:  # type: ignore[no-untyped-def]
+    return [Path(hit.path).name for hit in hits]
+
+
+class TestSearching:
+    @pytest.mark.parametrize("colour", ["red", "green", "blue"])
+    def test_a_video_is_found_by_its_colour(self, library: Library, folder: Path, colour: str) -> None:
+        library.add(folder)
+        hits = library.search(f"a {colour} video")
+        assert names(hits)[0] == f"{colour}.mp4"
+        assert len(hits) == 3
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+    def test_the_score_is_the_sum_of_its_parts(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        best = library.search("red")[0]
+        # Slots: the whole frame and its upper half are red, the third is dead: (1 + 1 + 0) / 3.
+        assert best.object_phrase == pytest.approx(2 / 3, abs=0.01)
+        assert best.event_sentence == pytest.approx(1, abs=0.01)
+        assert best.score == pytest.approx(best.event_sentence + 1.5 * best.object_phrase)
+
+    def test_a_hit_tells_of_its_video(self, library: Library, folder: Path) -> None:
+        library.add(folder, tags=["sea"])
+        best = library.search("blue")[0]
+        assert best.path == str(folder / "sea" / "blue.mp4")
+        assert best.duration == pytest.approx(4)
+        assert (best.video.width, best.video.height, best.video.codec) == (32, 32, "h264")
+        assert best.video.tags == ("sea",)
+        assert (best.clip_start, best.clip_end) == (0, pytest.approx(4))
+        assert 0 <= best.start < best.end <= 4
+        assert best.start <= best.frame_time <= best.end
+
+    def test_limit(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        assert names(library.search("green", limit=1)) == ["green.mp4"]
+        assert len(library.search("green", limit=99)) == 3
+        for wrong in (0, -1):
+            with pytest.raises(UsageError, match="1 or more"):
+                library.search("green", limit=wrong)
+            with pytest.raises(UsageError, match="per_video"):
+                library.search("green", per_video=wrong)
+
+    def test_where(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        library.add(folder / "sea", tags=["wet"])
+        assert names(library.search("green", where="duration > 3.5")) == ["blue.mp4"]
+        assert set(names(library.search("green", where="duration < 3.5"))) == {"red.mp4", "green.mp4"}
+        assert names(library.search("green", where="array_has(tags, 'wet')")) == ["blue.mp4"]
+        assert names(library.search("green", where="name = 'nothing'")) == []
+        with pytest.raises(BadFilter, match="duration"):
+            library.search("green", where="lasts < 3")
+
+    @pytest.mark.parametrize("query", ["", "  ", "\n"])
+    def test_an_empty_query(self, library: Library, folder: Path, query: str) -> None:
+        library.add(folder)
+        with pytest.raises(EmptyQuery):
+            library.search(query)
+
+    def test_a_query_that_is_too_long_is_cut_and_said_to_be(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        assert library.search("one two three green").notes == []
+        cut = library.search("one two three red green")
+        assert names(cut)[0] == "red.mp4"
+        assert len(cut.notes) == 1
+        assert "7 tokens" in cut.notes[0] and "reads 6" in cut.notes[0]
+
+    def test_an_empty_library_has_no_hits(self, library: Library) -> None:
+        assert library.search("red") == []
+
+    @pytest.mark.parametrize("memory", [0, 2 << 30], ids=["from disk", "in memory"])
+    def test_a_larger_library_is_read_from_disk(self, library, folder, model, memory) -> None:  # type: ignore[no-untyped-def]
+        library.add(folder)
+        with Library(library.path, model, memory=memory) as small:
+            assert names(small.search("blue", where="duration > 2.5")) == ["blue.mp4", "green.mp4"]
+            assert [hit.score for hit in small.search("red")] == pytest.approx(
+                [hit.score for hit in library.search("red")]
+            )
+
+
+class TestFilms:
+    @pytest.fixture
+    def film(self, folder: Path, paint: Paint) -> Path:
+        return paint(
+            folder / "film.mp4", ("black", 20), ("yellow", 6), ("white", 30), ("yellow", 4), ("black", 9)
+        )
+
+    def test_the_moment_lies_in_the_right_clip(self, library: Library, folder: Path, film: Path) -> None:
+        library.add(folder)
+        best = library.search("yellow")[0]
+        assert best.path == str(film)
+        assert best.start == pytest.approx(20, abs=2)  # a frame every two seconds
+        assert best.end == pytest.approx(26, abs=2)
+        assert best.clip_start <= best.start < best.end <= best.clip_end
+        assert 20 <= best.frame_time <= 26
+
+    def test_a_film_is_one_hit_with_its_moments(self, library: Library, folder: Path, film: Path) -> None:
+        library.add(film)
+        hits = library.search("yellow")
+        assert len(hits) == 1
+        library.add(folder)
+        hits = library.search("yellow")
+        assert len({hit.path for hit in hits}) == len(hits) == 4
+
+    def test_moments_are_best_first_and_do_not_tell_the_same(
+        self, library: Library, folder: Path, film: Path
+    ) -> None:
+        library.add(film)
+        moments = library.search("yellow white", per_video=8)[0].moments
+        assert [each.score for each in moments] == sorted((each.score for each in moments), reverse=True)
+        for place, one in enumerate(moments):
+            for other in moments[:place]:
+                shared = min(one.end, other.end) - max(one.start, other.start)
+                covered = max(one.end, other.end) - min(one.start, other.start)
+                assert shared / covered <= 0.3
+
+    def test_a_further_moment_must_be_as_good_as_the_last_hit(
+        self, library: Library, folder: Path, film: Path, paint: Paint
+    ) -> None:
+        paint(folder / "dusk.mp4", ("yellow", 1), ("red", 3))
+        library.add(folder)
+        hits = library.search("yellow", limit=2)
+        assert names(hits) == ["film.mp4", "dusk.mp4"]
+        assert 2 <= len(hits[0].moments) <= 3
+        assert all(each.score >= hits[1].score for each in hits[0].moments)
+        assert any(each.start == pytest.approx(56, abs=2) for each in hits[0].moments)
+        assert [len(hit.moments) for hit in library.search("yellow", per_video=1)] == [1] * 5
+
+    def test_clip_settings_cut_it_otherwise(self, tmp_path: Path, model, film: Path) -> None:  # type: ignore[no-untyped-def]
+        settings = ClipSettings(longest=4, overlap=0.5)
+        with Library(tmp_path / "fine.prost", model, clips=settings) as library:
+            library.add(film)
+            best = library.search("yellow")[0]
+            assert best.clip_end - best.clip_start == pytest.approx(4)
+            assert library.stats().clips == 34  # 69 s, one every 2 s, the last moved back to the end
+        assert Library(tmp_path / "fine.prost", model).description.clips == settings
+        with pytest.raises(LibraryError, match="clips of 4 s"):
+            Library(tmp_path / "fine.prost", model, clips=ClipSettings())
+
+
+class TestOpening:
+    def test_close_and_reopen(self, library: Library, folder: Path, model) -> None:  # type: ignore[no-untyped-def]
+        library.add(folder)
+        before = library.search("red")
+        library.close()
+        with Library(library.path, model) as again:
+            assert again.search("red") == before
+            assert again.stats() == library.stats()
+
+    def test_another_model_is_refused(self, library: Library, folder: Path, make_model) -> None:  # type: ignore[no-untyped-def]
+        library.add(folder)
+        with pytest.raises(ModelMismatch) as caught:
+            Library(library.path, make_model(fingerprint="0ther"))
+        for word in ("colours", "c0104125", "0ther", "new library"):
+            assert word in str(caught.value)
+        assert len(library.search("red")) == 3
+
+    def test_without_a_model_it_can_be_listed(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        with Library(library.path) as listed:
+            assert [Path(row.path).name for row in listed.videos("duration < 3.5")] == [
+                "green.mp4",
+                "red.mp4",
+            ]
+            assert listed.stats().videos == 3
+            for attempt in (lambda: listed.search("red"), lambda: listed.add(folder)):
+                with pytest.raises(UsageError, match=r"needs a model.*colours"):
+                    attempt()
+
+    def test_nothing_there_and_no_model(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingPath):
+            Library(tmp_path / "none.prost")
+        assert not (tmp_path / "none.prost").exists()
+
+    def test_stats(self, library: Library, folder: Path) -> None:
+        (folder / "bad.mp4").write_text("no video")
+        library.add(folder)
+        stats = library.stats()
+        assert (stats.videos, stats.failed, stats.clips) == (3, 1, 3)
+        assert stats.seconds == pytest.approx(9)
+        assert (stats.model, stats.fingerprint) == ("colours", "c0104125")
+        assert stats.nbytes == sum(
+            file.stat().st_size for file in Path(library.path).rglob("*") if file.is_file()
+        )
+
+    def test_a_reader_sees_what_another_adds(
+        self, library: Library, folder: Path, model, paint: Paint
+    ) -> None:  # type: ignore[no-untyped-def]
+        library.add(folder)
+        reader = Library(library.path, model)
+        assert names(reader.search("yellow"))[0] != "sun.mp4"
+        paint(folder / "sun.mp4", ("yellow", 1))
+        library.add(folder)
+        assert names(reader.search("yellow"))[0] == "sun.mp4"
+
+
+class TestRemoving:
+    def test_a_file_and_a_folder(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        assert library.remove(folder / "red.mp4") == [str(folder / "red.mp4")]
+        assert names(library.search("red")) == ["green.mp4", "blue.mp4"]
+        assert library.remove([folder / "sea"]) == [str(folder / "sea" / "blue.mp4")]
+        assert library.stats().clips == 1
+        assert (folder / "red.mp4").exists()
+
+    def test_what_is_not_there(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        with pytest.raises(MissingPath, match="pink"):
+            library.remove([folder / "red.mp4", folder / "pink.mp4"])
+        assert library.stats().videos == 3

@@ -1,0 +1,354 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import prost.search.store as store_module
+from prost.errors import (
+    BadFilter,
+    LibraryBusy,
+    LibraryDamaged,
+    LibraryError,
+    MissingPath,
+    StorageError,
+    UsageError,
+)
+from prost.search.store import ClipRows, ClipSettings, Description, PrototypeSizes, Store, VideoRow
+
+SIZES = PrototypeSizes(frames=3, objects=2, events=2, width=4)
+DESCRIPTION = Description("toy", "f1", SIZES, ClipSettings(longest=10, overlap=0.5))
+
+
+def clip_rows(content: str, count: int = 2, first: int = 0) -> ClipRows:
+    random = np.random.default_rng(len(content) + first)
+    return ClipRows(
+        content=content,
+        first=first,
+        start=np.arange(count) * 10.0,
+        end=np.arange(count) * 10.0 + 10,
+        frame_times=random.uniform(0, 10, (count, 3)),
+        object_codes=random.integers(-127, 128, (count, 3, 2, 4)).astype(np.int8),
+        object_scales=random.uniform(size=(count, 3, 2)).astype(np.float32),
+        event=random.normal(size=(count, 2, 4)).astype(np.float32),
+        event_attention=random.uniform(size=(count, 2, 3)).astype(np.float32),
+    )
+
+
+def video_row(path: str, content: str | None = "c1", **values) -> VideoRow:  # type: ignore[no-untyped-def]
+    defaults = {"size": 7, "modified": 10**18 + 1, "added": "2026-01-31T12:00:00Z", "status": "indexed"}
+    return VideoRow(path=path, content=content, **{**defaults, "clips": 2, **values})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "holiday.prost"
+
+
+@pytest.fixture
+def store(root: Path) -> Store:
+    return Store.create(str(root), DESCRIPTION)
+
+
+class TestRows:
+    def test_videos_come_back_as_they_went_in(self, store: Store) -> None:
+        rows = [
+            video_row(
+                "/b/two.mp4", duration=3.5, fps=29.97, width=640, height=360, codec="h264", tags=("x", "y")
+            ),
+            video_row(
+                "/a/one.mp4", content=None, status="failed", reason="not a video", detail="moov", clips=0
+            ),
+        ]
+        store.put_videos(rows)
+        assert store.read_videos() == [rows[1], rows[0]]
+
+    def test_a_name_that_is_no_text(self, store: Store) -> None:
+        path = os.fsdecode(b"/a/caf\xe9.mp4")
+        store.put_videos([video_row(path)])
+        assert [row.path for row in store.read_videos()] == [path]
+        store.delete_videos([path])
+        assert store.read_videos() == []
+
+    def test_a_row_of_the_same_path_is_replaced(self, store: Store) -> None:
+        store.put_videos([video_row("/a.mp4", size=1)])
+        store.put_videos([video_row("/a.mp4", size=2), video_row("/b'c.mp4")])
+        assert [(row.path, row.size) for row in store.read_videos()] == [("/a.mp4", 2), ("/b'c.mp4", 7)]
+        store.delete_videos(["/b'c.mp4"])
+        assert [row.path for row in store.read_videos()] == ["/a.mp4"]
+
+    def test_clips_come_back_as_they_went_in(self, store: Store) -> None:
+        rows = clip_rows("c1")
+        store.append_clips([rows])
+        table = store.clips().to_table()
+        assert table["key"].to_pylist() == ["c1:0", "c1:1"]
+        for name in ("frame_times", "object_codes", "object_scales", "event", "event_attention"):
+            stored = np.array(table[name].to_pylist())
+            expected = getattr(rows, name)
+            assert stored.reshape(expected.shape).tolist() == expected.tolist(), name
+
+
+class TestFilter:
+    @pytest.fixture
+    def filled(self, store: Store) -> Store:
+        store.put_videos(
+            [
+                video_row("/sea/a.mp4", duration=5.0, tags=("blue", "warm")),
+                video_row("/hill/b.mkv", duration=90.0, added="2026-03-01T00:00:00Z"),
+                video_row("/hill/c.mp4", content=None, status="failed", reason="empty file"),
+            ]
+        )
+        return store
+
+    @pytest.mark.parametrize(
+        ("where", "names"),
+        [
+            ("duration < 60", ["a.mp4"]),
+            ("folder = '/hill'", ["b.mkv", "c.mp4"]),
+            ("name LIKE '%.mkv' OR array_has(tags, 'warm')", ["b.mkv", "a.mp4"]),
+            ("added >= '2026-02-01'", ["b.mkv"]),
+            ("duration IS NULL", ["c.mp4"]),
+            ("reason = 'empty file'", ["c.mp4"]),
+            ("name = ';'", []),
+        ],
+    )
+    def test_what_it_lets_through(self, filled: Store, where: str, names: list[str]) -> None:
+        assert [os.path.basename(row.path) for row in filled.read_videos(where)] == names
+
+    @pytest.mark.parametrize(
+        "where",
+        [
+            "",
+            "length < 60",
+            "duration <",
+            "duration",
+            "duration < 'long'",
+            "duration < 60; drop table videos",
+        ],
+    )
+    def test_one_that_cannot_be_read_names_the_columns(self, filled: Store, where: str) -> None:
+        with pytest.raises(BadFilter) as caught:
+            filled.read_videos(where)
+        assert "duration (seconds)" in str(caught.value)
+        assert ".rs" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+class TestOpening:
+    def test_the_description_is_kept(self, store: Store, root: Path) -> None:
+        assert Store.open(str(root)).description == DESCRIPTION
+        assert json.loads((root / "library.json").read_text())["model"] == "toy"
+
+    def test_by_uri(self, store: Store, root: Path) -> None:
+        store.put_videos([video_row("/a.mp4")])
+        by_uri = Store.open(root.as_uri())
+        assert by_uri.description == DESCRIPTION
+        assert [row.path for row in by_uri.read_videos()] == ["/a.mp4"]
+
+    def test_nothing_there(self, root: Path) -> None:
+        with pytest.raises(MissingPath):
+            Store.open(str(root))
+        assert not root.exists()
+
+    def test_opening_writes_nothing(self, store: Store, root: Path) -> None:
+        before = sorted(root.rglob("*"))
+        Store.open(str(root)).read_videos()
+        assert sorted(root.rglob("*")) == before
+
+    def test_a_newer_format(self, store: Store, root: Path) -> None:
+        description = root / "library.json"
+        description.write_text(description.read_text().replace('"format": 1', '"format": 2'))
+        with pytest.raises(LibraryError, match="newer version of prost"):
+            Store.open(str(root))
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1, "model": "toy"}'])
+    def test_a_description_that_is_none(self, store: Store, root: Path, text: str) -> None:
+        (root / "library.json").write_text(text)
+        with pytest.raises(LibraryDamaged, match=r"library\.json"):
+            Store.open(str(root))
+
+    @pytest.mark.parametrize("table", ["videos.lance", "clips.lance"])
+    @pytest.mark.parametrize("damage", ["gone", "empty manifest", "random manifest"])
+    def test_a_damaged_table(self, store: Store, root: Path, table: str, damage: str) -> None:
+        if damage == "gone":
+            shutil.rmtree(root / table)
+        else:
+            for manifest in (root / table / "_versions").glob("*.manifest"):
+                manifest.write_bytes(b"" if damage == "empty manifest" else os.urandom(700))
+        with pytest.raises(LibraryDamaged) as caught:
+            Store.open(str(root))
+        assert "\n" not in str(caught.value)
+
+    def test_damaged_rows(self, store: Store, root: Path) -> None:
+        store.put_videos([video_row("/a.mp4")])
+        for data in (root / "videos.lance" / "data").iterdir():
+            data.write_bytes(os.urandom(data.stat().st_size))
+        with pytest.raises(LibraryDamaged, match="cannot be read"):
+            Store.open(str(root)).read_videos()
+
+
+class TestCreating:
+    def test_not_among_other_things(self, root: Path) -> None:
+        root.mkdir()
+        (root / "letter.txt").write_text("dear")
+        with pytest.raises(UsageError, match="other things"):
+            Store.create(str(root), DESCRIPTION)
+        assert [entry.name for entry in root.iterdir()] == ["letter.txt"]
+
+    def test_not_in_a_file(self, root: Path) -> None:
+        root.write_text("x")
+        with pytest.raises(UsageError, match="is a file"):
+            Store.create(str(root), DESCRIPTION)
+
+    def test_goes_on_where_it_was_interrupted(self, store: Store, root: Path) -> None:
+        (root / "library.json").unlink()
+        Store.create(str(root), DESCRIPTION).put_videos([video_row("/a.mp4")])
+        assert len(Store.open(str(root)).read_videos()) == 1
+
+    def test_never_over_the_rows_of_a_library_that_lost_its_description(
+        self, store: Store, root: Path
+    ) -> None:
+        store.put_videos([video_row("/a.mp4")])
+        (root / "library.json").unlink()
+        with pytest.raises(LibraryDamaged, match=r"library\.json is missing"):
+            Store.create(str(root), DESCRIPTION)
+
+
+class TestWriting:
+    def test_clips_of_no_video_are_swept_when_the_next_writer_begins(self, store: Store) -> None:
+        store.append_clips([clip_rows("c1"), clip_rows("orphan", 3)])
+        store.put_videos([video_row("/a.mp4", "c1"), video_row("/bad.mp4", "orphan", status="failed")])
+        with store.writing():
+            assert set(store.clips().to_table()["content"].to_pylist()) == {"c1"}
+            store.check_counts()
+
+    @pytest.mark.parametrize("there", [1, 3])
+    def test_counts_that_differ_are_damage(self, store: Store, there: int) -> None:
+        store.append_clips([clip_rows("c1", there)])
+        store.put_videos([video_row("/a.mp4", "c1", clips=2)])
+        with pytest.raises(LibraryDamaged, match=f"{there} clips are there, 2 belong"):
+            store.check_counts()
+
+    def test_many_small_commits_become_few_fragments(self, store: Store) -> None:
+        for number in range(20):
+            store.append_clips([clip_rows(f"c{number}")])
+            store.put_videos([video_row(f"/{number}.mp4", f"c{number}")])
+        store.tidy()
+        assert len(store.clips().get_fragments()) == len(store.videos().get_fragments()) == 1
+        assert store.clips().count_rows() == 40
+        assert len(store.read_videos()) == 20
+        store.check_counts()
+
+    def test_fragments_are_bounded_in_bytes(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        # One row takes 3 * 2 * (4 + 4) + 2 * (4 + 3) * 4 = 104 bytes: ten rows a fragment.
+        monkeypatch.setattr(store_module, "FRAGMENT_BYTES", 1040)
+        store.append_clips([clip_rows("c1", 25)])
+        assert [fragment.count_rows() for fragment in store.clips().get_fragments()] == [10, 10, 5]
+
+    def test_a_second_writer_of_the_process_is_refused(self, store: Store, root: Path) -> None:
+        other = Store.open(str(root))
+        with store.writing(), pytest.raises(LibraryBusy, match=f"process {os.getpid()}"), other.writing():
+            pass
+        with Store.open(str(root)).writing():
+            pass
+
+    def test_a_second_process_is_refused_and_told_which_writes(self, store: Store, root: Path) -> None:
+        other = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "import sys\nfrom prost.search.store import Store\n"
+                "with Store.open(sys.argv[1]).writing():\n"
+                "    print('writing', flush=True)\n    sys.stdin.read()",
+                str(root),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with other:
+            assert other.stdout is not None and other.stdout.readline() == "writing\n"
+            with pytest.raises(LibraryBusy, match=f"process {other.pid}"), store.writing():
+                pass
+            assert store.read_videos() == []  # readers never wait
+            other.kill()
+        with store.writing():  # a killed writer holds nothing
+            pass
+
+
+FULL_DISK = """
+import resource, signal, sys
+sys.path.insert(0, sys.argv[2])
+from test_store import clip_rows, video_row
+from prost.errors import StorageError
+from prost.search.store import Store
+store = Store.open(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+try:
+    with store.writing():
+        store.append_clips([clip_rows("big", 10_000)])
+except StorageError as error:
+    print(error)
+"""
+
+
+class TestRefusals:
+    def test_no_more_bytes_allowed(self, store: Store, root: Path) -> None:
+        store.append_clips([clip_rows("c1")])
+        store.put_videos([video_row("/a.mp4", "c1")])
+
+        finished = subprocess.run(
+            [sys.executable, "-c", FULL_DISK, str(root), str(Path(__file__).parent)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert "would exceed the size allowed; what was stored is kept" in finished.stdout
+        with store.writing():
+            store.check_counts()
+        assert [row.path for row in store.read_videos()] == ["/a.mp4"]
+
+    @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting needs root")
+    def test_a_full_disk_and_a_read_only_one(self, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], check=False).returncode:
+            pytest.skip("mounting is not allowed here")
+        try:
+            store = Store.create(str(disk / "small.prost"), DESCRIPTION)
+            store.append_clips([clip_rows("c1")])
+            store.put_videos([video_row("/a.mp4", "c1")])
+            (disk / "holiday.mov").write_bytes(bytes(100_000))
+            with pytest.raises(StorageError, match="no space left; what was stored is kept"):
+                for number in range(50):
+                    store.append_clips([clip_rows(f"more{number}", 500)])
+            assert [row.path for row in Store.open(store.root).read_videos()] == ["/a.mp4"]
+
+            (disk / "holiday.mov").unlink()
+            with store.writing():
+                store.tidy()
+                store.check_counts()
+
+            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+            assert [row.path for row in Store.open(store.root).read_videos()] == ["/a.mp4"]
+            with pytest.raises(StorageError, match="read-only"), store.writing():
+                pass
+            with pytest.raises(StorageError, match="read-only"):
+                store.put_videos([video_row("/b.mp4", "c1")])
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
+    def test_no_permission(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o500)
+        try:
+            with pytest.raises(StorageError, match="no permission"):
+                Store.create(str(tmp_path / "library.prost"), DESCRIPTION)
+        finally:
+            tmp_path.chmod(0o700)
