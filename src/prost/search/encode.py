@@ -54,6 +54,9 @@ class PrototypeModel(Protocol):
     def count_words(self, sentence: str) -> int:
         """Tokens, start and end included."""
 
+    def unknown_words(self, sentence: str) -> list[str]:
+        """Words that it has never heard."""
+
     def normalise_pixels(self, frames: np.ndarray) -> Tensor:
         """From uint8 `[..., R, R, 3]` to floats `[..., 3, R, R]`."""
 

@@ -389,10 +389,16 @@ def _best_videos(
 
 
 def _notes(model: PrototypeModel, query: str) -> list[str]:
+    notes = []
     words, most = model.count_words(query), model.config.max_words
-    if words <= most:
-        return []
-    return [f"the query has {words} tokens, start and end included; the model reads {most}, the rest was cut"]
+    if words > most:
+        notes.append(
+            f"the query has {words} tokens, start and end included; the model reads {most}, the rest was cut"
+        )
+    if unknown := model.unknown_words(query):
+        listed = ", ".join(repr(word) for word in dict.fromkeys(unknown))
+        notes.append(f"the model does not know {listed}; the rest of the query was searched for")
+    return notes
 
 
 def _on_cpu(text: TextPrototypes) -> TextPrototypes:

@@ -1,0 +1,1 @@
+"""Pixels and words -> prototypes -> scores."""

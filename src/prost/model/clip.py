@@ -1,0 +1,149 @@
+"""The backbone: CLIP's two towers, all tokens of frames and words, projected into one space.
+
+The towers are `transformers.CLIPModel`'s own modules, so that released weights keep their names; only the walk through
+the vision blocks is ours, since token shift enters it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import CLIPConfig, CLIPModel
+
+from prost.config import CLIPShape
+from prost.errors import UsageError
+from prost.model.token_shift import token_shift
+
+HEAD_WIDTH = 64
+# Below so many tokens a frame, plain matrix products beat the fused attention of a CPU (by a third at 26 tokens).
+FUSED_FROM = 64
+
+
+def clip_config(shape: CLIPShape, width: int) -> CLIPConfig:
+    """Spell our few sizes out as a `transformers` configuration.
+
+    Args:
+        shape: sizes of the towers.
+        width: D, the width of the shared space.
+    """
+    return CLIPConfig(
+        projection_dim=width,
+        logit_scale_init_value=math.log(1 / 0.07),
+        vision_config={
+            "hidden_size": shape.vision_width,
+            "intermediate_size": 4 * shape.vision_width,
+            "num_hidden_layers": shape.vision_layers,
+            "num_attention_heads": shape.vision_width // HEAD_WIDTH,
+            "image_size": shape.image_size,
+            "patch_size": shape.patch_size,
+            "hidden_act": "quick_gelu",
+        },
+        text_config={
+            "hidden_size": shape.text_width,
+            "intermediate_size": 4 * shape.text_width,
+            "num_hidden_layers": shape.text_layers,
+            "num_attention_heads": shape.text_width // HEAD_WIDTH,
+            "vocab_size": shape.vocabulary,
+            "max_position_embeddings": shape.text_positions,
+            "hidden_act": "quick_gelu",
+            # Only `pooler_output` reads these, which we never do; set, so that no default points beyond the vocabulary.
+            "bos_token_id": 0,
+            "eos_token_id": shape.vocabulary - 1,
+            "pad_token_id": 0,
+        },
+    )
+
+
+class CLIPBackbone(nn.Module):
+    """Pixels and words to projected tokens.
+
+    Args:
+        shape: sizes of the towers.
+        width: D.
+        shift_blocks: vision blocks (0-based) whose attention sees shifted tokens.
+        shift_divisions: see `token_shift.shifted_positions`.
+    """
+
+    def __init__(
+        self, shape: CLIPShape, width: int, shift_blocks: tuple[int, ...], shift_divisions: int
+    ) -> None:
+        super().__init__()
+        self.towers = CLIPModel(clip_config(shape, width))
+        self.towers.set_attn_implementation("sdpa" if shape.tokens >= FUSED_FROM else "eager")
+        self.shape = shape
+        self.shift_blocks = frozenset(shift_blocks)
+        self.shift_divisions = shift_divisions
+        self.activation_checkpointing = False
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """CLIP's temperature: scores are multiplied by its exponential, at most 100."""
+        return self.towers.logit_scale.exp().clamp(max=100.0)
+
+    def frame_tokens(self, pixels: Tensor) -> Tensor:
+        """Project all tokens of every frame.
+
+        Args:
+            pixels: `[B, L, 3, R, R]`, normalised.
+
+        Returns:
+            `[B, L, M, D]`; token 0 is the class token.
+
+        Raises:
+            UsageError: pixels of another shape.
+        """
+        size = self.shape.image_size
+        if pixels.ndim != 5 or pixels.shape[2:] != (3, size, size):
+            raise UsageError(f"pixels of shape {list(pixels.shape)}", f"[B, L, 3, {size}, {size}]")
+        vision = self.towers.vision_model
+        batch, frames = pixels.shape[:2]
+        hidden = vision.pre_layrnorm(vision.embeddings(pixels.flatten(0, 1)))  # [B*L, M, width]
+        if torch.is_autocast_enabled(hidden.device.type):
+            # Else the residual stream stays float32, and every linear layer casts its input anew.
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        for index in range(len(vision.encoder.layers)):
+            if self.activation_checkpointing and self.training:
+                hidden = checkpoint(self._vision_block, hidden, index, frames, use_reentrant=False)
+            else:
+                hidden = self._vision_block(hidden, index, frames)
+        tokens = self.towers.visual_projection(vision.post_layernorm(hidden))  # [B*L, M, D]
+        return tokens.unflatten(0, (batch, frames))
+
+    def _vision_block(self, hidden: Tensor, index: int, frames: int) -> Tensor:
+        block = self.towers.vision_model.encoder.layers[index]
+        normed = block.layer_norm1(hidden)
+        if index in self.shift_blocks:
+            normed = token_shift(normed.unflatten(0, (-1, frames)), self.shift_divisions).flatten(0, 1)
+        hidden = hidden + block.self_attn(normed)[0]
+        return hidden + block.mlp(block.layer_norm2(hidden))
+
+    def word_tokens(self, input_ids: Tensor) -> Tensor:
+        """Project all words, with the causal mask only.
+
+        A padding mask would change the padded positions, which the authors' phrases read (DESIGN: text).
+
+        Args:
+            input_ids: `[B, T]`.
+
+        Returns:
+            `[B, T, D]`.
+        """
+        hidden = self.towers.text_model(input_ids=input_ids).last_hidden_state
+        return self.towers.text_projection(hidden)
+
+
+def sentence_token(words: Tensor, attention_mask: Tensor) -> Tensor:
+    """Pick the end token of each text: position `sum(attention_mask) - 1`.
+
+    Args:
+        words: `[B, T, D]`.
+        attention_mask: `[B, T]`, 1 where a word stands.
+
+    Returns:
+        `[B, D]`.
+    """
+    last = attention_mask.sum(dim=1).long() - 1
+    return words[torch.arange(len(words), device=words.device), last]

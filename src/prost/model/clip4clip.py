@@ -1,0 +1,86 @@
+"""CLIP4Clip (Luo et al., Neurocomputing 2022): a video is the mean of its frames, seen one by one or in sequence."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from prost.config import DoorConfig
+from prost.errors import UsageError
+from prost.model.clip import HEAD_WIDTH, CLIPBackbone, sentence_token
+from prost.model.doors import FrameFeatures, RetrievalModel, SentenceFeatures
+from prost.model.matching import Similarity, unit
+from prost.model.temporal_transformer import TemporalTransformer
+from prost.model.words import WordTokenizer
+
+
+class CLIP4ClipConfig(DoorConfig):
+    """A CLIP4Clip; the defaults are its authors'.
+
+    `temporal` is what happens between frames and mean: nothing (`meanP`), a transformer of `temporal_layers` with
+    `positions` (`seqTransf`), or a one-layer LSTM (`seqLSTM`).
+    """
+
+    architecture: Literal["clip4clip"] = "clip4clip"
+    name: str = "clip4clip"
+    temporal: Literal["meanP", "seqTransf", "seqLSTM"] = "meanP"
+    temporal_layers: int = Field(4, ge=1)
+    positions: int = Field(77, ge=1)
+
+    @model_validator(mode="after")
+    def _sequence_fits(self) -> Self:
+        if self.temporal != "seqTransf":
+            return self
+        if self.width % HEAD_WIDTH:
+            raise ValueError(
+                f"width {self.width} is no multiple of {HEAD_WIDTH}, the width of an attention head"
+            )
+        if self.frames > self.positions:
+            raise ValueError(f"frames {self.frames} beyond the {self.positions} positions")
+        return self
+
+
+class CLIP4Clip(RetrievalModel[SentenceFeatures, FrameFeatures]):
+    """CLIP4Clip with its three loose similarities.
+
+    Args:
+        config: sizes and choices.
+        tokenizer: how sentences become ids; without one, only `text_prototypes` takes text.
+    """
+
+    config: CLIP4ClipConfig
+
+    def __init__(self, config: CLIP4ClipConfig, tokenizer: WordTokenizer | None = None) -> None:
+        super().__init__(config, CLIPBackbone(config.clip, config.width, (), 1), tokenizer)
+        if config.temporal == "seqTransf":
+            self.transformer = TemporalTransformer(config.width, config.temporal_layers, config.positions)
+        elif config.temporal == "seqLSTM":
+            self.lstm = nn.LSTM(config.width, config.width, batch_first=True)
+
+    def text_prototypes(self, input_ids: Tensor, attention_mask: Tensor) -> SentenceFeatures:
+        """Encode texts that are tokenised already; see `RetrievalModel`."""
+        self._check_words(input_ids, attention_mask)
+        return SentenceFeatures(sentence_token(self.clip.word_tokens(input_ids), attention_mask))
+
+    def video_prototypes(self, pixels: Tensor) -> FrameFeatures:
+        """Encode videos that are sampled and normalised already; see `RetrievalModel`."""
+        self._check_pixels(pixels)
+        class_tokens = self.clip.frame_tokens(pixels)[:, :, 0]  # [B, L, D]
+        if self.config.temporal == "seqTransf":
+            return FrameFeatures(self.transformer(class_tokens))
+        if self.config.temporal == "seqLSTM":
+            return FrameFeatures(class_tokens + self.lstm(class_tokens)[0])
+        return FrameFeatures(class_tokens)
+
+    def match(self, text: SentenceFeatures, video: FrameFeatures) -> Similarity:
+        """Cosine of the sentence with the mean of the unit frames: `total` `[A, B]`, no parts.
+
+        Raises:
+            UsageError: features of different width.
+        """
+        if text.sentence.shape[-1] != video.frame.shape[-1]:
+            raise UsageError(f"{text!r} against {video!r}", "features of one model")
+        pooled = unit(unit(video.frame).mean(dim=1))  # [B, D]
+        return Similarity(unit(text.sentence) @ pooled.T)

@@ -1,0 +1,90 @@
+"""The model: pixels and words -> prototypes -> scores."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from prost.config import ModelConfig
+from prost.model.clip import CLIPBackbone, sentence_token
+from prost.model.doors import RetrievalModel
+from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match
+from prost.model.spatial import ObjectPrototypes, PhrasePrototypes
+from prost.model.temporal import EventDecoder, FrameDecoder
+from prost.model.words import WordTokenizer
+
+
+class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
+    """Progressive spatio-temporal prototype matching (Li et al., ICCV 2023).
+
+    Args:
+        config: sizes and choices.
+        tokenizer: how sentences become ids; without one, only `text_prototypes` takes text.
+
+    >>> small = ModelConfig.parse({"clip": {"image_size": 32, "patch_size": 16, "vision_width": 64,
+    ...     "vision_layers": 2, "text_width": 64, "text_layers": 1, "vocabulary": 10}, "width": 8, "frames": 2,
+    ...     "token_shift_blocks": [], "max_words": 4})
+    >>> import torch
+    >>> ProST(small).video_prototypes(torch.zeros(1, 2, 3, 32, 32))
+    VideoPrototypes(object=[1, 2, 12, 8], event=[1, 3, 8], event_attention=[1, 3, 2])
+    """
+
+    config: ModelConfig
+
+    def __init__(self, config: ModelConfig, tokenizer: WordTokenizer | None = None) -> None:
+        clip = CLIPBackbone(
+            config.clip, config.width, config.token_shift_blocks, config.token_shift_divisions
+        )
+        super().__init__(config, clip, tokenizer)
+        self.object_prototypes = ObjectPrototypes(
+            config.width, config.object_prototypes, config.sparse_weights
+        )
+        self.phrase_prototypes = PhrasePrototypes(
+            config.width, config.phrase_prototypes, config.sparse_weights, config.mask_padding
+        )
+        self.frame_decoder = FrameDecoder(
+            config.frames,
+            config.object_prototypes,
+            config.width,
+            config.frame_layers,
+            config.window,
+            config.dropout,
+        )
+        self.event_decoder = EventDecoder(
+            config.event_prototypes, config.width, config.event_layers, config.dropout
+        )
+
+    def text_prototypes(self, input_ids: Tensor, attention_mask: Tensor) -> TextPrototypes:
+        """Encode texts that are tokenised already.
+
+        Args:
+            input_ids: `[B, T]`, padded with 0; the authors pad to exactly `max_words`.
+            attention_mask: `[B, T]`, 1 where a word stands.
+
+        Raises:
+            UsageError: shapes that do not fit each other or the model.
+        """
+        self._check_words(input_ids, attention_mask)
+        words = self.clip.word_tokens(input_ids)  # [B, T, D]
+        return TextPrototypes(
+            self.phrase_prototypes(words, attention_mask), sentence_token(words, attention_mask)
+        )
+
+    def video_prototypes(self, pixels: Tensor) -> VideoPrototypes:
+        """Encode videos whose frames are sampled and normalised already.
+
+        Args:
+            pixels: `[B, L, 3, R, R]`.
+
+        Raises:
+            UsageError: pixels of another shape.
+        """
+        self._check_pixels(pixels)
+        tokens = self.clip.frame_tokens(pixels)  # [B, L, M, D]
+        objects = self.object_prototypes(tokens)  # [B, L, N_o, D]
+        frames = self.frame_decoder(objects)  # [B, L, D]
+        events, attention = self.event_decoder(frames, objects[:, :, 0])  # [B, N_e, D], [B, N_e, L]
+        return VideoPrototypes(objects, events, attention)
+
+    def match(self, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
+        """Score every text against every video, with the weight that the configuration fixes."""
+        return match(text, video, self.config.object_phrase_weight)

@@ -1,0 +1,46 @@
+"""Token shift: a few tokens of each frame are lent by its neighbours in time.
+
+From TS2-Net (Liu et al., ECCV 2022), as the authors of ProST apply it in the last blocks of the vision transformer,
+to the layer-normed input of the attention. It costs no parameters and lets a frame see motion.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def lent_positions(tokens: int, divisions: int) -> tuple[slice, slice]:
+    """Positions lent by the frame before, and by the frame after.
+
+    Args:
+        tokens: M, tokens of one frame, the class token included.
+        divisions: how many groups the tokens fall into; `fold = M // divisions`.
+
+    >>> before, after = lent_positions(10, 5)
+    >>> list(range(10))[before], list(range(10))[after]
+    ([1, 3, 5, 7, 9], [4, 6, 8])
+    """
+    fold = tokens // divisions
+    return slice(1, tokens, fold), slice(4, tokens, fold)
+
+
+def token_shift(hidden: Tensor, divisions: int) -> Tensor:
+    """Replace the lent tokens of every frame by those of its neighbours.
+
+    Both directions read the unshifted values; where a position is lent by both, the later frame wins. The first and
+    the last frame keep their own where there is no neighbour.
+
+    Args:
+        hidden: `[B, L, M, width]`.
+        divisions: see `lent_positions`.
+
+    Returns:
+        `[B, L, M, width]`, a new tensor.
+    """
+    before, after = lent_positions(hidden.shape[2], divisions)
+    shifted = hidden.clone()
+    shifted[:, 1:, before] = hidden[:, :-1, before]
+    shifted[:, :-1, after] = hidden[:, 1:, after]
+    # A position in both sets belongs to the later frame; the last frame, which has none, keeps its own value there.
+    shifted[:, -1:, after] = hidden[:, -1:, after]
+    return shifted

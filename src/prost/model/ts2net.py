@@ -1,0 +1,118 @@
+"""TS2-Net (Liu et al., ECCV 2022): token shift, token selection, and frames weighed by the sentence."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from prost.config import DoorConfig
+from prost.errors import UsageError
+from prost.model.clip import HEAD_WIDTH, CLIPBackbone, sentence_token
+from prost.model.doors import FrameFeatures, RetrievalModel, SentenceFeatures
+from prost.model.matching import COSINES_AT_ONCE, Similarity, unit
+from prost.model.temporal_transformer import TemporalTransformer
+from prost.model.token_selection import TokenSelector
+from prost.model.words import WordTokenizer
+
+# How sharply a sentence prefers its best frames; a constant of the authors' code.
+FRAME_SHARPNESS = 4.0
+
+
+class TS2NetConfig(DoorConfig):
+    """A TS2-Net; the defaults are its authors' for MSR-VTT.
+
+    Of each frame `selected_tokens` pass beside the class token, in training by the mean of `selection_samples` choices
+    under noise of deviation `selection_noise`; `positions` of the temporal transformer hold them all.
+    """
+
+    architecture: Literal["ts2net"] = "ts2net"
+    name: str = "ts2net"
+    token_shift_blocks: tuple[int, ...] = (10, 11)
+    token_shift_divisions: int = Field(7, ge=1)
+    selected_tokens: int = Field(3, ge=1)
+    selection_samples: int = Field(500, ge=2)
+    selection_noise: float = Field(0.05, gt=0.0)
+    temporal_layers: int = Field(4, ge=1)
+    positions: int = Field(77, ge=1)
+
+    @model_validator(mode="after")
+    def _tokens_fit(self) -> Self:
+        beyond = [block for block in self.token_shift_blocks if not 0 <= block < self.clip.vision_layers]
+        if beyond:
+            raise ValueError(
+                f"token_shift_blocks {beyond} beyond the {self.clip.vision_layers} vision layers"
+            )
+        if self.token_shift_blocks and self.clip.tokens < self.token_shift_divisions:
+            raise ValueError(
+                f"token_shift_divisions {self.token_shift_divisions} beyond {self.clip.tokens} tokens"
+            )
+        if self.width % HEAD_WIDTH:
+            raise ValueError(
+                f"width {self.width} is no multiple of {HEAD_WIDTH}, the width of an attention head"
+            )
+        if self.selected_tokens >= self.clip.tokens:
+            raise ValueError(f"selected_tokens {self.selected_tokens} of {self.clip.tokens - 1} patches")
+        if self.passing_tokens > self.positions:
+            raise ValueError(
+                f"{self.passing_tokens} tokens of {self.frames} frames beyond the {self.positions} positions"
+            )
+        return self
+
+    @property
+    def passing_tokens(self) -> int:
+        """Tokens of one video that reach the temporal transformer."""
+        return self.frames * (1 + self.selected_tokens)
+
+
+class TS2Net(RetrievalModel[SentenceFeatures, FrameFeatures]):
+    """TS2-Net.
+
+    Args:
+        config: sizes and choices.
+        tokenizer: how sentences become ids; without one, only `text_prototypes` takes text.
+    """
+
+    config: TS2NetConfig
+
+    def __init__(self, config: TS2NetConfig, tokenizer: WordTokenizer | None = None) -> None:
+        clip = CLIPBackbone(
+            config.clip, config.width, config.token_shift_blocks, config.token_shift_divisions
+        )
+        super().__init__(config, clip, tokenizer)
+        self.selector = TokenSelector(
+            config.width, config.selected_tokens, config.selection_samples, config.selection_noise
+        )
+        self.transformer = TemporalTransformer(config.width, config.temporal_layers, config.positions)
+
+    def text_prototypes(self, input_ids: Tensor, attention_mask: Tensor) -> SentenceFeatures:
+        """Encode texts that are tokenised already; see `RetrievalModel`."""
+        self._check_words(input_ids, attention_mask)
+        return SentenceFeatures(sentence_token(self.clip.word_tokens(input_ids), attention_mask))
+
+    def video_prototypes(self, pixels: Tensor) -> FrameFeatures:
+        """Encode videos that are sampled and normalised already; see `RetrievalModel`."""
+        self._check_pixels(pixels)
+        selected = self.selector(self.clip.frame_tokens(pixels))  # [B, L, 1 + k, D]
+        seen = self.transformer(selected.flatten(1, 2)).unflatten(1, selected.shape[1:3])
+        return FrameFeatures(seen[:, :, 0])
+
+    def match(self, text: SentenceFeatures, video: FrameFeatures) -> Similarity:
+        """Cosines of the sentence with the frames, the better frames weighing more: `total` `[A, B]`, no parts.
+
+        Raises:
+            UsageError: features of different width.
+        """
+        if text.sentence.shape[-1] != video.frame.shape[-1]:
+            raise UsageError(f"{text!r} against {video!r}", "features of one model")
+        videos, frames, width = video.frame.shape
+        columns = unit(video.frame).reshape(-1, width).T  # [D, B*L]
+        rows_at_once = max(1, COSINES_AT_ONCE // max(1, columns.shape[1]))
+        scores = []
+        for block in unit(text.sentence).split(rows_at_once):
+            cosines = (block @ columns).view(len(block), videos, frames)
+            weights = (FRAME_SHARPNESS * unit(cosines)).softmax(dim=2)
+            scores.append((weights * cosines).sum(dim=2))
+        return Similarity(torch.cat(scores))

@@ -1,0 +1,148 @@
+"""Sentences to ids: the tokenizers that a checkpoint can bring."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+
+from prost.errors import CheckpointError, EmptyQuery
+
+UNKNOWN, START, END = "<unknown>", "<start>", "<end>"
+# OpenAI's file lists 262,145 merges; CLIP uses those that fill its vocabulary of 49,408 beside 512 byte symbols and
+# two special tokens.
+CLIP_MERGES = 49408 - 2 * 256 - 2
+
+
+class WordTokenizer:
+    """Sentences to ids of a fixed number of words, as CLIP's text tower wants them.
+
+    Args:
+        tokenizer: adds its own start and end token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    @property
+    def vocabulary(self) -> int:
+        """How many ids there are."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def __call__(self, sentences: Sequence[str], max_words: int) -> tuple[Tensor, Tensor]:
+        """Tokenise, cut and pad.
+
+        A sentence that is too long keeps its end token; shorter ones are padded with 0, as the authors do.
+
+        Args:
+            sentences: B texts.
+            max_words: T, start and end token included.
+
+        Returns:
+            ids and mask, int64 `[B, T]`; the mask is 1 where a word stands.
+
+        Raises:
+            EmptyQuery: a text without a word.
+        """
+        ids = torch.zeros(len(sentences), max_words, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, sentence in enumerate(sentences):
+            tokens = self._encode(sentence)
+            if len(tokens) > max_words:
+                tokens = [*tokens[: max_words - 1], tokens[-1]]
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        return ids, mask
+
+    def _encode(self, sentence: str) -> list[int]:
+        tokens: list[int] = self._tokenizer.encode(sentence).ids
+        if len(tokens) <= 2:
+            raise EmptyQuery(f"the text {sentence!r} holds no word", "a sentence", "say what should be seen")
+        return tokens
+
+    def count(self, sentence: str) -> int:
+        """Tokens of a sentence before any cut, start and end included."""
+        return len(self._encode(sentence))
+
+    def unknown(self, sentence: str) -> list[str]:
+        """Words of a sentence that the vocabulary lacks; always empty for byte-level vocabularies."""
+        encoded = self._tokenizer.encode(sentence)
+        return [
+            sentence[start:end]
+            for token, (start, end) in zip(encoded.tokens, encoded.offsets, strict=True)
+            if token == UNKNOWN
+        ]
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json`."""
+        self._tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def whole_words(vocabulary: Iterable[str]) -> WordTokenizer:
+    """Build a tokenizer that knows whole lower-case words.
+
+    Args:
+        vocabulary: the words; punctuation that should be heard must be among them.
+
+    >>> whole_words(["a", "ball"])(["A ball"], 5)[0].tolist()
+    [[1, 3, 4, 2, 0]]
+    """
+    ids = {token: number for number, token in enumerate([UNKNOWN, START, END, *sorted(set(vocabulary))])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=[(START, ids[START]), (END, ids[END])]
+    )
+    return WordTokenizer(tokenizer)
+
+
+def find_tokenizer(folder: Path) -> WordTokenizer | None:
+    """Open the vocabulary that lies in a folder, in any of the three forms in which CLIP's is handed on.
+
+    Raises:
+        CheckpointError: a vocabulary that cannot be read.
+    """
+    try:
+        if (folder / "tokenizer.json").is_file():
+            return WordTokenizer(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+            lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+            return _byte_pairs(vocabulary, _merges(lines))
+        if (folder / "bpe_simple_vocab_16e6.txt.gz").is_file():
+            text = gzip.decompress((folder / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode("utf-8")
+            merges = _merges(text.split("\n"))[:CLIP_MERGES]
+            return _byte_pairs(_openai_vocabulary(merges), merges)
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise CheckpointError(f"the vocabulary in {folder} cannot be read ({error})") from None
+    return None
+
+
+def _merges(lines: list[str]) -> list[tuple[str, str]]:
+    """Pairs of a merges file, whose first line is a version."""
+    return [(left, right) for left, right in (line.split() for line in lines[1:] if line.strip())]
+
+
+def _openai_vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
+    """Number the symbols as OpenAI's CLIP does: bytes, bytes that end a word, merges, start, end."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
+    # Bytes that print stand for themselves and come first; the others borrow letters beyond Latin-1.
+    symbols = [chr(byte) for byte in printable] + [chr(256 + extra) for extra in range(256 - len(printable))]
+    tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), *("".join(pair) for pair in merges)]
+    return {token: number for number, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
+
+
+def _byte_pairs(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> WordTokenizer:
+    from transformers import CLIPTokenizer
+
+    pairs: Any = merges  # typed as strings, handed to the tokenizers library, which wants pairs
+    return WordTokenizer(CLIPTokenizer(vocab=vocabulary, merges=pairs).backend_tokenizer)

@@ -1,0 +1,83 @@
+"""The doors that every model has, on real files and sentences."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from prost.errors import NeedsTokenizer, UsageError
+from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
+from prost.model.doors import FrameFeatures, SentenceFeatures, join
+from prost.model.ts2net import TS2Net, TS2NetConfig
+from prost.model.words import whole_words
+
+WORDS = ["a", "red", "ball", "falls", "blue", "boat", "sails", "left", "."]
+
+
+@pytest.fixture(params=["clip4clip", "ts2net"])
+def model(request: pytest.FixtureRequest, tiny: dict[str, Any]) -> CLIP4Clip | TS2Net:
+    torch.manual_seed(0)
+    tokenizer = whole_words(WORDS)
+    if request.param == "clip4clip":
+        return CLIP4Clip(CLIP4ClipConfig.parse(tiny), tokenizer).eval()
+    shift = {"token_shift_blocks": [1], "token_shift_divisions": 5}
+    return TS2Net(TS2NetConfig.parse({**tiny, **shift}), tokenizer).eval()
+
+
+def test_from_files_and_sentences_to_scores(model: CLIP4Clip | TS2Net, toybox_folder: Path) -> None:
+    paths = sorted(toybox_folder.glob("*.mp4"))[:2]
+    text, video = model.encode_text(["a red ball falls", "a blue boat"]), model.encode_video(paths)
+    assert repr(text) == "SentenceFeatures(sentence=[2, 64])"
+    assert repr(video) == "FrameFeatures(frame=[2, 3, 64])"
+    total = model.match(text, video).total
+    assert total.shape == (2, 2)
+    assert total.abs().max() <= 1
+
+
+def test_encoding_is_tokenising_and_text_prototypes(model: CLIP4Clip | TS2Net) -> None:
+    sentences = ["a red ball falls", "a blue boat sails left"]
+    ids, mask = model.words(sentences)
+    assert ids.shape == mask.shape == (2, 8)
+    with torch.no_grad():
+        by_ids = model.text_prototypes(ids, mask)
+    torch.testing.assert_close(model.encode_text(sentences).sentence, by_ids.sentence)
+    assert model.count_words(sentences[1]) == 7
+
+
+def test_pixels_are_normalised_as_clip_wants(model: CLIP4Clip | TS2Net) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5, 3), dtype=np.uint8)
+    pixels = model.normalise_pixels(frames)
+    assert pixels.shape == (2, 3, 3, 4, 5)
+    mean, std = model.config.image_mean[1], model.config.image_std[1]
+    assert pixels[1, 2, 1, 3, 4].item() == pytest.approx((frames[1, 2, 3, 4, 1] / 255 - mean) / std, abs=1e-5)
+
+
+def test_without_a_vocabulary_text_is_refused(tiny: dict[str, Any]) -> None:
+    with pytest.raises(NeedsTokenizer, match="text_prototypes"):
+        CLIP4Clip(CLIP4ClipConfig.parse(tiny)).encode_text(["a ball"])
+
+
+def test_no_video_is_refused(model: CLIP4Clip | TS2Net) -> None:
+    with pytest.raises(UsageError, match="at least one path"):
+        model.encode_video([])
+
+
+def test_a_fingerprint_is_configuration_and_weights(tiny: dict[str, Any]) -> None:
+    def build(seed: int, **changed: Any) -> str:
+        torch.manual_seed(seed)
+        return CLIP4Clip(CLIP4ClipConfig.parse({**tiny, **changed})).fingerprint
+
+    assert build(0) == build(0)
+    assert len({build(0), build(1), build(0, name="other"), build(0, max_words=7)}) == 4
+
+
+def test_records_are_cut_and_joined() -> None:
+    frames = FrameFeatures(torch.randn(5, 3, 8))
+    assert torch.equal(join([frames[:2], frames[2:]]).frame, frames.frame)
+    assert len(frames[torch.tensor([0, 4])]) == 2
+    with pytest.raises(UsageError, match=r"\[B, L, D\]"):
+        FrameFeatures(torch.zeros(5, 8))
+    with pytest.raises(UsageError, match=r"\[B, D\]"):
+        SentenceFeatures(torch.zeros(5))

@@ -1,0 +1,57 @@
+"""Configurations: what is refused, and that every field is read by something."""
+
+from pathlib import Path
+
+import pytest
+
+from prost.config import CLIPShape, ModelConfig, read_json
+from prost.errors import BadConfig, MissingPath
+
+
+def test_an_unknown_key_names_the_nearest_known_one() -> None:
+    with pytest.raises(BadConfig, match=r"m\.json: unknown key 'object_prototype'; try: 'object_prototypes'"):
+        ModelConfig.parse({"object_prototype": 3}, origin="m.json")
+    with pytest.raises(BadConfig, match=r"unknown key 'clip\.patchsize'; try: 'patch_size'"):
+        ModelConfig.parse({"clip": {"patchsize": 16}})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"frames": 0}, "frames"),
+        ({"window": 1.5}, "window"),
+        ({"sparse_weights": "sigmoid"}, "sparse_weights"),
+        ({"clip": {"vision_width": 100}}, "multiple of 64"),
+        ({"clip": {"image_size": 100, "patch_size": 16}}, "not a multiple of patch_size"),
+        ({"token_shift_blocks": [12]}, r"\[12\] beyond the 12 vision layers"),
+        ({"max_words": 78}, "beyond the 77 text positions"),
+        ({"token_shift_divisions": 51}, "beyond 50 tokens"),
+    ],
+)
+def test_a_value_out_of_range_is_named(values: dict[str, object], said: str) -> None:
+    with pytest.raises(BadConfig, match=said):
+        ModelConfig.parse(values)
+
+
+def test_defaults_are_the_papers() -> None:
+    config = ModelConfig()
+    assert (config.width, config.frames, config.max_words) == (512, 12, 32)
+    assert (config.object_prototypes, config.phrase_prototypes, config.event_prototypes) == (12, 28, 3)
+    assert (config.frame_layers, config.event_layers, config.window) == (2, 2, 0.2)
+    assert CLIPShape().tokens == 50  # ViT-B/32 at 224
+
+
+def test_it_comes_back_from_json() -> None:
+    config = ModelConfig.parse({"frames": 64, "token_shift_blocks": [3], "name": "other"})
+    assert ModelConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_reading_json(tmp_path: Path) -> None:
+    with pytest.raises(MissingPath, match="does not exist"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(BadConfig, match="holds a list; welcome: a JSON object"):
+        read_json(tmp_path / "list.json")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(BadConfig, match="is no JSON"):
+        read_json(tmp_path / "broken.json")

@@ -1,0 +1,57 @@
+"""`import prost` and `prost --help` load nothing heavy; the public names come when they are used."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import prost
+
+HEAVY = {"torch", "transformers", "lance", "pyarrow", "av", "scipy", "numpy", "PIL", "tokenizers"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level modules that a new interpreter holds after some code."""
+    report = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    finished = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(finished.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import prost",
+        "import prost; prost.errors.ProstError; prost.__version__; dir(prost)",
+        "from prost.apps.cli import main; main(['--help'])",
+        "from prost.apps.cli import main; main(['search', '--help'])",
+        "from prost.apps.cli import main; main(['--version'])",
+    ],
+)
+def test_nothing_heavy_is_loaded(code: str) -> None:
+    loaded = modules_after(code)
+    assert "prost" in loaded
+    assert not HEAVY & loaded
+
+
+def test_a_public_name_loads_what_it_needs() -> None:
+    assert "pydantic" in modules_after("import prost; prost.ModelConfig")
+
+
+@pytest.mark.parametrize("name", prost.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(prost, name) is not None
+    assert name in dir(prost)
+
+
+def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'lode'.*load"):
+        prost.lode  # noqa: B018  # the access is what is tested
+
+
+def test_version_is_that_of_the_installed_package() -> None:
+    from importlib.metadata import version
+
+    assert prost.__version__ == version("prost-video")
