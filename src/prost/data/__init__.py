@@ -1,0 +1,1 @@
+"""Captioned videos: the benchmarks, one's own pairs, and Toybox."""

@@ -1,0 +1,41 @@
+"""Toybox: a small drawn world of things that do things, for training and tests without any download."""
+
+from .files import CAPTIONS_FILE, write, write_gallery
+from .gallery import Gallery, gallery
+from .grammar import (
+    Caption,
+    Claim,
+    describe,
+    describe_event,
+    describe_frame,
+    holds,
+    holds_in_any_order,
+    vocabulary,
+)
+from .render import render
+from .sampling import can_twin, sample_scene, scene_stream, twin_of
+from .scene import Event, Scene, Thing
+
+__all__ = [
+    "CAPTIONS_FILE",
+    "Caption",
+    "Claim",
+    "Event",
+    "Gallery",
+    "Scene",
+    "Thing",
+    "can_twin",
+    "describe",
+    "describe_event",
+    "describe_frame",
+    "gallery",
+    "holds",
+    "holds_in_any_order",
+    "render",
+    "sample_scene",
+    "scene_stream",
+    "twin_of",
+    "vocabulary",
+    "write",
+    "write_gallery",
+]
