@@ -1,0 +1,337 @@
+"""Scores -> ranks -> the columns of a retrieval table.
+
+The rank of a query is 1 + the number of greater scores + a share of the equal ones, so that a model that cannot tell
+its gallery apart is not credited with finding anything in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prost.errors import BadScores, UsageError
+
+Scores = NDArray[np.floating[Any]]
+Ranks = NDArray[np.float64]
+Truth = Sequence[int] | NDArray[np.integer[Any]] | Sequence[Collection[int]]
+Ties = Literal["mean", "optimistic", "pessimistic"]
+VideoToText = Literal["clip4clip", "strict"]
+
+# Scores compared at once: a block's comparison takes 16 MiB.
+SCORES_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of a table.
+
+    Attributes:
+        of: ranks `[..., Q]` to values `[...]`.
+        higher_is_better: recalls rise with quality, ranks fall.
+    """
+
+    of: Callable[[Ranks], Ranks]
+    higher_is_better: bool
+
+
+def _recall(k: int) -> Metric:
+    return Metric(
+        lambda ranks: 100.0 * np.count_nonzero(ranks <= k, axis=-1) / ranks.shape[-1], higher_is_better=True
+    )
+
+
+METRICS = {
+    "R@1": _recall(1),
+    "R@5": _recall(5),
+    "R@10": _recall(10),
+    "R@50": _recall(50),
+    "MdR": Metric(lambda ranks: np.median(ranks, axis=-1), higher_is_better=False),
+    "MnR": Metric(lambda ranks: np.mean(ranks, axis=-1), higher_is_better=False),
+}
+
+
+@dataclass(frozen=True)
+class RetrievalMetrics:
+    """One row of a retrieval table: recalls in percent, ranks from 1.
+
+    Attributes:
+        r1: share of queries with rank <= 1, in percent; `r5`, `r10` and `r50` likewise.
+        mdr: median rank.
+        mnr: mean rank.
+        queries: Q, how many were ranked.
+        gallery: G, how many things each was ranked against, its own included.
+    """
+
+    r1: float
+    r5: float
+    r10: float
+    r50: float
+    mdr: float
+    mnr: float
+    queries: int
+    gallery: int
+
+    @classmethod
+    def from_ranks(cls, ranks: Ranks, gallery: int) -> RetrievalMetrics:
+        """Summarise ranks.
+
+        A rank that ties make fractional is a hit at k only where it is not above k: two videos that share the first
+        place give rank 1.5, which is no hit at 1.
+
+        Args:
+            ranks: `[Q]`.
+            gallery: G.
+
+        >>> RetrievalMetrics.from_ranks(np.array([1.0, 1.5, 7.0, 60.0]), 100).to_dict()
+        {'R@1': 25.0, 'R@5': 50.0, 'R@10': 75.0, 'R@50': 75.0, 'MdR': 4.25, 'MnR': 17.375}
+        """
+        r1, r5, r10, r50, mdr, mnr = (float(metric.of(ranks)) for metric in METRICS.values())
+        return cls(r1, r5, r10, r50, mdr, mnr, queries=len(ranks), gallery=gallery)
+
+    @property
+    def r_sum(self) -> float:
+        """R@1 + R@5 + R@10, at most 300."""
+        return self.r1 + self.r5 + self.r10
+
+    def to_dict(self) -> dict[str, float]:
+        """The columns under the names that papers give them."""
+        return dict(zip(METRICS, (self.r1, self.r5, self.r10, self.r50, self.mdr, self.mnr), strict=True))
+
+
+@dataclass(frozen=True)
+class BothDirections:
+    """A model on a benchmark, text to video and video to text."""
+
+    text_to_video: RetrievalMetrics
+    video_to_text: RetrievalMetrics
+
+    @property
+    def r_sum(self) -> float:
+        """R@1 + R@5 + R@10 of both directions, at most 600."""
+        return self.text_to_video.r_sum + self.video_to_text.r_sum
+
+
+def ranks(scores: ArrayLike, truth: Truth | None = None, ties: Ties = "mean") -> Ranks:
+    """Rank of the true item of each query, from 1.
+
+    Among n wrong items that score as much as the true one, the true one stands on average in the middle: 1 + greater +
+    n / 2. Optimistically it comes first, pessimistically last. Where several items are true, the best-ranked one
+    counts, and k equal true items leave the first of them behind n / (k + 1) wrong ones on average.
+
+    Args:
+        scores: `[Q, G]`, queries in rows.
+        truth: the true column of each query, or for each query a set of true columns; the diagonal when None.
+        ties: where the true item stands among equals.
+
+    Returns:
+        float64 `[Q]`; whole numbers unless ties are broken by their mean.
+
+    Raises:
+        BadScores: NaN, infinity, no matrix, or a truth that does not fit it.
+        UsageError: another word for `ties`.
+
+    >>> ranks([[0.9, 0.1, 0.5], [0.2, 0.2, 0.8]]).tolist()  # 0.9 is greatest; 0.2 is behind 0.8, level with 0.2
+    [1.0, 2.5]
+    >>> ranks([[0.9, 0.1, 0.5]], truth=[{1, 2}]).tolist()  # 0.5 is the better one
+    [2.0]
+    """
+    scores = checked_scores(scores)
+    rows, columns = _true_cells(truth, scores.shape)
+    result = np.empty(len(scores))
+    for block in _row_blocks(scores.shape):
+        cells = slice(*np.searchsorted(rows, [block.start, block.stop]))
+        result[block] = _block_ranks(scores[block], rows[cells] - block.start, columns[cells], ties)
+    return result
+
+
+def rank_metrics(scores: ArrayLike, truth: Truth | None = None, ties: Ties = "mean") -> RetrievalMetrics:
+    """The columns of a retrieval table; see `ranks` for the arguments and errors.
+
+    A constant matrix finds nothing:
+
+    >>> rank_metrics(np.zeros((3, 3)))
+    RetrievalMetrics(r1=0.0, r5=100.0, r10=100.0, r50=100.0, mdr=2.0, mnr=2.0, queries=3, gallery=3)
+    """
+    found = ranks(scores, truth, ties)
+    return RetrievalMetrics.from_ranks(found, np.shape(scores)[1])
+
+
+def text_to_video_ranks(
+    scores: ArrayLike, video_of_caption: Sequence[int] | NDArray[np.integer[Any]], ties: Ties = "mean"
+) -> Ranks:
+    """Rank of each caption's video among all videos: every caption is a query.
+
+    Args:
+        scores: `[C, V]`, captions in rows.
+        video_of_caption: the true column of each caption `[C]`.
+        ties: see `ranks`.
+
+    Returns:
+        `[C]`.
+    """
+    return ranks(scores, np.asarray(video_of_caption), ties)
+
+
+def video_to_text_ranks(
+    scores: ArrayLike,
+    video_of_caption: Sequence[int] | NDArray[np.integer[Any]],
+    kind: VideoToText = "clip4clip",
+    ties: Ties = "mean",
+) -> Ranks:
+    """Rank of each video's captions; a video without captions is no query.
+
+    The two kinds are two protocols, and their numbers must not be compared. `clip4clip` scores a video's captions as a
+    set, by the best of them, and ranks the set among those of the other videos: the gallery is as large as there are
+    captioned videos. `strict` ranks single captions among all captions and takes the best-ranked true one.
+
+    Args:
+        scores: `[C, V]`, captions in rows: the same matrix as for text to video.
+        video_of_caption: the video of each caption `[C]`.
+        kind: "clip4clip" or "strict".
+        ties: see `ranks`.
+
+    Returns:
+        One rank for each video with a caption, in the order of the columns.
+
+    Raises:
+        BadScores: as `ranks`.
+        UsageError: another kind.
+
+    Two captions of video 0, one of video 1:
+
+    >>> scores = np.array([[0.9, 0.8], [0.1, 0.7], [0.2, 0.6]])
+    >>> video_to_text_ranks(scores, [0, 0, 1], "clip4clip").tolist()  # video 1: its set's 0.6 is behind the other's 0.8
+    [1.0, 2.0]
+    >>> video_to_text_ranks(scores, [0, 0, 1], "strict").tolist()  # ... and its caption behind 0.8 and 0.7
+    [1.0, 3.0]
+    """
+    scores = checked_scores(scores)
+    _, owner = _true_cells(np.asarray(video_of_caption), scores.shape)
+    videos, captions_of = np.unique(owner, return_inverse=True)
+    if kind == "strict":
+        by_video = np.argsort(captions_of, kind="stable")
+        sets = np.split(by_video, np.cumsum(np.bincount(captions_of))[:-1])
+        return ranks(scores[:, videos].T, [set(members.tolist()) for members in sets], ties)
+    if kind == "clip4clip":
+        best = np.full((len(videos), len(videos)), -np.inf, dtype=scores.dtype)  # [caption sets, videos]
+        np.maximum.at(best, captions_of, scores[:, videos])
+        return ranks(best.T, ties=ties)
+    raise UsageError(f"kind={kind!r} of video to text", "'clip4clip' or 'strict'")
+
+
+def text_to_video(
+    scores: ArrayLike, video_of_caption: Sequence[int] | NDArray[np.integer[Any]], ties: Ties = "mean"
+) -> RetrievalMetrics:
+    """The table row of `text_to_video_ranks`."""
+    return RetrievalMetrics.from_ranks(
+        text_to_video_ranks(scores, video_of_caption, ties), np.shape(scores)[1]
+    )
+
+
+def video_to_text(
+    scores: ArrayLike,
+    video_of_caption: Sequence[int] | NDArray[np.integer[Any]],
+    kind: VideoToText = "clip4clip",
+    ties: Ties = "mean",
+) -> RetrievalMetrics:
+    """The table row of `video_to_text_ranks`."""
+    found = video_to_text_ranks(scores, video_of_caption, kind, ties)
+    return RetrievalMetrics.from_ranks(found, len(found) if kind == "clip4clip" else np.shape(scores)[0])
+
+
+def both_directions(
+    scores: ArrayLike,
+    video_of_caption: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+    kind: VideoToText = "clip4clip",
+    ties: Ties = "mean",
+) -> BothDirections:
+    """Both directions of one matrix; with one caption a video, the diagonal is true and the kinds agree.
+
+    Args:
+        scores: `[C, V]`, captions in rows.
+        video_of_caption: see `text_to_video_ranks`; the diagonal when None.
+        kind: see `video_to_text_ranks`.
+        ties: see `ranks`.
+    """
+    owner = np.arange(len(checked_scores(scores))) if video_of_caption is None else video_of_caption
+    return BothDirections(
+        text_to_video(scores, owner, ties),
+        video_to_text(scores, owner, kind, ties),
+    )
+
+
+def checked_scores(scores: ArrayLike) -> Scores:
+    """A score matrix as an array of floats, or the reason why it is none.
+
+    Raises:
+        BadScores: NaN, infinity, another number of dimensions, or nothing in it.
+    """
+    array = np.asarray(scores)
+    if array.ndim != 2 or array.size == 0:
+        raise BadScores(
+            f"scores of shape {list(array.shape)}", "a matrix [queries, gallery] with something in it"
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        if not np.issubdtype(array.dtype, np.integer):
+            raise BadScores(f"scores of type {array.dtype}", "real numbers")
+        array = array.astype(np.float64)
+    for rows in _row_blocks(array.shape):
+        bad = np.argwhere(~np.isfinite(array[rows]))
+        if len(bad):
+            row, column = rows.start + bad[0][0], bad[0][1]
+            raise BadScores(
+                f"the score of query {row} and item {column} is {array[row, column]}",
+                "finite numbers",
+                "look at the prototypes of these two",
+            )
+    return array
+
+
+def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices of rows that hold about `SCORES_AT_ONCE` numbers each."""
+    step = max(1, SCORES_AT_ONCE // shape[1])
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
+
+
+def _true_cells(truth: Truth | None, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows (ascending) and columns of the true cells of a score matrix."""
+    queries, gallery = shape
+    if truth is None:
+        truth = np.arange(queries)
+    if len(truth) != queries:
+        raise BadScores(f"{len(truth)} truths for {queries} queries", "one for each row")
+    sets = [list(true) if isinstance(true, Collection) else [true] for true in truth]
+    rows = np.repeat(np.arange(queries), [len(true) for true in sets])
+    columns = np.array([column for true in sets for column in true])
+    if not np.issubdtype(columns.dtype, np.integer):
+        raise BadScores(f"a truth of type {columns.dtype}", "columns as integers, or sets of them")
+    lacking = np.setdiff1d(np.arange(queries), rows)
+    if len(lacking):
+        raise BadScores(f"query {lacking[0]} is true of nothing", "a column, or a set of columns")
+    outside = np.flatnonzero((columns < 0) | (columns >= gallery))
+    if len(outside):
+        row, column = rows[outside[0]], columns[outside[0]]
+        raise BadScores(
+            f"query {row} is true of item {column}, the gallery has {gallery}", f"0 to {gallery - 1}"
+        )
+    return rows, columns.astype(np.int64)
+
+
+def _block_ranks(scores: Scores, rows: NDArray[np.int64], columns: NDArray[np.int64], ties: Ties) -> Ranks:
+    """Ranks of some queries, given their true cells."""
+    best = np.full(len(scores), -np.inf, dtype=scores.dtype)
+    np.maximum.at(best, rows, scores[rows, columns])
+    greater = np.count_nonzero(scores > best[:, None], axis=1)
+    true_equal = np.bincount(rows, weights=scores[rows, columns] == best[rows], minlength=len(scores))
+    wrong_equal = np.count_nonzero(scores == best[:, None], axis=1) - true_equal
+    if ties == "mean":
+        return 1.0 + greater + wrong_equal / (true_equal + 1)
+    if ties == "optimistic":
+        return 1.0 + greater
+    if ties == "pessimistic":
+        return 1.0 + greater + wrong_equal
+    raise UsageError(f"ties={ties!r}", "'mean', 'optimistic' or 'pessimistic'")

@@ -1,0 +1,111 @@
+"""Intervals against their theory, and claims against cases in which the answer is known."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from prost.errors import UsageError
+from prost.evaluation import bootstrap
+from prost.evaluation.bootstrap import confidence_interval, paired_bootstrap
+from prost.evaluation.metrics import METRICS, Metric
+
+
+def test_the_interval_of_a_recall_is_the_binomial_one() -> None:
+    ranks = np.where(np.arange(1000) < 300, 1.0, 20.0)
+    low, high = confidence_interval(ranks, "R@1", samples=20_000)
+    expected = np.array(binom.interval(0.95, 1000, 0.3)) / 10
+    np.testing.assert_allclose([low, high], expected, atol=0.2)
+
+
+def test_the_interval_of_the_mean_rank_is_the_normal_one() -> None:
+    ranks = np.random.default_rng(0).integers(1, 100, 2000).astype(float)
+    low, high = confidence_interval(ranks, "MnR", samples=20_000)
+    spread = 1.96 * ranks.std() / np.sqrt(len(ranks))
+    np.testing.assert_allclose([low, high], [ranks.mean() - spread, ranks.mean() + spread], atol=0.05)
+
+
+def test_resampling_as_a_loop_does_it() -> None:
+    ranks = np.random.default_rng(1).integers(1, 30, 50).astype(float)
+    rng = np.random.default_rng(7)
+    drawn = [np.median([ranks[query] for query in row]) for row in rng.integers(50, size=(400, 50))]
+    expected = sorted(drawn)[19], sorted(drawn)[380]  # 0.05 of 399 steps, from either end
+    assert confidence_interval(ranks, "MdR", samples=400, seed=7, level=0.9) == expected
+
+
+def test_blocks_of_samples_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = np.random.default_rng(2).integers(1, 30, 64).astype(float)
+    whole = confidence_interval(ranks, "R@5", samples=100)
+    monkeypatch.setattr(bootstrap, "DRAWN_AT_ONCE", 64 * 7)
+    assert confidence_interval(ranks, "R@5", samples=100) == whole
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.sampled_from(list(METRICS)))
+def test_an_interval_lies_within_what_the_queries_allow(values: list[int], metric: str) -> None:
+    low, high = confidence_interval(values, metric, samples=50)
+    each = METRICS[metric].of(np.array(values, dtype=float)[:, None])
+    assert each.min() <= low <= high <= each.max()
+
+
+def test_a_model_does_not_beat_itself() -> None:
+    ranks = np.random.default_rng(3).integers(1, 10, 200).astype(float)
+    result = paired_bootstrap(ranks, ranks, "R@1")
+    assert (result.difference, result.low, result.high, result.p_value) == (0, 0, 0, 1)
+    assert not result.a_beats_b
+    assert not result.b_beats_a
+
+
+@example(seed=110656362, metric="MnR")  # a bound of exactly zero
+@given(seed=st.integers(0, 2**32 - 1), metric=st.sampled_from(list(METRICS)))
+def test_exchanging_the_models_exchanges_the_answer(seed: int, metric: str) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(1, 12, (2, 40)).astype(float)
+    ab, ba = paired_bootstrap(a, b, metric, samples=101), paired_bootstrap(b, a, metric, samples=101)
+    assert ab.difference == pytest.approx(-ba.difference)
+    assert (ab.low, ab.high) == pytest.approx((-ba.high, -ba.low))
+    assert ab.p_value == ba.p_value
+    assert ab.a_beats_b == ba.b_beats_a
+
+
+@pytest.mark.parametrize("metric", ["R@1", "MdR", "MnR"])
+def test_a_clear_winner_wins_by_every_metric(metric: str) -> None:
+    rng = np.random.default_rng(4)
+    b = rng.integers(4, 40, 300).astype(float)
+    result = paired_bootstrap(np.maximum(1, b - 6), b, metric)
+    assert result.a_beats_b
+    assert not result.b_beats_a
+    assert result.p_value < 0.01
+
+
+def test_pairing_finds_what_separate_intervals_do_not() -> None:
+    b = np.where(np.arange(400) % 2 == 0, 1.0, 3.0)
+    a = np.where(np.arange(400) % 40 == 1, 1.0, b)  # ten queries gained, none lost
+    assert confidence_interval(a, "R@1")[0] < confidence_interval(b, "R@1")[1]
+    assert paired_bootstrap(a, b, "R@1").a_beats_b
+
+
+def test_equal_models_are_seldom_told_apart() -> None:
+    rng = np.random.default_rng(5)
+    claims = 0
+    for _ in range(200):
+        a, b = rng.random((2, 200)) < 0.5
+        result = paired_bootstrap(np.where(a, 1, 2), np.where(b, 1, 2), "R@1", samples=300)
+        claims += result.a_beats_b or result.b_beats_a
+    assert claims <= binom.ppf(0.999, 200, 0.06)
+
+
+def test_another_metric_than_a_rank() -> None:
+    twin_won = Metric(lambda values: 100 * values.mean(axis=-1), higher_is_better=True)
+    low, high = confidence_interval(np.arange(100) % 4 == 0, twin_won)
+    assert 10 < low < 25 < high < 40
+
+
+def test_wrong_use_is_refused() -> None:
+    with pytest.raises(UsageError, match="R@10"):
+        confidence_interval([1.0], "recall@10")
+    for ranks, level, samples in (([], 0.95, 10), ([[1.0]], 0.95, 10), ([1.0], 1.0, 10), ([1.0], 0.5, 0)):
+        with pytest.raises(UsageError):
+            confidence_interval(ranks, "R@1", samples=samples, level=level)
+    with pytest.raises(UsageError, match="same queries"):
+        paired_bootstrap([1.0, 2.0], [1.0], "R@1")
