@@ -1,0 +1,51 @@
+"""Recipes: what a mistake in one is answered with, and that the published ones can be read."""
+
+from pathlib import Path
+
+import pytest
+
+from prost.errors import BadConfig, MissingPath
+from prost.training.recipe import StageConfig, read_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_published_recipes_are_read(path: Path) -> None:
+    assert read_recipe(path).prost.steps > 0
+
+
+def test_defaults_of_a_stage_are_the_papers() -> None:
+    stage = StageConfig(steps=1)
+    assert (stage.learning_rate, stage.clip_learning_rate, stage.weight_decay) == (1e-4, 1e-7, 0.2)
+    assert (stage.batch_size, stage.warmup, stage.gradient_clip) == (128, 0.1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "model: {}\nclip: {steps: 1}\nprost: {steps: 1, learning_rat: 1}",
+            "unknown key 'prost.learning_rat'; try: 'learning_rate'",
+        ),
+        (
+            "model: {}\nclip: {steps: 1}\nprost: {steps: 1}\nvalidate: x",
+            "unknown key 'validate'; try: 'validation'",
+        ),
+        ("model: {}\nclip: {steps: 1}\nprost: {steps: 1, batch_size: 1}", "batch_size"),
+        ("model: {}\nclip: {steps: 1}", "prost: Field required"),
+        ("- 1", "holds a list"),
+        ("a: [", "is no YAML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(BadConfig, match=said) as caught:
+        read_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(MissingPath, match="does not exist"):
+        read_recipe(tmp_path / "none.yaml")
