@@ -87,6 +87,12 @@ class TestSearching:
         assert len(cut.notes) == 1
         assert "7 tokens" in cut.notes[0] and "reads 6" in cut.notes[0]
 
+    def test_words_that_the_model_does_not_know_are_named(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        result = library.search("green frisbee frisbee")
+        assert names(result)[0] == "green.mp4"
+        assert result.notes == ["the model does not know 'frisbee'; the rest of the query was searched for"]
+
     def test_an_empty_library_has_no_hits(self, library: Library) -> None:
         assert library.search("red") == []
 

@@ -1,0 +1,53 @@
+# Everything runs in .venv, which is made when absent. Another Python: `make install PYTHON=python3.12`.
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+# One thread a test process: the workers share the cores among themselves.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format bench docs clean
+
+help:  ## Say what there is to make
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+install: $(STAMP)  ## Make .venv and install prost with its tools into it
+
+$(STAMP): pyproject.toml constraints-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than 3.11; try: make install PYTHON=python3.12" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints-dev.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## Make a folder of small videos, index it, search it, write demo/index.html
+	$(BIN)/prost demo --folder demo --videos 60
+
+test: install  ## Run the tests that take minutes
+	$(PYTEST) -m "not slow"
+
+test-slow: install  ## Run the tests that take longer
+	$(PYTEST) -m slow
+
+lint: install  ## Check style, types and floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## Write the style that lint checks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install  ## Measure what the documents claim; results go to benchmarks/results/
+	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: install  ## Write docs/cli.md from the command line's own help
+	$(BIN)/python docs/write_cli_reference.py > docs/cli.md
+
+clean:  ## Remove what tests and tools left behind; .venv and demo stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

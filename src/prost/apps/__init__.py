@@ -1,0 +1,1 @@
+"""Floors under the roof: the command line and what it shows."""

@@ -1,0 +1,5 @@
+"""The command line `prost`: one file a command."""
+
+from prost.apps.cli.door import app, main
+
+__all__ = ["app", "main"]

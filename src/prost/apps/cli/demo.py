@@ -1,0 +1,124 @@
+"""`prost demo`: from nothing to found moments."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prost.apps.cli.index import add
+from prost.apps.cli.options import DEFAULT_MODEL
+from prost.apps.cli.output import progress, say
+from prost.apps.cli.search import print_hits
+
+if TYPE_CHECKING:
+    from prost.explain.gallery import Answer, Truth
+    from prost.search.library import Library
+
+SEED = 0
+WHOLE_VIDEOS, SINGLE_EVENTS = 4, 2
+HITS_A_SENTENCE = 3
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where videos, library and page go.")] = Path(
+        "demo"
+    ),
+    videos: Annotated[int, typer.Option("--videos", min=8, help="How many videos to draw.")] = 60,
+    open_page: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+) -> None:
+    """Draw videos, index them, search them. What is there already is not made again."""
+    from prost.explain.gallery import write_page
+    from prost.model.checkpoint import load_prost
+    from prost.search.library import Library
+
+    captions = _videos(folder / "videos", videos)
+    model = load_prost(DEFAULT_MODEL)
+    with Library(folder / "library.prost", model) as library:
+        say(f"indexed: {add(library, [folder / 'videos'])}")
+        answers = _answers(library, questions(folder / "videos", captions))
+        stats = library.stats()
+    for answer in answers:
+        print_hits(answer.hits, f"“{answer.query}”")
+    first = sum(_is_right(answer) for answer in answers)
+    print(f"the video that was meant came first for {first} of {len(answers)} sentences")
+    page = folder / "index.html"
+    write_page(
+        page,
+        answers,
+        object_phrase_weight=model.config.object_phrase_weight,
+        summary=f"{len(answers)} sentences, {stats.videos} videos in {stats.clips} clips, model {stats.model}",
+    )
+    print(f"look at them: {page}")
+    if open_page:
+        webbrowser.open(page.absolute().as_uri())
+
+
+def questions(folder: Path, captions: Sequence[dict[str, Any]]) -> list[tuple[str, Truth]]:
+    """Sentences that are true of one moment in a folder of Toybox videos.
+
+    Args:
+        folder: the videos.
+        captions: the lines of its `captions.jsonl`.
+
+    Returns:
+        captions of whole videos, the first of one that has a twin, then single events of the longest videos; with the
+        moments that they tell.
+    """
+    from prost.explain.gallery import Truth
+
+    by_length = sorted(captions, key=lambda video: video["duration"])
+    short = by_length[: len(by_length) // 2]
+    twins, others = (
+        [video for video in short if (video["twin"] is not None) == has_twin] for has_twin in (True, False)
+    )
+    step = max(1, len(others) // WHOLE_VIDEOS)
+    # A video's first caption is true of no other video in its folder.
+    whole = [
+        (video["captions"][0], Truth(folder / video["video"], 0.0, video["duration"]))
+        for video in [*twins[:1], *others[::step]]
+    ]
+    things = Counter((thing["colour"], thing["name"]) for video in captions for thing in video["objects"])
+    single = [
+        (event["text"], Truth(folder / video["video"], event["start"], event["end"]))
+        for video in reversed(by_length)
+        for event in [event for event in video["events"] if _is_told_once(event, video, things)][:1]
+    ]
+    return whole[:WHOLE_VIDEOS] + single[:SINGLE_EVENTS]
+
+
+def _is_told_once(event: dict[str, Any], video: dict[str, Any], things: Counter[tuple[str, str]]) -> bool:
+    """Whether no other thing in the folder is like the one that acts, and it acts only here."""
+    actor = event["objects"][0]
+    thing = video["objects"][actor]
+    acts = sum(other["objects"][0] == actor for other in video["events"])
+    return things[thing["colour"], thing["name"]] == 1 and thing["colour"] in event["text"] and acts == 1
+
+
+def _videos(folder: Path, videos: int) -> list[dict[str, Any]]:
+    """The lines of the folder's `captions.jsonl`; the videos are drawn unless so many are there."""
+    from prost.data.toybox import write
+    from prost.evaluation.benchmark import read_captions
+
+    if not (folder / "captions.jsonl").is_file() or len(read_captions(folder)) != videos:
+        with progress("drawing") as advance:
+            write(folder, videos=videos, seed=SEED, progress=advance)
+    return read_captions(folder)
+
+
+def _answers(library: Library, asked: Sequence[tuple[str, Truth]]) -> list[Answer]:
+    from prost.explain.gallery import Answer
+
+    return [Answer(sentence, library.search(sentence, HITS_A_SENTENCE), truth) for sentence, truth in asked]
+
+
+def _is_right(answer: Answer) -> bool:
+    return (
+        bool(answer.hits)
+        and answer.truth is not None
+        and Path(answer.hits[0].path).samefile(answer.truth.path)
+    )

@@ -1,0 +1,66 @@
+"""`prost search`: moments for a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prost.apps.cli.options import JsonOption, LibraryOption, ModelOption, open_library
+from prost.apps.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from prost.search.hits import Hit
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="A sentence that says what should be seen.")],
+    library: LibraryOption,
+    model: ModelOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many moments.")] = 10,
+    where: Annotated[
+        str | None, typer.Option("--where", help='Only videos for which this holds: "duration < 60".')
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the moments that a sentence describes."""
+    with open_library(library, model) as opened:
+        hits = opened.search(query, limit=limit, where=where)
+    for note in hits.notes:
+        say(f"note: {note}")
+    if as_json:
+        print_json([hit_as_dict(hit) for hit in hits])
+    else:
+        print_hits(hits)
+
+
+def print_hits(hits: Sequence[Hit], title: str = "") -> None:
+    """Print hits as a table."""
+    if not hits:
+        say("nothing was found")
+        return
+    rows = [
+        [
+            str(rank),
+            hit.path,
+            f"{hit.start:.1f} - {hit.end:.1f} s",
+            f"{hit.score:.3f}",
+            f"{hit.event_sentence:.3f}",
+            f"{hit.object_phrase:.3f}",
+        ]
+        for rank, hit in enumerate(hits, 1)
+    ]
+    print_table([">", "video", ">moment", ">score", ">event-sentence", ">object-phrase"], rows, title)
+
+
+def hit_as_dict(hit: Hit) -> dict[str, Any]:
+    """A hit for programs; times in seconds, scores on the scale of cosines."""
+    return {
+        "path": hit.path,
+        "start": hit.start,
+        "end": hit.end,
+        "score": hit.score,
+        "event_sentence": hit.event_sentence,
+        "object_phrase": hit.object_phrase,
+    }

@@ -1,0 +1,32 @@
+"""`prost toybox`: videos that everyone can have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from prost.apps.cli.options import JsonOption
+from prost.apps.cli.output import print_json, progress
+
+Split = Literal["train", "val", "test"]
+
+
+def toybox(
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if absent.")],
+    videos: Annotated[int, typer.Option("--videos", min=1, help="How many.")] = 60,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same videos.")] = 0,
+    split: Annotated[Split, typer.Option("--split", help="Which part of the world to show.")] = "test",
+    as_json: JsonOption = False,
+) -> None:
+    """Draw small videos with captions. They are H.264 files; captions.jsonl lies beside them."""
+    from prost.data.toybox import write
+
+    with progress("rendering") as advance:
+        write(folder, videos=videos, seed=seed, split=split, progress=advance)
+    written = {"folder": str(folder), "videos": videos, "captions": str(folder / "captions.jsonl")}
+    if as_json:
+        print_json(written)
+    else:
+        print(f"{videos} videos and captions.jsonl in {folder}")

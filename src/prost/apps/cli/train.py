@@ -1,0 +1,40 @@
+"""`prost train`: a model from a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; see the folder recipes.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            show_default="runs/ and the recipe's name",
+            help="The folder of the run; an interrupted run in it is carried on.",
+        ),
+    ] = None,
+) -> None:
+    """Train a model as a recipe says."""
+    from prost.training.trainer import run_recipe
+
+    best = run_recipe(recipe, output or Path("runs") / recipe.stem, report=_print_line)
+    print(f"the best model is in {best}")
+
+
+def _print_line(values: dict[str, Any]) -> None:
+    """A line of the log for people: numbers as they are, of a table of metrics only R@1."""
+    told = {
+        name: value["R@1"] if isinstance(value, dict) else value
+        for name, value in values.items()
+        if not isinstance(value, dict) or "R@1" in value
+    }
+    print("  ".join(f"{name} {_short(value)}" for name, value in told.items()), flush=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,70 @@
+"""A folder of real files, good and bad, and the command line to look at it with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from prost.apps.cli import main
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 160, 30), "blue": (30, 30, 200)}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left: its exit code, its results, and what it told."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def prost(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run the command line in this process."""
+
+    def run(*arguments: str | Path) -> Said:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Three videos of one colour and two seconds each, a file that is no video, and a text that is not looked at."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, colour in COLOURS.items():
+        write_video(folder / f"{name}.mp4", colour)
+    (folder / "broken.mp4").write_text("this is a text")
+    (folder / "notes.txt").write_text("a text too")
+    return folder
+
+
+def write_video(path: Path, colour: tuple[int, int, int], seconds: float = 2.0) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("h264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        picture = np.full((48, 64, 3), colour, dtype=np.uint8)
+        for _ in range(round(10 * seconds)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Where a library can be made."""
+    return tmp_path / "a.prost"

@@ -1,0 +1,72 @@
+"""`prost doctor`: what is there, and what is wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prost.apps.cli import doctor
+
+Prost = Callable[..., Any]
+
+
+@pytest.fixture
+def small_model(monkeypatch: pytest.MonkeyPatch, untrained_folder: Path) -> None:
+    """The untrained model in the place of the bundled one: only that it can be opened matters here."""
+    monkeypatch.setattr("prost.apps.cli.doctor.DEFAULT_MODEL", str(untrained_folder))
+
+
+def checks(said: Any) -> dict[str, dict[str, object]]:
+    return {check["name"]: check for check in said.json}
+
+
+@pytest.mark.usefixtures("small_model")
+def test_a_healthy_installation(prost: Prost, library: Path) -> None:
+    said = prost("doctor", "--library", library, "--json")
+    found = checks(said)
+    assert said.code == 0
+    assert not [name for name, check in found.items() if check["ok"] is False]
+    assert found["H.264"]["ok"] is True
+    assert "million weights" in str(found["bundled model"]["detail"])
+    assert found["library"]["detail"] == f"none at {library} yet"
+    for part in (
+        "prost",
+        "python",
+        "torch",
+        "transformers",
+        "av",
+        "pylance",
+        "FFmpeg",
+        "disk",
+        "processor",
+        "GPU",
+    ):
+        assert found[part]["detail"]
+
+
+@pytest.mark.usefixtures("small_model")
+def test_the_library_is_counted_with_its_failures(
+    prost: Prost, library: Path, videos: Path, untrained_folder: Path
+) -> None:
+    assert prost("index", videos, "--library", library, "--model", untrained_folder).code == 0
+    detail = str(checks(prost("doctor", "--library", library, "--json"))["library"]["detail"])
+    assert detail.startswith("3 videos, 3 clips")
+    assert detail.endswith("1 failed: not a video")
+
+
+@pytest.mark.usefixtures("small_model")
+def test_a_damaged_library_is_an_exit_code(prost: Prost, library: Path) -> None:
+    library.mkdir()
+    (library / "library.json").write_text("{")
+    said = prost("doctor", "--library", library)
+    assert said.code == 1
+    assert "WRONG" in said.out and "library.json" in said.out
+
+
+def test_a_check_that_raises_is_wrong_and_says_why() -> None:
+    def failing() -> str:
+        raise ValueError("a red video\ncame back blue")
+
+    check = doctor._tried("H.264", failing)
+    assert (check.ok, check.detail) == (False, "a red video came back blue")

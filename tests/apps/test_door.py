@@ -1,0 +1,124 @@
+"""Exit codes and messages: one clear line on stderr, whatever happens."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from prost.apps.cli import door
+from prost.errors import BadFilter, VideoError
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
+    """An app with one command `raise` that raises what is put into `to_raise`."""
+    app = typer.Typer()
+
+    @app.callback()
+    def anything() -> None:
+        pass
+
+    monkeypatch.setattr(door, "app", app)
+    return app
+
+
+def run_raising(app: typer.Typer, error: BaseException) -> int:
+    @app.command("raise")
+    def command() -> None:
+        raise error
+
+    return door.main(["raise"])
+
+
+def test_a_failure_is_one_line_and_one(raising: typer.Typer, capsys: Capture) -> None:
+    assert run_raising(raising, VideoError("a.mp4", "empty file")) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: a.mp4: empty file; try: ")
+    assert err.count("\n") == 1
+
+
+def test_wrong_use_is_two(raising: typer.Typer, capsys: Capture) -> None:
+    assert run_raising(raising, BadFilter("where 'x'", "SQL")) == 2
+    assert capsys.readouterr().err == "error: where 'x'; welcome: SQL\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_refuses_is_one_line(raising: typer.Typer, capsys: Capture, number: int) -> None:
+    assert run_raising(raising, OSError(number, os.strerror(number), "/videos/page.html")) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: /videos/page.html: {os.strerror(number)}; try: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("division\nby zero"), OSError(errno.EIO, "bad disk")])
+def test_a_fault_of_ours_asks_for_a_report(
+    raising: typer.Typer, capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.delenv("PROST_DEBUG", raising=False)
+    assert run_raising(raising, error) == 1
+    err = capsys.readouterr().err
+    assert type(error).__name__ in err and "PROST_DEBUG=1" in err
+    assert err.count("\n") == 1
+
+
+def test_debugging_shows_the_traceback(raising: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROST_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run_raising(raising, ZeroDivisionError())
+
+
+def test_stopped_from_the_keyboard(raising: typer.Typer, capsys: Capture) -> None:
+    assert run_raising(raising, KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serch"], "No such command 'serch'"),
+        (["search"], "Missing argument 'query'"),
+        (["search", "a ball", "--limit", "none"], "'--limit'"),
+        (["search", "a ball", "--limit", "0"], "'--limit'"),
+        (["--colour"], "No such option"),
+    ],
+)
+def test_wrong_words_are_one_line_and_two(arguments: list[str], said: str, capsys: Capture) -> None:
+    assert door.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ") and said in err and err.count("\n") == 1
+
+
+def test_without_words_the_help_is_shown(capsys: Capture) -> None:
+    assert door.main([]) == 0
+    bare = capsys.readouterr().out
+    assert door.main(["--help"]) == 0
+    assert capsys.readouterr().out == bare
+    for command in ("demo", "index", "search", "toybox", "eval", "train", "doctor"):
+        assert command in bare
+
+
+def test_the_installed_program_says_its_version() -> None:
+    program = Path(sys.executable).with_name("prost")
+    finished = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "prost 0.1.0\n", "")
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
+    """`prost ... | head -1` where head has gone before anything is printed."""
+    program = Path(sys.executable).with_name("prost")
+    reading_end, writing_end = os.pipe()
+    os.close(reading_end)
+    with os.fdopen(writing_end, "w") as closed:
+        finished = subprocess.run(
+            [program, "--help"], stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert finished.returncode == 1
+    assert finished.stderr == ""
