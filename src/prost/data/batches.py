@@ -5,6 +5,7 @@ Scenes are drawn anew for every step: a training never sees one twice, and needs
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from prost.data.toybox import (
     describe,
     describe_event,
     describe_frame,
+    describe_thing,
     render,
     sample_scene,
     twin_of,
+    visible_boxes,
 )
 from prost.video.sampling import sample_times
 
@@ -48,11 +51,14 @@ class ToyboxFrames(IterableDataset[CaptionedVideos]):
         steps: the steps to make, `range(first, last)`.
         batch_size: B.
         size: R.
+        crops: share of the batch that is one thing, cut closely: whole frames alone teach colours and places, and no
+            shapes (after 1,300 steps of 128 frames, 94% of colours were told and 7% of kinds).
         seed: of the whole run.
     """
 
-    def __init__(self, steps: range, batch_size: int, size: int, seed: int) -> None:
+    def __init__(self, steps: range, batch_size: int, size: int, crops: float, seed: int) -> None:
         self.steps, self.batch_size, self.size, self.seed = steps, batch_size, size, seed
+        self.crops = int(batch_size * crops)
 
     def __iter__(self) -> Iterator[CaptionedVideos]:
         for step in self.steps:
@@ -62,8 +68,14 @@ class ToyboxFrames(IterableDataset[CaptionedVideos]):
             while len(pixels) < self.batch_size:
                 scene = sample_scene(rng, "train")
                 time = rng.uniform(0.0, scene.duration)
-                pixels.append(render(scene, [time], self.size))
-                captions.append(describe_frame(scene, time, rng, _how_many(rng)))
+                seen = [index for index, box in enumerate(visible_boxes(scene, time)) if box is not None]
+                if len(pixels) >= self.crops:
+                    pixels.append(render(scene, [time], self.size))
+                    captions.append(describe_frame(scene, time, rng, _how_many(rng)))
+                elif seen:
+                    index = seen[rng.integers(len(seen))]
+                    pixels.append(_crop(scene, index, time, self.size, rng))
+                    captions.append(describe_thing(scene, index, rng))
             yield CaptionedVideos(np.stack(pixels), captions)
 
 
@@ -138,6 +150,24 @@ def _window_around(scene: Scene, index: int, rng: np.random.Generator) -> tuple[
     latest = max(earliest, min(event.start, scene.duration - LONGEST_CLIP))
     start = rng.uniform(earliest, latest)
     return start, min(start + LONGEST_CLIP, scene.duration)
+
+
+def _crop(scene: Scene, index: int, time: float, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A picture `[1, R, R, 3]` in which a thing is a quarter to nine tenths as wide as the frame."""
+    box = visible_boxes(scene, time)[index]
+    assert box is not None
+    left, top, right, bottom = box
+    zoom = max(1.0, rng.uniform(0.25, 0.9) / max(right - left, bottom - top))
+    whole = round(size * zoom)
+    # The thing lies anywhere in the picture, as far as the frame reaches.
+    corner = []
+    for near, far in ((left, right), (top, bottom)):
+        lowest, highest = max(0, math.ceil(far * whole) - size), min(whole - size, math.floor(near * whole))
+        corner.append(
+            int(rng.integers(lowest, highest + 1)) if highest >= lowest else max(0, min(lowest, whole - size))
+        )
+    x, y = corner
+    return render(scene, [time], whole)[:, y : y + size, x : x + size]
 
 
 def _how_many(rng: np.random.Generator) -> int | None:

@@ -152,7 +152,7 @@ class Trainer:
         config, toybox, seed = self.model.config, self.recipe.toybox, self.recipe.seed
         steps = range(first, stage.steps)
         if name == "clip":
-            frames = ToyboxFrames(steps, stage.batch_size, config.image_size, seed)
+            frames = ToyboxFrames(steps, stage.batch_size, config.image_size, toybox.crops, seed)
             return load_batches(frames, toybox.workers)
         clips = ToyboxClips(
             steps,

@@ -8,10 +8,12 @@ from .grammar import (
     describe,
     describe_event,
     describe_frame,
+    describe_thing,
     holds,
     holds_in_any_order,
     vocabulary,
 )
+from .motion import visible_boxes
 from .render import render
 from .sampling import can_twin, sample_scene, scene_stream, twin_of
 from .scene import Event, Scene, Thing
@@ -28,6 +30,7 @@ __all__ = [
     "describe",
     "describe_event",
     "describe_frame",
+    "describe_thing",
     "gallery",
     "holds",
     "holds_in_any_order",
@@ -35,6 +38,7 @@ __all__ = [
     "sample_scene",
     "scene_stream",
     "twin_of",
+    "visible_boxes",
     "vocabulary",
     "write",
     "write_gallery",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -259,18 +259,7 @@ def describe_frame(scene: Scene, time: float, rng: np.random.Generator, most: in
     for index in shown[:most]:
         thing = scene.objects[index]
         pose = pose_at(scene, thing, events_of(scene, index), time)
-        size = _size_at(pose.side)
-        look = Thing(thing.kind, thing.colour, size, thing.texture, pose.x, pose.y)
-        claim = Claim(
-            look.kind,
-            look.colour if rng.random() < 0.92 else None,
-            look.size if rng.random() < 0.45 else None,
-            look.texture
-            if rng.random() < (0.5 if look.texture != "plain" and look.kind in KINDS else 0.05)
-            else None,
-            "",
-        )
-        part = _with_article(_name(rng, claim))
+        part = _look(rng, replace(thing, size=_size_at(pose.side)), colour=0.92, size=0.45)
         if rng.random() < 0.35:
             part = f"{part} {_place(rng, pose.x, pose.y)}"
         if _length(" ".join(parts)) + _length(part) + len(parts) + 2 > LONGEST:
@@ -281,6 +270,25 @@ def describe_frame(scene: Scene, time: float, rng: np.random.Generator, most: in
     if len(parts) == 1:
         return parts[0]
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def describe_thing(scene: Scene, index: int, rng: np.random.Generator) -> str:
+    """One thing by what it is, its colour in every other sentence; no size, which a close picture does not show."""
+    return _look(rng, scene.objects[index], colour=0.5, size=0.0)
+
+
+def _look(rng: np.random.Generator, thing: Thing, colour: float, size: float) -> str:
+    """A thing with its article; colour and size are named with these chances."""
+    claim = Claim(
+        thing.kind,
+        thing.colour if rng.random() < colour else None,
+        thing.size if rng.random() < size else None,
+        thing.texture
+        if rng.random() < (0.5 if thing.texture != "plain" and thing.kind in KINDS else 0.05)
+        else None,
+        "",
+    )
+    return _with_article(_name(rng, claim))
 
 
 def _size_at(side: float) -> str:
