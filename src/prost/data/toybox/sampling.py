@@ -14,7 +14,7 @@ import numpy as np
 
 from .background import BACKGROUNDS, VARIANTS
 from .drawing import COLOURS, COVERS, KINDS, ROUND_KINDS
-from .motion import JUMP_HEIGHT
+from .motion import JUMP_HEIGHT, visible_boxes
 from .scene import (
     CLOSING_ACTIONS,
     OPENING_ACTIONS,
@@ -85,10 +85,17 @@ def sample_scene(rng: np.random.Generator, split: str, *, long: bool = False) ->
         long: 20 to 40 seconds with 6 to 10 events, rather than 3.5 to 10 seconds with 2 or 3.
     """
     while True:
-        cast = _cast(rng, split, long)
-        placed = _place(rng, cast, split, long)
-        if placed is not None:
-            break
+        scene = _draw(rng, split, long)
+        if scene is not None and _acts_in_sight(scene):
+            return scene
+
+
+def _draw(rng: np.random.Generator, split: str, long: bool) -> Scene | None:
+    """One scene in which everything has a place; None where none was found."""
+    cast = _cast(rng, split, long)
+    placed = _place(rng, cast, split, long)
+    if placed is None:
+        return None
     objects, events = placed
     spans, duration = _time_slots(rng, len(events), long)
     width, height = PICTURE_SIZES[rng.integers(len(PICTURE_SIZES))]
@@ -105,6 +112,17 @@ def sample_scene(rng: np.random.Generator, split: str, *, long: bool = False) ->
         seed=int(rng.integers(VARIANTS * 1_000_000)),
         split=split,
     )
+
+
+def _acts_in_sight(scene: Scene) -> bool:
+    """Whether each event begins and ends in sight; a thing that came out could walk back behind its cover."""
+    for event in scene.events:
+        begins, ends = (
+            visible_boxes(scene, time)[event.thing] is not None for time in (event.start, event.end)
+        )
+        if begins == (event.action in OPENING_ACTIONS) or ends == (event.action in CLOSING_ACTIONS):
+            return False
+    return True
 
 
 # ---------------------------------------------------------------------------------------------------------- twins
@@ -124,7 +142,7 @@ def reorderings(scene: Scene) -> list[tuple[Event, ...]]:
         story = tuple(
             replace(event, start=start, end=end) for event, (start, end) in zip(order, slots, strict=True)
         )
-        if story != scene.events and _is_possible(story):
+        if story != scene.events and _is_possible(story) and _acts_in_sight(replace(scene, events=story)):
             orders.append(story)
     return orders
 
