@@ -158,7 +158,8 @@ def _crop(scene: Scene, index: int, time: float, size: int, rng: np.random.Gener
     assert box is not None
     left, top, right, bottom = box
     zoom = max(1.0, rng.uniform(0.25, 0.9) / max(right - left, bottom - top))
-    whole = round(size * zoom)
+    # In steps of a half, so that backgrounds are drawn once for a few sizes and not anew for each crop.
+    whole = size * round(2 * zoom) // 2
     # The thing lies anywhere in the picture, as far as the frame reaches.
     corner = []
     for near, far in ((left, right), (top, bottom)):

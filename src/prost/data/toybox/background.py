@@ -134,7 +134,7 @@ BACKGROUNDS: dict[str, Callable[[Backdrop, float], None]] = {
 }
 
 
-@lru_cache(maxsize=96)
+@lru_cache(maxsize=384)
 def backdrop(name: str, variant: int, width: int, height: int) -> np.ndarray:
     """One background, `[height, width, 3]` uint8, read-only. Its central square does not depend on the shape.
 
