@@ -129,7 +129,27 @@ class DoorConfig(StrictConfig):
         return self.clip.image_size
 
 
-class ModelConfig(DoorConfig):
+class TokenShiftConfig(DoorConfig):
+    """A model whose last vision blocks see tokens of neighbouring frames; see `model/token_shift.py`."""
+
+    token_shift_blocks: tuple[int, ...] = (10, 11)
+    token_shift_divisions: int = Field(7, ge=1)
+
+    @model_validator(mode="after")
+    def _shift_fits(self) -> Self:
+        beyond = [block for block in self.token_shift_blocks if not 0 <= block < self.clip.vision_layers]
+        if beyond:
+            raise ValueError(
+                f"token_shift_blocks {beyond} beyond the {self.clip.vision_layers} vision layers"
+            )
+        if self.token_shift_blocks and self.clip.tokens < self.token_shift_divisions:
+            raise ValueError(
+                f"token_shift_divisions {self.token_shift_divisions} beyond {self.clip.tokens} tokens"
+            )
+        return self
+
+
+class ModelConfig(TokenShiftConfig):
     """A ProST model: everything that the paper varies, and the quirks that a checkpoint fixes.
 
     The letters are the glossary's: D `width`, L `frames`, N_o `object_prototypes`, N_p `phrase_prototypes`,
@@ -145,24 +165,9 @@ class ModelConfig(DoorConfig):
     event_layers: int = Field(2, ge=1)
     window: float = Field(0.2, ge=0.0, le=1.0)
     object_phrase_weight: float = Field(1.5, ge=0.0)
-    token_shift_blocks: tuple[int, ...] = (10, 11)
-    token_shift_divisions: int = Field(7, ge=1)
     mask_padding: bool = True
     sparse_weights: Literal["relu", "softmax"] = "softmax"
     dropout: float = Field(0.1, ge=0.0, lt=1.0)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        beyond = [block for block in self.token_shift_blocks if not 0 <= block < self.clip.vision_layers]
-        if beyond:
-            raise ValueError(
-                f"token_shift_blocks {beyond} beyond the {self.clip.vision_layers} vision layers"
-            )
-        if self.token_shift_blocks and self.clip.tokens < self.token_shift_divisions:
-            raise ValueError(
-                f"token_shift_divisions {self.token_shift_divisions} beyond {self.clip.tokens} tokens"
-            )
-        return self
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from prost.data.toybox import CAPTIONS_FILE, Gallery, gallery, render
 from prost.errors import BadConfig, MissingPath
 from prost.evaluation.bootstrap import PairedResult, confidence_interval, paired_bootstrap
 from prost.evaluation.metrics import RetrievalMetrics, rank_metrics, ranks
+from prost.model.doors import join
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
 from prost.video.decode import decode_frames
@@ -234,7 +235,7 @@ def twin_accuracy(scores: np.ndarray, twin: Sequence[int | None]) -> float | Non
 def encode_sentences(model: ProST, sentences: Sequence[str]) -> TextPrototypes:
     """Encode any number of sentences, a few hundred at a time."""
     blocks = [model.encode_text(sentences[start : start + 256]) for start in range(0, len(sentences), 256)]
-    return TextPrototypes(torch.cat([b.phrase for b in blocks]), torch.cat([b.sentence for b in blocks]))
+    return join(blocks)
 
 
 @torch.inference_mode()
@@ -253,7 +254,7 @@ def _encode(model: ProST, videos: Iterable[np.ndarray]) -> VideoPrototypes:
         if len(waiting) == VIDEOS_AT_ONCE:
             flush()
     flush()
-    return VideoPrototypes(torch.cat([b.object for b in blocks]), torch.cat([b.event for b in blocks]))
+    return join(blocks)
 
 
 def _array(scores: Tensor | None) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from prost.config import DoorConfig
+from prost.config import TokenShiftConfig
 from prost.errors import UsageError
 from prost.model.clip import HEAD_WIDTH, CLIPBackbone, sentence_token
 from prost.model.doors import FrameFeatures, RetrievalModel, SentenceFeatures
@@ -21,7 +21,7 @@ from prost.model.words import WordTokenizer
 FRAME_SHARPNESS = 4.0
 
 
-class TS2NetConfig(DoorConfig):
+class TS2NetConfig(TokenShiftConfig):
     """A TS2-Net; the defaults are its authors' for MSR-VTT.
 
     Of each frame `selected_tokens` pass beside the class token, in training by the mean of `selection_samples` choices
@@ -30,8 +30,6 @@ class TS2NetConfig(DoorConfig):
 
     architecture: Literal["ts2net"] = "ts2net"
     name: str = "ts2net"
-    token_shift_blocks: tuple[int, ...] = (10, 11)
-    token_shift_divisions: int = Field(7, ge=1)
     selected_tokens: int = Field(3, ge=1)
     selection_samples: int = Field(500, ge=2)
     selection_noise: float = Field(0.05, gt=0.0)
@@ -40,15 +38,6 @@ class TS2NetConfig(DoorConfig):
 
     @model_validator(mode="after")
     def _tokens_fit(self) -> Self:
-        beyond = [block for block in self.token_shift_blocks if not 0 <= block < self.clip.vision_layers]
-        if beyond:
-            raise ValueError(
-                f"token_shift_blocks {beyond} beyond the {self.clip.vision_layers} vision layers"
-            )
-        if self.token_shift_blocks and self.clip.tokens < self.token_shift_divisions:
-            raise ValueError(
-                f"token_shift_divisions {self.token_shift_divisions} beyond {self.clip.tokens} tokens"
-            )
         if self.width % HEAD_WIDTH:
             raise ValueError(
                 f"width {self.width} is no multiple of {HEAD_WIDTH}, the width of an attention head"
