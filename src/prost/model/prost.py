@@ -79,7 +79,14 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
             UsageError: pixels of another shape.
         """
         self._check_pixels(pixels)
-        tokens = self.clip.frame_tokens(pixels)  # [B, L, M, D]
+        return self.video_head(self.clip.frame_tokens(pixels))  # [B, L, M, D]
+
+    def video_head(self, tokens: Tensor) -> VideoPrototypes:
+        """All that follows the backbone.
+
+        Args:
+            tokens: frame tokens `[B, L, M, D]`.
+        """
         objects = self.object_prototypes(tokens)  # [B, L, N_o, D]
         frames = self.frame_decoder(objects)  # [B, L, D]
         events, attention = self.event_decoder(frames, objects[:, :, 0])  # [B, N_e, D], [B, N_e, L]

@@ -27,7 +27,8 @@ from prost.model.matching import unit
 from prost.model.prost import ProST
 from prost.model.spatial import dead_share
 from prost.model.words import WordTokenizer, whole_words
-from prost.training.loss import contrastive_loss, prost_loss, token_wise_scores
+from prost.training.grounding import grounding_loss, patch_weights, region_features
+from prost.training.loss import contrastive_loss, prost_loss
 from prost.training.optimizer import make_optimizer, make_schedule
 from prost.training.recipe import Recipe, StageConfig, read_recipe
 
@@ -152,7 +153,7 @@ class Trainer:
         config, toybox, seed = self.model.config, self.recipe.toybox, self.recipe.seed
         steps = range(first, stage.steps)
         if name == "clip":
-            frames = ToyboxFrames(steps, stage.batch_size, config.image_size, toybox.crops, seed)
+            frames = ToyboxFrames(steps, stage.batch_size, config.image_size, seed)
             return load_batches(frames, toybox.workers)
         clips = ToyboxClips(
             steps,
@@ -167,9 +168,14 @@ class Trainer:
         return load_batches(clips, toybox.workers)
 
     def _tensors(self, batch: CaptionedVideos) -> tuple[Tensor, Tensor, Tensor]:
-        ids, mask = self.model.words(batch.captions)
         pixels = self.model.normalise_pixels(batch.pixels)
-        return ids.to(self.device), mask.to(self.device), pixels.to(self.device)
+        return *self._words(batch.captions), pixels.to(self.device)
+
+    def _words(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask `[B, T]`, cut to the longest sentence: what follows it is padding, which costs time."""
+        ids, mask = self.model.words(sentences)
+        longest = int(mask.sum(dim=1).max())
+        return ids[:, :longest].to(self.device), mask[:, :longest].to(self.device)
 
     def _autocast(self) -> torch.autocast:
         """Encode in bfloat16 where the recipe says so; scores are always float32.
@@ -179,27 +185,40 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
 
     def _clip_loss(self, batch: CaptionedVideos) -> tuple[Tensor, dict[str, float]]:
-        """CLIP's own loss on class and end tokens, averaged with the token-wise one."""
+        """Grounding of what stands where, and CLIP's own loss on class and end tokens at half its weight."""
         ids, mask, pixels = self._tensors(batch)
         with self._autocast():
-            tokens = self.model.clip.frame_tokens(pixels)[:, 0]  # [B, M, D]
+            tokens = self.model.clip.frame_tokens(pixels)  # [B, 1, M, D]
             words = self.model.clip.word_tokens(ids)  # [B, T, D]
-        tokens, words = tokens.float(), words.float()
         scale = self.model.logit_scale
-        whole = unit(sentence_token(words, mask)) @ unit(tokens[:, 0]).T
-        to_image, to_text = token_wise_scores(words, mask, tokens[:, 1:])
-        fine = 0.5 * (contrastive_loss(to_image, scale) + contrastive_loss(to_text, scale))
+        whole = unit(sentence_token(words.float(), mask)) @ unit(tokens[:, 0, 0].float()).T
         right = whole.detach().argmax(dim=1) == torch.arange(len(whole), device=whole.device)
-        fine_right = to_image.detach().argmax(dim=1) == torch.arange(len(whole), device=whole.device)
-        return 0.5 * (contrastive_loss(whole, scale) + fine), {
+        grounding, measured = self._grounding(tokens.float(), batch)
+        return grounding + 0.5 * contrastive_loss(whole, scale), {
             "accuracy": round(right.float().mean().item(), 3),
-            "token_wise_accuracy": round(fine_right.float().mean().item(), 3),
+            **measured,
         }
+
+    def _grounding(self, tokens: Tensor, batch: CaptionedVideos) -> tuple[Tensor, dict[str, float]]:
+        """The loss of regions and their sentences, and how many regions find their own."""
+        regions = batch.regions
+        assert regions is not None
+        ids, mask = self._words(regions.sentences)
+        with self._autocast():
+            words = self.model.clip.word_tokens(ids)
+        boxes = torch.from_numpy(regions.boxes).to(self.device)
+        video, true = (torch.from_numpy(part).to(self.device) for part in (regions.video, regions.true))
+        features = region_features(tokens, video, patch_weights(boxes, self.model.config.clip.grid))
+        return grounding_loss(features, words.float(), mask, true, self.model.logit_scale)
 
     def _prost_loss(self, batch: CaptionedVideos) -> tuple[Tensor, dict[str, float]]:
         """The paper's loss, and what tells how the two parts fare."""
+        ids, mask, pixels = self._tensors(batch)
         with self._autocast():
-            text, video = self.model(*self._tensors(batch))
+            text = self.model.text_prototypes(ids, mask)
+            tokens = self.model.clip.frame_tokens(pixels)
+            video = self.model.video_head(tokens)
+        grounding, measured = self._grounding(tokens.float(), batch)
         similarity = self.model.match(text.float(), video.float())
         truth = torch.arange(len(text), device=self.device)
 
@@ -207,7 +226,8 @@ class Trainer:
             assert scores is not None
             return round((scores.detach().argmax(dim=1) == truth).float().mean().item(), 3)
 
-        return prost_loss(similarity, self.model.logit_scale), {
+        loss = prost_loss(similarity, self.model.logit_scale) + self.recipe.toybox.grounding * grounding
+        return loss, measured | {
             "event_sentence": accuracy(similarity.event_sentence),
             "object_phrase": accuracy(similarity.object_phrase),
             "sum": accuracy(similarity.total),
