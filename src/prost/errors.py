@@ -4,6 +4,8 @@
     ├── UsageError                  the caller asked for something that cannot be (exit code 2)
     │   ├── MissingPath             a file or folder that is not there
     │   ├── NoVideos                a folder or list without a single video file
+    │   ├── BadAnnotations          a benchmark's files that cannot be read, or do not fit together
+    │   ├── MissingVideos           a benchmark with fewer videos than its published numbers are about
     │   ├── EmptyQuery              a query without a word
     │   ├── BadFilter               a `where` expression that cannot be read
     │   └── BadConfig               an unknown key, or a value out of range, in a recipe or configuration
@@ -69,6 +71,14 @@ class MissingPath(UsageError):
 
 class NoVideos(UsageError):
     """A folder or list without a single video file."""
+
+
+class BadAnnotations(UsageError):
+    """A benchmark's files that cannot be read, or do not fit together."""
+
+
+class MissingVideos(UsageError):
+    """A benchmark with fewer videos than its published numbers are about."""
 
 
 class EmptyQuery(UsageError):
