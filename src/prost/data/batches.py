@@ -38,10 +38,12 @@ class CaptionedVideos:
     Attributes:
         pixels: uint8 `[B, L, R, R, 3]`.
         captions: B sentences.
+        videos: what messages call them; empty where each was drawn for this batch alone.
     """
 
     pixels: np.ndarray
     captions: list[str]
+    videos: tuple[str, ...] = ()
 
 
 class ToyboxFrames(IterableDataset[CaptionedVideos]):
