@@ -27,12 +27,13 @@ class StrictConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def parse(cls, values: dict[str, Any], origin: str = "configuration") -> Self:
+    def parse(cls, values: dict[str, Any], origin: str = "configuration", within: str = "") -> Self:
         """Build from plain values.
 
         Args:
             values: keys and values, as read from JSON or YAML.
             origin: where they came from, for the message.
+            within: the key there under which they stand, for the message.
 
         Raises:
             BadConfig: an unknown key (the nearest known one is named) or a value out of range.
@@ -41,7 +42,7 @@ class StrictConfig(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
+            place = ".".join(str(part) for part in (within, *first["loc"]) if part != "")
             if first["type"] == "extra_forbidden":
                 raise BadConfig(
                     f"{origin}: unknown key {place!r}", suggestion=cls._nearest(first["loc"])

@@ -16,19 +16,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from prost.data.toybox import (
     Scene,
-    can_twin,
-    describe,
-    describe_event,
     describe_frame,
     describe_thing,
     render,
     sample_scene,
-    twin_of,
     visible_boxes,
 )
-from prost.video.sampling import sample_times
-
-LONGEST_CLIP = 12.0
+from prost.data.toybox_clips import ClipShares, draw_clips
 
 
 @dataclass(frozen=True)
@@ -44,6 +38,12 @@ class CaptionedVideos:
     pixels: np.ndarray
     captions: list[str]
     videos: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, rows: slice) -> CaptionedVideos:
+        return CaptionedVideos(self.pixels[rows], self.captions[rows], self.videos[rows])
 
 
 class ToyboxFrames(IterableDataset[CaptionedVideos]):
@@ -64,7 +64,7 @@ class ToyboxFrames(IterableDataset[CaptionedVideos]):
 
     def __iter__(self) -> Iterator[CaptionedVideos]:
         for step in self.steps:
-            rng = _generator(self.seed, "frames", step)
+            rng = generator_of(self.seed, "frames", step)
             pixels: list[np.ndarray] = []
             captions: list[str] = []
             while len(pixels) < self.batch_size:
@@ -107,51 +107,19 @@ class ToyboxClips(IterableDataset[CaptionedVideos]):
         seed: int,
     ) -> None:
         self.steps, self.batch_size, self.size, self.frames = steps, batch_size, size, frames
-        self.pairs = int(batch_size * twins) // 2
-        self.windows = int(batch_size * long)
-        self.moments = min(int(batch_size * moments), batch_size - 2 * self.pairs - self.windows)
+        self.shares = ClipShares.of(batch_size, moments, twins, long)
         self.seed = seed
 
     def __iter__(self) -> Iterator[CaptionedVideos]:
         for step in self.steps:
-            yield self._batch(_generator(self.seed, "clips", step))
+            yield self._batch(generator_of(self.seed, "clips", step))
 
     def _batch(self, rng: np.random.Generator) -> CaptionedVideos:
         pixels, captions = [], []
-        for _ in range(self.windows):
-            scene = sample_scene(rng, "train", long=True)
-            index = int(rng.integers(len(scene.events)))
-            pixels.append(self._render(scene, *_window_around(scene, index, rng)))
-            captions.append(describe_event(scene, index, rng).text)
-        for _ in range(self.moments):
-            scene = sample_scene(rng, "train")
-            index = int(rng.integers(len(scene.events)))
-            pixels.append(self._render(scene, *_closely(scene, index, rng)))
-            captions.append(describe_event(scene, index, rng).text)
-        for _ in range(self.pairs):
-            scene = sample_scene(rng, "train")
-            while not can_twin(scene):
-                scene = sample_scene(rng, "train")
-            for version in (scene, twin_of(scene)):
-                pixels.append(self._render(version, 0.0, version.duration))
-                captions.append(describe(version, rng).text)
-        while len(pixels) < self.batch_size:
-            scene = sample_scene(rng, "train")
-            pixels.append(self._render(scene, 0.0, scene.duration))
-            captions.append(describe(scene, rng).text)
+        for clip in draw_clips(rng, self.shares):
+            pixels.append(clip.show(self.frames, self.size))
+            captions.append(clip.tell(rng))
         return CaptionedVideos(np.stack(pixels), captions)
-
-    def _render(self, scene: Scene, start: float, end: float) -> np.ndarray:
-        return render(scene, sample_times(start, end, self.frames), self.size)
-
-
-def _window_around(scene: Scene, index: int, rng: np.random.Generator) -> tuple[float, float]:
-    """A window of the longest clip's length that holds an event whole, at a random place."""
-    event = scene.events[index]
-    earliest = max(0.0, event.end - LONGEST_CLIP)
-    latest = max(earliest, min(event.start, scene.duration - LONGEST_CLIP))
-    start = rng.uniform(earliest, latest)
-    return start, min(start + LONGEST_CLIP, scene.duration)
 
 
 def _crop(scene: Scene, index: int, time: float, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -183,14 +151,8 @@ def _how_many(rng: np.random.Generator) -> int | None:
     return counts[rng.choice(4, p=[0.2, 0.4, 0.25, 0.15])]
 
 
-def _closely(scene: Scene, index: int, rng: np.random.Generator) -> tuple[float, float]:
-    """An event with up to a third of its length on either side, within the video."""
-    event = scene.events[index]
-    before, after = rng.uniform(0.0, (event.end - event.start) / 3, size=2)
-    return max(0.0, event.start - before), min(scene.duration, event.end + after)
-
-
-def _generator(seed: int, kind: str, step: int) -> np.random.Generator:
+def generator_of(seed: int, kind: str, step: int) -> np.random.Generator:
+    """The chance of one step, for one purpose: the same whoever asks, and whatever was drawn before."""
     return np.random.default_rng([seed, zlib.crc32(kind.encode()), step])
 
 

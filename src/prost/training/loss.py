@@ -43,6 +43,33 @@ def prost_loss(similarity: Similarity, logit_scale: Tensor) -> Tensor:
     )
 
 
+def retrieval_loss(similarity: Similarity, logit_scale: Tensor) -> Tensor:
+    """The loss of any model: `prost_loss` where there are two scores, else the cross-entropy of the one there is.
+
+    Args:
+        similarity: `[B, B]`.
+        logit_scale: the temperature's inverse, a scalar.
+    """
+    if similarity.object_phrase is None:
+        return contrastive_loss(similarity.total, logit_scale)
+    return prost_loss(similarity, logit_scale)
+
+
+def accuracies(similarity: Similarity) -> dict[str, float]:
+    """Share of texts whose own video scores highest in the batch, by each score that there is."""
+    truth = torch.arange(len(similarity.total), device=similarity.total.device)
+    parts = {
+        "event_sentence": similarity.event_sentence,
+        "object_phrase": similarity.object_phrase,
+        "sum": similarity.total,
+    }
+    return {
+        name: (scores.detach().argmax(dim=1) == truth).float().mean().item()
+        for name, scores in parts.items()
+        if scores is not None
+    }
+
+
 def token_wise_scores(words: Tensor, mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Mean over words of the best patch, and mean over patches of the best word (FILIP, Yao et al., ICLR 2022).
 
