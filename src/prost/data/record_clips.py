@@ -42,9 +42,7 @@ class RecordClips:
         for record in self.records:
             assert record.path is not None
             status = record.path.stat()
-            told.append(
-                [str(record.path), record.start, record.end, status.st_size, status.st_mtime_ns]
-            )
+            told.append([str(record.path), record.start, record.end, status.st_size, status.st_mtime_ns])
         return json.dumps(told)
 
     @property

@@ -36,9 +36,7 @@ class ToyboxClipSet:
         self.clips, self.groups, self.description, self.workers = clips, groups, description, workers
 
     @classmethod
-    def drawn(
-        cls, clips: int, moments: float, twins: float, long: float, workers: int = 0
-    ) -> ToyboxClipSet:
+    def drawn(cls, clips: int, moments: float, twins: float, long: float, workers: int = 0) -> ToyboxClipSet:
         """A set to train on; the same arguments give the same set, whatever the seed of a training.
 
         Args:

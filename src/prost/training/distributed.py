@@ -1,8 +1,8 @@
 """One training in several processes: who this process is, and what they tell each other.
 
 Every process encodes its rows of the batch and sees the representations of all. Each takes `1 / processes` of the loss
-of the *whole* batch; `gather` sends gradients back to the process that made a row, and `sum_gradients` adds up what each
-found. The sum is the gradient that one process would have had with the whole batch, of the logit scale too.
+of the *whole* batch; `gather` sends gradients back to the process that made a row, and `sum_gradients` adds up what
+each found. The sum is the gradient that one process would have had with the whole batch, of the logit scale too.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from prost.errors import BadConfig, StorageError
 from prost.model.doors import RetrievalModel
 from prost.training.distributed import Processes
 from prost.training.freezing import VISION, vision_is_frozen
-from prost.training.precision import Precision, autocast
+from prost.training.precision import Precision, autocast, takes_bf16
 
 MEMORY = "memory"
 Progress = Callable[[int, int], None]
@@ -74,7 +74,9 @@ class FrameTokenCache:
             places, captions = plan.of(step)
             mine = places[rows]
             yield TokenBatch(
-                torch.from_numpy(self.tokens[mine]), captions[rows], tuple(self.names[place] for place in mine)
+                torch.from_numpy(self.tokens[mine]),
+                captions[rows],
+                tuple(self.names[place] for place in mine),
             )
 
 
@@ -165,7 +167,7 @@ def _key(model: RetrievalModel[Any, Any], clips: ClipSet, precision: Precision) 
     config = model.config
     shift = [getattr(config, name, None) for name in ("token_shift_blocks", "token_shift_divisions")]
     kind = type(model).frame_tokens.__qualname__  # all tokens of a frame, or the class token alone
-    low = autocast(precision, model.device).enabled
+    low = takes_bf16(precision, model.device)
     told = [clips.description, config.frames, config.image_mean, config.image_std, shift, kind, low]
     digest = hashlib.blake2b(repr(told).encode(), digest_size=12)
     for name, tensor in sorted(model.state_dict().items()):

@@ -21,9 +21,9 @@ class StageConfig(StrictConfig):
 
     Attributes:
         batch_size: of all processes together; every text is compared with every video of it.
-        micro_batch: videos of a process that are encoded at a time, when memory does not hold the batch: the gradient is
-            that of the whole batch, for a second forward pass (see `grad_cache`). None encodes all at once.
-        activation_checkpointing: keep only the input of each vision block, and compute the rest again when it is needed.
+        micro_batch: videos that a process encodes at a time, when memory does not hold the batch: the gradient is that
+            of the whole batch, for a second forward pass (see `grad_cache`). None encodes all at once.
+        activation_checkpointing: keep only the input of each vision block, and compute the rest again when it is used.
         freeze: what stays as it is, see `freezing.freeze`.
     """
 
@@ -94,7 +94,7 @@ class Recipe(StrictConfig):
         clip: the stage that makes a small CLIP on frames and captions of Toybox; none when it has 0 steps.
         prost: the stage that trains the whole, whatever its architecture, on videos.
         cache_frame_tokens: with a frozen vision tower and a fixed set of clips, compute frame tokens once: `memory`
-            keeps them there, a folder keeps them on disk and lends them to every training with the same tower and clips.
+            keeps them there, a folder keeps them on disk, for every training with the same tower and clips.
         seed: of the weights and of every draw.
         precision: of the forward pass, by autocast; `auto` is bf16 where the hardware has it. Weights stay float32.
         validation: what the best step is chosen on: a gallery of Toybox's val split; or a split of the benchmark. None

@@ -98,15 +98,11 @@ def open_data(recipe: Recipe, config: DoorConfig) -> TrainingData:
     toybox = recipe.toybox
     clips = None
     if toybox.clips is not None:
-        clips = ToyboxClipSet.drawn(
-            toybox.clips, toybox.moments, toybox.twins, toybox.long, toybox.workers
-        )
+        clips = ToyboxClipSet.drawn(toybox.clips, toybox.moments, toybox.twins, toybox.long, toybox.workers)
     name = recipe.validation or GALLERY
     validation = ValidationSet.of_gallery(name, toybox.workers, recipe.cache_frame_tokens is not None)
     counts = {"train": toybox.clips or "drawn for each step", "validation": len(validation.queries)}
-    return TrainingData(
-        recipe, clips, validation, {"name": "toybox", "selected_on": name, "counts": counts}
-    )
+    return TrainingData(recipe, clips, validation, {"name": "toybox", "selected_on": name, "counts": counts})
 
 
 def _open_benchmark(recipe: Recipe, config: DoorConfig) -> TrainingData:
@@ -155,7 +151,9 @@ def _validation_records(recipe: Recipe, found: Benchmark) -> tuple[str, tuple[Vi
     name = recipe.validation or "val"
     if name == "train":
         raise UsageError(
-            "validation: train", "a split that is not trained on", "leave it out: a part of train is kept apart"
+            "validation: train",
+            "a split that is not trained on",
+            "leave it out: a part of train is kept apart",
         )
     if name in found.splits:
         if name == "test":
