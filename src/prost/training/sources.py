@@ -109,7 +109,7 @@ def _open_benchmark(recipe: Recipe, config: DoorConfig) -> TrainingData:
     wanted = recipe.benchmark
     assert wanted is not None
     found = load_benchmark(wanted.name, wanted.folder, wanted.videos)
-    for name in ("frames", "max_words"):
+    for name in ("frames", "max_words") if found.expected else ():  # one's own pairs are no paper's
         if getattr(found, name) != getattr(config, name):
             log.warning(
                 "the model has %s %d; the paper's setting for %s is %d",

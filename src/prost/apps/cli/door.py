@@ -19,6 +19,7 @@ from prost.apps.cli.data import data
 from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
 from prost.apps.cli.evaluate import evaluate
+from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
 from prost.apps.cli.output import say
 from prost.apps.cli.search import search
@@ -51,6 +52,7 @@ app.command()(search)
 app.command()(toybox)
 app.command("eval")(evaluate)
 app.command()(train)
+app.command()(finetune)
 app.add_typer(data, name="data")
 app.command()(doctor)
 
