@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -41,7 +41,9 @@ class StrictConfig(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
+            errors = error.errors()
+            # A key that is misspelt is also one that is missing: the first tells why.
+            first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
             place = ".".join(str(part) for part in (within, *first["loc"]) if part != "")
             if first["type"] == "extra_forbidden":
                 raise BadConfig(
@@ -56,10 +58,12 @@ class StrictConfig(BaseModel):
         """Name the known key that is most like the last part of an unknown one's place."""
         fields = cls.model_fields
         for part in location[:-1]:
-            inner = fields[str(part)].annotation if str(part) in fields else None
-            if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            said = fields[str(part)].annotation if str(part) in fields else None
+            inner = [kind for kind in (said, *get_args(said)) if isinstance(kind, type)]
+            records = [kind for kind in inner if issubclass(kind, BaseModel)]
+            if not records:
                 break
-            fields = inner.model_fields
+            fields = records[0].model_fields
         near = difflib.get_close_matches(str(location[-1]), fields, n=1, cutoff=0.0)
         return f"{near[0]!r}" if near else ""
 

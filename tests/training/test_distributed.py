@@ -17,7 +17,7 @@ import os, sys, torch
 from prost.config import ModelConfig
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.training.distributed import join_processes
-from prost.training.grad_cache import ContrastiveStep
+from prost.training.grad_cache import ContrastiveStep, Encoded
 from prost.training.loss import retrieval_loss
 
 class Encoder(torch.nn.Module):
@@ -29,7 +29,7 @@ class Encoder(torch.nn.Module):
         self.scale = torch.nn.Parameter(torch.tensor(1.3))
     def forward(self, texts, videos):
         phrase, frame = self.words(texts), torch.relu(self.frames(videos))
-        return (
+        return Encoded(
             TextPrototypes(phrase[:, 1:], phrase[:, 0]),
             VideoPrototypes(frame, frame[:, :, 0], frame.sum(-1)),
         )
@@ -87,7 +87,9 @@ def run(folder: Path, world: int, port: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def alone_and_together(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def alone_and_together(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("processes")
     port = 20000 + os.getpid() % 20000
     return run(folder / "one", 1, port)[0], run(folder / "two", 2, port)

@@ -113,8 +113,8 @@ def paired_bootstrap(
     """Compare two models on the same queries: each resample draws the same videos for both.
 
     Where a model was trained several times, its metric is the mean over the runs, and each resample also draws as many
-    runs of it anew, with replacement: the difference then speaks of the recipe, not of one lucky run. Few runs show less
-    than the whole spread that training has.
+    runs of it anew, with replacement: the difference then speaks of the recipe, not of one lucky run. Few runs show
+    less than the whole spread that training has.
 
     Args:
         ranks_a: of each query under model a `[Q]`, or under each of its runs `[S, Q]`.

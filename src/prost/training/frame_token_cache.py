@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,8 @@ def _fill(path: Path, clips: int, blocks: Iterator[np.ndarray]) -> None:
     except OSError as error:
         raise StorageError(f"frame tokens cannot be kept in {path.parent} ({error})") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _key(model: RetrievalModel[Any, Any], clips: ClipSet, precision: Precision) -> str:

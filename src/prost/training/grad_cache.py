@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,7 +19,26 @@ from prost.model.doors import join
 
 Part = TypeVar("Part")
 Measured = dict[str, float]
-Encode = Callable[[Part], tuple[Any, Any]]
+
+
+class Encoded(NamedTuple):
+    """What a part of a batch became.
+
+    Attributes:
+        text: record of its texts, in float32.
+        video: record of its videos, in float32.
+        own_loss: what is descended beside the comparison, and known from this part alone (an agreement of regions and
+            their sentences, say); the parts' mean counts. None where there is nothing of the kind.
+        measured: what tells about it; likewise.
+    """
+
+    text: Any
+    video: Any
+    own_loss: Tensor | None = None
+    measured: Measured = {}  # noqa: RUF012  # no one writes to it
+
+
+Encode = Callable[[Part], Encoded]
 LossOf = Callable[[Any, Any], tuple[Tensor, Measured]]
 
 
@@ -47,7 +66,7 @@ class ContrastiveStep(Generic[Part]):
     """One forward and backward pass over a batch, whole or part by part.
 
     Attributes:
-        encode: a part of the batch to its text and video record, in float32.
+        encode: a part of the batch to its records.
         loss_of: both records of the whole batch to what is descended and what is measured; it may ask other processes.
         device: where random numbers are drawn.
     """
@@ -66,43 +85,52 @@ class ContrastiveStep(Generic[Part]):
             the loss, what was measured, and both records without a graph.
         """
         if len(parts) == 1:
-            text, video = self.encode(parts[0])
-            loss, measured = self.loss_of(text, video)
+            encoded = self.encode(parts[0])
+            loss, measured = self.loss_of(encoded.text, encoded.video)
+            if encoded.own_loss is not None:
+                loss = loss + encoded.own_loss
             loss.backward()
-            return loss.detach(), measured, text.mapped(Tensor.detach), video.mapped(Tensor.detach)
+            text, video = (record.mapped(Tensor.detach) for record in encoded[:2])
+            return loss.detach(), measured | encoded.measured, text, video
         return self._cached(parts)
 
     def _cached(self, parts: Sequence[Part]) -> tuple[Tensor, Measured, Any, Any]:
         states: list[RandomState] = []
-        texts, videos = [], []
+        seen: list[Encoded] = []
         for part in parts:
             states.append(RandomState.now(self.device))
             with torch.no_grad():
-                text, video = self.encode(part)
-            texts.append(text)
-            videos.append(video)
-        text, video = join(texts).mapped(_leaf), join(videos).mapped(_leaf)
+                seen.append(self.encode(part))
+        shares = [len(encoded.text) / sum(len(each.text) for each in seen) for encoded in seen]
+        text = join([encoded.text for encoded in seen]).mapped(_leaf)
+        video = join([encoded.video for encoded in seen]).mapped(_leaf)
         loss, measured = self.loss_of(text, video)
         loss.backward()
+        loss = loss.detach()
         gradients = [leaf.grad for leaf in (*text.tensors(), *video.tensors())]
         after = RandomState.now(self.device)
         first = 0
-        for part, state in zip(parts, states, strict=True):
+        for part, state, share in zip(parts, states, shares, strict=True):
             state.restore(self.device)
-            part_text, part_video = self.encode(part)
-            rows = slice(first, first + len(part_text))
+            encoded = self.encode(part)
+            rows = slice(first, first + len(encoded.text))
             first = rows.stop
             # A representation that the loss did not read (the event attention) has no gradient to hand on.
             reached = [
                 (tensor, gradient[rows])
                 for tensor, gradient in zip(
-                    (*part_text.tensors(), *part_video.tensors()), gradients, strict=True
+                    (*encoded.text.tensors(), *encoded.video.tensors()), gradients, strict=True
                 )
                 if gradient is not None and tensor.requires_grad
             ]
+            if encoded.own_loss is not None:
+                loss = loss + share * encoded.own_loss.detach()
+                reached.append((share * encoded.own_loss, torch.ones_like(encoded.own_loss)))
+            for name, value in encoded.measured.items():
+                measured[name] = measured.get(name, 0.0) + share * value
             torch.autograd.backward([tensor for tensor, _ in reached], [gradient for _, gradient in reached])
         after.restore(self.device)
-        return loss.detach(), measured, text.mapped(Tensor.detach), video.mapped(Tensor.detach)
+        return loss, measured, text.mapped(Tensor.detach), video.mapped(Tensor.detach)
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -84,13 +84,21 @@ class Pace:
     Args:
         steps: of the stage.
         evaluate_every: steps between validations; None where the stage has none.
+        first: the step that a resumed run begins with.
         clock: seconds.
     """
 
     def __init__(
-        self, steps: int, evaluate_every: int | None, clock: Callable[[], float] = time.monotonic
+        self,
+        steps: int,
+        evaluate_every: int | None,
+        first: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._steps, self._every, self._clock = steps, evaluate_every, clock
+        self._steps, self._clock = steps, clock
+        self._validations = (
+            0 if evaluate_every is None else -(-steps // evaluate_every) - first // evaluate_every
+        )
         self._started = self._last = clock()
         self._taken: deque[float] = deque(maxlen=STEPS_REMEMBERED)
         self._validation = 0.0
@@ -107,6 +115,7 @@ class Pace:
         """A validation has ended, which began when the last step ended."""
         now = self._clock()
         self._validation, self._last = now - self._last, now
+        self._validations -= 1
 
     @property
     def seconds(self) -> float:
@@ -118,8 +127,7 @@ class Pace:
         if not self._taken:
             return None
         left = self._steps - done
-        validations = 0 if self._every is None else -(-self._steps // self._every) - done // self._every
-        return round(median(self._taken) * left + self._validation * validations)
+        return round(median(self._taken) * left + self._validation * self._validations)
 
 
 def run_facts(world: int, device: torch.device) -> dict[str, Any]:

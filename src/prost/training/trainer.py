@@ -21,7 +21,7 @@ from prost.model.spatial import dead_share
 from prost.training.distributed import Processes, join_processes
 from prost.training.frame_token_cache import TokenBatch, open_cache
 from prost.training.freezing import freeze, trained_parameters
-from prost.training.grad_cache import ContrastiveStep, Measured
+from prost.training.grad_cache import ContrastiveStep, Encoded, Measured
 from prost.training.interruption import Interruption
 from prost.training.logs import Pace, Report, RunLog, run_facts
 from prost.training.loss import accuracies, contrastive_loss, retrieval_loss, token_wise_scores
@@ -128,7 +128,7 @@ class Trainer:
             optimizer.load_state_dict(reached["optimizer"])
             schedule.load_state_dict(reached["schedule"])
         batches = self._batches(name, stage, first)
-        pace = Pace(stage.steps, self.recipe.evaluate_every if videos else None)
+        pace = Pace(stage.steps, self.recipe.evaluate_every if videos else None, first)
         with Interruption(patient=self.processes.world > 1) as interruption:
             for step, batch in zip(range(first, stage.steps), batches, strict=True):
                 # Dropout is a function of the step, so that a resumed run draws the same; each process draws its own.
@@ -244,16 +244,17 @@ class Trainer:
 
         return backward
 
-    def _encode(self, batch: Batch) -> tuple[Any, Any]:
+    def _encode(self, batch: Batch) -> Encoded:
         """Texts and videos of a part of a batch, in float32: scores are computed in it."""
         ids, mask = self._words(batch.captions)
         with autocast(self.recipe.precision, self.device):
             text = self.model.text_prototypes(ids, mask)
             if isinstance(batch, TokenBatch):
-                video = self.model.video_head(batch.tokens.to(self.device).float())
+                tokens = batch.tokens.to(self.device).float()
             else:
-                video = self.model.video_prototypes(self._pixels(batch))
-        return text.float(), video.float()
+                tokens = self.model.frame_tokens(self._pixels(batch))
+            video = self.model.video_head(tokens)
+        return Encoded(text.float(), video.float())
 
     def _video_loss(self, text: Any, video: Any) -> tuple[Tensor, Measured]:
         """This process's share of the loss of the whole batch.
@@ -304,8 +305,13 @@ class Trainer:
 
     def _keep(self, name: str, step: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
         """Write all that carrying on needs; the old state stands until the new one is whole."""
-        if not self.processes.leads:
-            return
+        if self.processes.leads:
+            self._write_state(name, step, optimizer, schedule)
+        self.processes.wait()
+
+    def _write_state(
+        self, name: str, step: int, optimizer: torch.optim.Optimizer, schedule: Any
+    ) -> None:
         partial_file = self.output / "state.pt.partial"
         torch.save(
             {
