@@ -43,7 +43,6 @@ def test_defaults_of_a_stage_are_the_papers() -> None:
             "architecture 'xclip'; welcome: prost, clip4clip, ts2net",
         ),
         ("prost: {steps: 1}", "neither model nor start"),
-        ("model: {}\nclip: {steps: 1, micro_batch: 4}\nprost: {steps: 1}", "only the stage on videos"),
         ("model: {}\nprost: {steps: 1}\ncache_frame_tokens: memory", "needs a fixed set of clips"),
         (
             "model: {}\nbenchmark: {name: pairs, foldr: x}\nprost: {steps: 1}",

@@ -56,9 +56,13 @@ class ToyboxClip:
     end: float
     event: int | None = None
 
+    def times(self, frames: int) -> np.ndarray:
+        """Seconds in the scene of the middles of L equal parts."""
+        return sample_times(self.start, self.end, frames)
+
     def show(self, frames: int, size: int) -> np.ndarray:
-        """Draw it: uint8 `[L, R, R, 3]`, sampled at the middles of L equal parts."""
-        return render(self.scene, sample_times(self.start, self.end, frames), size)
+        """Draw it at these times: uint8 `[L, R, R, 3]`."""
+        return render(self.scene, self.times(frames), size)
 
     def tell(self, rng: np.random.Generator) -> str:
         """A sentence that is true of it, other words each time."""

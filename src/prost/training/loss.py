@@ -1,4 +1,4 @@
-"""Losses: symmetric cross-entropy on each of the two scores, and the token-wise one that pre-trains a small CLIP."""
+"""Losses of retrieval: symmetric cross-entropy on each score that a model is trained by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from prost.model.matching import Similarity, unit
+from prost.model.matching import Similarity
 
 
 def contrastive_loss(scores: Tensor, logit_scale: Tensor) -> Tensor:
@@ -68,24 +68,3 @@ def accuracies(similarity: Similarity) -> dict[str, float]:
         for name, scores in parts.items()
         if scores is not None
     }
-
-
-def token_wise_scores(words: Tensor, mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over words of the best patch, and mean over patches of the best word (FILIP, Yao et al., ICLR 2022).
-
-    A CLIP trained only on class and end tokens leaves patches and words unaligned; object and phrase prototypes are
-    made of exactly these.
-
-    Args:
-        words: `[A, T, D]`.
-        mask: `[A, T]`, 1 where a word stands.
-        tokens: patches `[B, M, D]`.
-
-    Returns:
-        Text-to-image and image-to-text scores, both `[A, B]`.
-    """
-    cosines = torch.einsum("atd,bmd->abtm", unit(words), unit(tokens))
-    real = mask.bool()[:, None, :]  # [A, 1, T]
-    best_patch = cosines.amax(dim=3) * real  # [A, B, T]
-    best_word = cosines.masked_fill(~real.unsqueeze(-1), -1.0).amax(dim=2)  # [A, B, M]
-    return best_patch.sum(dim=2) / real.sum(dim=2), best_word.mean(dim=2)

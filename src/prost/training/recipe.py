@@ -44,7 +44,7 @@ class ToyboxConfig(StrictConfig):
     """What a training batch of Toybox holds.
 
     Attributes:
-        crops: share of a batch of frames that is one thing, cut closely.
+        grounding: weight, beside the loss of the paper, of the agreement of what happens where with its sentence.
         moments: share of a batch that is one event of a video, cut closely and told alone.
         twins: share of a batch that comes in order-swapped pairs, each the other's hardest negative.
         long: share of a batch that is a window of a longer video, told by one event.
@@ -52,7 +52,7 @@ class ToyboxConfig(StrictConfig):
         workers: processes that render; 0 renders in the training process.
     """
 
-    crops: float = Field(0.5, ge=0, le=1)
+    grounding: float = Field(0.5, ge=0)
     moments: float = Field(0.3, ge=0, le=1)
     twins: float = Field(0.3, ge=0, le=1)
     long: float = Field(0.15, ge=0, le=1)
@@ -128,8 +128,6 @@ class Recipe(StrictConfig):
     def _fits_together(self) -> Self:
         if self.model is None and self.start is None:
             raise ValueError("neither model nor start: say what is to be trained")
-        if self.clip.micro_batch is not None:
-            raise ValueError("clip.micro_batch: only the stage on videos can be computed in parts")
         if self.cache_frame_tokens is not None and self.benchmark is None and self.toybox.clips is None:
             raise ValueError("cache_frame_tokens needs a fixed set of clips: say toybox.clips or benchmark")
         return self

@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from prost.data.batches import CaptionedVideos, ToyboxFrames, load_batches
+from prost.data.batches import ToyboxFrames, load_batches
 from prost.errors import StorageError, TrainingStopped
 from prost.model.checkpoint import save
-from prost.model.clip import sentence_token
-from prost.model.matching import TextPrototypes, VideoPrototypes, unit
-from prost.model.spatial import dead_share
 from prost.training.distributed import Processes, join_processes
-from prost.training.frame_token_cache import TokenBatch, open_cache
+from prost.training.frame_token_cache import open_cache
 from prost.training.freezing import freeze, trained_parameters
-from prost.training.grad_cache import ContrastiveStep, Encoded, Measured
+from prost.training.grad_cache import ContrastiveStep, Measured
 from prost.training.interruption import Interruption
 from prost.training.logs import Pace, Report, RunLog, run_facts
-from prost.training.loss import accuracies, contrastive_loss, retrieval_loss, token_wise_scores
+from prost.training.objectives import Batch, FrameObjective, Objective
 from prost.training.optimizer import make_optimizer, make_schedule
-from prost.training.precision import autocast
 from prost.training.recipe import Recipe, StageConfig, read_recipe
 from prost.training.sources import TrainingData, open_data
 from prost.training.start import start_temporal_transformer, starting_model
@@ -36,8 +32,6 @@ log = logging.getLogger("prost")
 LOG_EVERY = 20
 # Rows of a broken batch that are named.
 NAMED = 6
-Batch = CaptionedVideos | TokenBatch
-Backward = Callable[[Batch], tuple[Tensor, Measured, list[bool]]]
 
 
 def run_recipe(recipe_path: Path, output: Path, report: Report | None = None) -> Path:
@@ -96,17 +90,18 @@ class Trainer:
 
     def run(self) -> Path:
         """Run both stages; see `run_recipe`."""
-        stages: dict[str, tuple[StageConfig, Callable[[StageConfig], Backward]]] = {
-            "clip": (self.recipe.clip, self._clip_backward),
-            "prost": (self.recipe.prost, self._video_backward),
+        shared = (self.model, self.recipe.precision, self.processes)
+        stages: dict[str, tuple[StageConfig, Objective]] = {
+            "clip": (self.recipe.clip, FrameObjective(*shared)),
+            "prost": (self.recipe.prost, Objective(*shared, self.recipe.toybox.grounding)),
         }
         reached = self._resume()
-        for name, (stage, backward) in stages.items():
+        for name, (stage, objective) in stages.items():
             if list(stages).index(name) < list(stages).index(reached["stage"]):
                 continue
             first = reached["step"] if reached["stage"] == name else 0
             if first < stage.steps:
-                self._run_stage(name, stage, backward(stage), first, reached if first else {})
+                self._run_stage(name, stage, objective, first, reached if first else {})
         if self.processes.leads:
             self._save("last")
         self.processes.wait()
@@ -115,7 +110,7 @@ class Trainer:
         return self.output / ("best" if self.best > -math.inf else "last")
 
     def _run_stage(
-        self, name: str, stage: StageConfig, backward: Backward, first: int, reached: dict[str, Any]
+        self, name: str, stage: StageConfig, objective: Objective, first: int, reached: dict[str, Any]
     ) -> None:
         videos = name == "prost"
         freeze(self.model, stage.freeze)
@@ -137,8 +132,7 @@ class Trainer:
                 )
                 self.model.train()
                 optimizer.zero_grad(set_to_none=True)
-                loss, measured, finite = backward(batch)
-                self.processes.sum_gradients(self.model.parameters())
+                loss, measured, finite = self._backward(objective, stage, batch)
                 norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.gradient_clip)
                 if not (torch.isfinite(loss) and torch.isfinite(norm)):
                     raise self._broken(name, step, loss.item(), batch, finite)
@@ -176,7 +170,7 @@ class Trainer:
         config, toybox, seed = self.model.config, self.recipe.toybox, self.recipe.seed
         steps, rows = range(first, stage.steps), self.processes.rows(stage.batch_size)
         if name == "clip":
-            frames = ToyboxFrames(steps, stage.batch_size, config.image_size, toybox.crops, seed)
+            frames = ToyboxFrames(steps, stage.batch_size, config.image_size, seed)
             return (batch[rows] for batch in load_batches(frames, toybox.workers))
         place = self.recipe.cache_frame_tokens
         if place is None:
@@ -191,80 +185,17 @@ class Trainer:
     def _tell_cached(self, done: int, total: int) -> None:
         self._log(stage="frame tokens", step=done, steps=total)
 
-    def _words(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        ids, mask = self.model.words(captions)
-        return ids.to(self.device), mask.to(self.device)
-
-    def _pixels(self, batch: CaptionedVideos) -> Tensor:
-        return self.model.normalise_pixels(batch.pixels).to(self.device)
-
-    def _clip_backward(self, stage: StageConfig) -> Backward:
-        """The stage on frames: the loss of the whole batch, at once."""
-
-        def backward(batch: Batch) -> tuple[Tensor, Measured, list[bool]]:
-            assert isinstance(batch, CaptionedVideos)
-            loss, measured = self._clip_loss(batch)
-            (loss / self.processes.world).backward()
-            return loss.detach(), measured, []
-
-        return backward
-
-    def _clip_loss(self, batch: CaptionedVideos) -> tuple[Tensor, Measured]:
-        """CLIP's own loss on class and end tokens, averaged with the token-wise one."""
-        ids, mask = self._words(batch.captions)
-        with autocast(self.recipe.precision, self.device):
-            tokens = self.model.clip.frame_tokens(self._pixels(batch))[:, 0]  # [B, M, D]
-            words = self.model.clip.word_tokens(ids)  # [B, T, D]
-        tokens, words, mask = (self.processes.gather(part) for part in (tokens.float(), words.float(), mask))
-        scale = self.model.logit_scale
-        whole = unit(sentence_token(words, mask)) @ unit(tokens[:, 0]).T
-        to_image, to_text = token_wise_scores(words, mask, tokens[:, 1:])
-        fine = 0.5 * (contrastive_loss(to_image, scale) + contrastive_loss(to_text, scale))
-        right = whole.detach().argmax(dim=1) == torch.arange(len(whole), device=whole.device)
-        fine_right = to_image.detach().argmax(dim=1) == torch.arange(len(whole), device=whole.device)
-        return 0.5 * (contrastive_loss(whole, scale) + fine), {
-            "accuracy": right.float().mean().item(),
-            "token_wise_accuracy": fine_right.float().mean().item(),
-        }
-
-    def _video_backward(self, stage: StageConfig) -> Backward:
-        """The stage on videos: encoded whole or part by part, compared whole."""
-        step: ContrastiveStep[Batch] = ContrastiveStep(self._encode, self._video_loss, self.device)
-
-        def backward(batch: Batch) -> tuple[Tensor, Measured, list[bool]]:
-            size = stage.micro_batch or len(batch)
-            parts: list[Batch] = [batch[first : first + size] for first in range(0, len(batch), size)]
-            loss, measured, text, video = step.backward(parts)
-            if isinstance(video, VideoPrototypes) and isinstance(text, TextPrototypes):
-                measured |= {
-                    "dead_objects": dead_share(video.object),
-                    "dead_phrases": dead_share(text.phrase),
-                }
-            return loss * self.processes.world, measured, _finite_rows(text, video)
-
-        return backward
-
-    def _encode(self, batch: Batch) -> Encoded:
-        """Texts and videos of a part of a batch, in float32: scores are computed in it."""
-        ids, mask = self._words(batch.captions)
-        with autocast(self.recipe.precision, self.device):
-            text = self.model.text_prototypes(ids, mask)
-            if isinstance(batch, TokenBatch):
-                tokens = batch.tokens.to(self.device).float()
-            else:
-                tokens = self.model.frame_tokens(self._pixels(batch))
-            video = self.model.video_head(tokens)
-        return Encoded(text.float(), video.float())
-
-    def _video_loss(self, text: Any, video: Any) -> tuple[Tensor, Measured]:
-        """This process's share of the loss of the whole batch.
-
-        Each process scores its own texts against all videos; the rows are then put together.
-        """
-        rows = self.model.match(text, video.mapped(self.processes.gather))
-        similarity = rows.mapped(self.processes.gather)
-        loss = retrieval_loss(similarity, self.model.logit_scale)
-        return loss / self.processes.world, accuracies(similarity)
+    def _backward(
+        self, objective: Objective, stage: StageConfig, batch: Batch
+    ) -> tuple[Tensor, Measured, list[bool]]:
+        """Put the gradient of the whole batch into the weights; tell the loss, and which rows are numbers."""
+        size = stage.micro_batch or len(batch)
+        parts: list[Batch] = [batch[first : first + size] for first in range(0, len(batch), size)]
+        step = ContrastiveStep(objective.encode, objective.loss_of, self.device)
+        loss, measured, text, video = step.backward(parts)
+        self.processes.sum_gradients(self.model.parameters())
+        measured |= objective.dead_shares(text, video)
+        return loss * self.processes.world, measured, _finite_rows(text, video)
 
     def _broken(self, name: str, step: int, loss: float, batch: Batch, finite: list[bool]) -> TrainingStopped:
         """What stops a training whose loss or gradient is no number: the batch, and the videos to look at."""
@@ -309,9 +240,7 @@ class Trainer:
             self._write_state(name, step, optimizer, schedule)
         self.processes.wait()
 
-    def _write_state(
-        self, name: str, step: int, optimizer: torch.optim.Optimizer, schedule: Any
-    ) -> None:
+    def _write_state(self, name: str, step: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
         partial_file = self.output / "state.pt.partial"
         torch.save(
             {

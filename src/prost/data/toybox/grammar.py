@@ -91,13 +91,13 @@ _MIDDLE = "in the middle"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That a thing of this description does this; None says nothing and is true of anything."""
+    """That a thing of this description is there, or does this; None says nothing and is true of anything."""
 
     kind: str
     colour: str | None
     size: str | None
     texture: str | None
-    action: str
+    action: str | None
     cover: str | None = None
 
 
@@ -115,7 +115,7 @@ class Caption:
 def _is_true_of(claim: Claim, event: Event, scene: Scene) -> bool:
     thing = scene.objects[event.thing]
     return (
-        claim.action == event.action
+        claim.action in (None, event.action)
         and claim.kind == thing.kind
         and claim.colour in (None, thing.colour)
         and claim.size in (None, thing.size)
@@ -185,6 +185,7 @@ def _name(rng: np.random.Generator, thing: Thing | Claim) -> str:
 
 
 def _action(rng: np.random.Generator, claim: Claim) -> str:
+    assert claim.action is not None
     words = _choose(rng, ACTION_WORDS[claim.action])
     if claim.cover is None:
         return words
@@ -259,7 +260,8 @@ def describe_frame(scene: Scene, time: float, rng: np.random.Generator, most: in
     for index in shown[:most]:
         thing = scene.objects[index]
         pose = pose_at(scene, thing, events_of(scene, index), time)
-        part = _look(rng, replace(thing, size=_size_at(pose.side)), colour=0.92, size=0.45)
+        look = _look(rng, replace(thing, size=_size_at(pose.side)), colour=0.92, size=0.45)
+        part = _with_article(_name(rng, look))
         if rng.random() < 0.35:
             part = f"{part} {_place(rng, pose.x, pose.y)}"
         if _length(" ".join(parts)) + _length(part) + len(parts) + 2 > LONGEST:
@@ -272,23 +274,24 @@ def describe_frame(scene: Scene, time: float, rng: np.random.Generator, most: in
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def describe_thing(scene: Scene, index: int, rng: np.random.Generator) -> str:
-    """One thing by what it is, its colour in every other sentence; no size, which a close picture does not show."""
-    return _look(rng, scene.objects[index], colour=0.5, size=0.0)
+def describe_thing(scene: Scene, index: int, time: float, rng: np.random.Generator) -> Caption:
+    """One thing by what it is at a time, without what it does; its size is that of the picture."""
+    thing = scene.objects[index]
+    pose = pose_at(scene, thing, events_of(scene, index), time)
+    claim = _look(rng, replace(thing, size=_size_at(pose.side)), colour=0.5, size=0.3)
+    return Caption(_with_article(_name(rng, claim)), (claim,))
 
 
-def _look(rng: np.random.Generator, thing: Thing, colour: float, size: float) -> str:
-    """A thing with its article; colour and size are named with these chances."""
-    claim = Claim(
-        thing.kind,
-        thing.colour if rng.random() < colour else None,
-        thing.size if rng.random() < size else None,
-        thing.texture
-        if rng.random() < (0.5 if thing.texture != "plain" and thing.kind in KINDS else 0.05)
-        else None,
-        "",
+def _look(rng: np.random.Generator, thing: Thing, colour: float, size: float) -> Claim:
+    """What to say of a thing that does nothing; colour and size are named with these chances."""
+    textured = thing.texture != "plain" and thing.kind in KINDS
+    return Claim(
+        kind=thing.kind,
+        colour=thing.colour if rng.random() < colour else None,
+        size=thing.size if rng.random() < size else None,
+        texture=thing.texture if rng.random() < (0.5 if textured else 0.05) else None,
+        action=None,
     )
-    return _with_article(_name(rng, claim))
 
 
 def _size_at(side: float) -> str:
