@@ -18,7 +18,7 @@ from prost import __version__
 from prost.apps.cli.data import data
 from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
-from prost.apps.cli.evaluate import evaluate
+from prost.apps.cli.evaluate import compare, evaluate
 from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
 from prost.apps.cli.output import say
@@ -51,6 +51,7 @@ app.command()(index)
 app.command()(search)
 app.command()(toybox)
 app.command("eval")(evaluate)
+app.command()(compare)
 app.command()(train)
 app.command()(finetune)
 app.add_typer(data, name="data")
