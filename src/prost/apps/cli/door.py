@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from prost import __version__
+from prost.apps.cli.ablate import ablate
 from prost.apps.cli.data import data
 from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
@@ -52,6 +53,7 @@ app.command()(search)
 app.command()(toybox)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command()(ablate)
 app.command()(train)
 app.command()(finetune)
 app.add_typer(data, name="data")
