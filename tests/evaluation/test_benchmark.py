@@ -16,7 +16,6 @@ from prost.data.toybox import gallery
 from prost.errors import BadConfig, MissingPath, ProstError, UsageError
 from prost.evaluation.benchmark import (
     KeptTokens,
-    evaluate,
     evaluate_features,
     evaluate_set,
     training_seed,
@@ -118,7 +117,12 @@ def toy(untrained_folder: Path) -> Any:
 
 
 def test_names_and_folders(toy: Any, toybox_folder: Path, tmp_path: Path) -> None:
-    assert len(open_set(SetConfig(name="toybox-10", split="val")).videos) == 10
+    plan = RankingPlan((), ("text_to_video",), samples=20)
+    report = evaluate_set(toy, open_set(SetConfig(name="toybox-10", split="val")), plan)
+    assert [row.key for row in report.rows] == [
+        f"{score}/text_to_video/none" for score in ("sum", "event_sentence", "object_phrase")
+    ]
+    assert report.setting.split == "val" and not any("left out" in note for note in report.setting.notes)
     files = evaluate_set(toy, open_set(SetConfig(name=str(toybox_folder), bank=5)), QUICK)
     assert files.setting.videos == 8 and files.twins == 0 and files.setting.bank_captions == 5
     with pytest.raises(MissingPath, match="neither a gallery nor a folder nor a benchmark"):
@@ -127,14 +131,6 @@ def test_names_and_folders(toy: Any, toybox_folder: Path, tmp_path: Path) -> Non
         open_set(SetConfig(name="msrvtt-9k"))
     with pytest.raises(MissingPath, match=r"holds no captions\.jsonl"):
         folder_set(tmp_path)
-
-
-def test_a_validation_ranks_text_to_video_as_it_is(toy: Any) -> None:
-    report = evaluate(toy, gallery("toybox-10", "val"), "val")
-    assert [row.key for row in report.rows] == [
-        f"{score}/text_to_video/none" for score in ("sum", "event_sentence", "object_phrase")
-    ]
-    assert report.setting.split == "val" and not any("left out" in note for note in report.setting.notes)
 
 
 def test_a_bank_of_training_captions_and_videos(toy: Any) -> None:

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from prost.config import read_json
-from prost.data.toybox import Gallery
 from prost.evaluation.metrics import Scores
 from prost.evaluation.report import Report, Setting
-from prost.evaluation.rows import PLAIN_TEXT_TO_VIDEO, Bank, RankingPlan, left_out, make_rows
-from prost.evaluation.sets import BankSet, EvaluationSet, Reader, gallery_set
+from prost.evaluation.rows import Bank, RankingPlan, left_out, make_rows
+from prost.evaluation.sets import BankSet, EvaluationSet, Reader
 from prost.model.doors import RetrievalModel, join
 from prost.model.matching import Similarity
 
@@ -53,17 +52,6 @@ class KeptTokens:
             self._blocks[key] = [tokens.cpu() for tokens in _frame_tokens(model, data.read, {})]
         self._blocks.move_to_end(key)
         return self._blocks[key]
-
-
-def evaluate(model: Model, scenes: Gallery, split: str = "test") -> Report:
-    """Rank a gallery of Toybox, text to video, without post-processing: what a validation needs.
-
-    Args:
-        model: in eval mode.
-        scenes: rendered in memory at the model's own size.
-        split: which the gallery is of.
-    """
-    return evaluate_set(model, gallery_set(scenes, split=split), PLAIN_TEXT_TO_VIDEO)
 
 
 def evaluate_set(

@@ -69,10 +69,6 @@ class RankingPlan:
         return not all(TRANSDUCTIVE[method] for method in self.methods)
 
 
-# What a validation in mid-training needs.
-PLAIN_TEXT_TO_VIDEO = RankingPlan(methods=(), directions=("text_to_video",))
-
-
 @dataclass(frozen=True, eq=False)
 class Bank:
     """Earlier queries, of the training split, for the methods that need some.
