@@ -81,12 +81,7 @@ class ClipSnapshot:
 
     def score(self, text: TextPrototypes, rows: NDArray[np.intp], object_phrase_weight: float) -> ClipScores:
         """Exact scores of the clips at `rows`, ascending, in their order."""
-        parts = [score(text, block, object_phrase_weight) for block in self._blocks(rows)]
-        return ClipScores(
-            np.concatenate([part.total for part in parts]),
-            np.concatenate([part.object_phrase for part in parts]),
-            np.concatenate([part.event_sentence for part in parts]),
-        )
+        return ClipScores.joined([score(text, block, object_phrase_weight) for block in self._blocks(rows)])
 
     def evidence(self, rows: NDArray[np.intp]) -> list[ClipEvidence]:
         """All that is known of a few clips, in the order of `rows`."""
