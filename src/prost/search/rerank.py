@@ -8,7 +8,7 @@ among the rest. A query whose best clips stand out needs a few dozen, one that f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +21,11 @@ from prost.search.scan import Candidates
 
 RECALL = 0.99
 # What the scan hands over: the expected number of misses is counted among these.
-CANDIDATES = 2000
+CANDIDATES = 1000
 # Candidates of the tables whose events are looked at again, for each one that is handed over.
 REFINED_A_CANDIDATE = 4
+# Each further round doubles what was scored.
 FIRST_ROUND = 64
-ROUND_GROWTH = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,67 @@ class Ranking:
         """Put clips in order."""
         order = np.lexsort((rows, -scores.total))
         return cls(rows[order], scores[order])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ranking]) -> Ranking:
+        """Rankings of different clips, as one."""
+        none = np.empty(0, dtype=np.int64)
+        return cls.of(
+            np.concatenate([none, *(part.rows for part in parts)]),
+            ClipScores.joined([part.scores for part in parts]),
+        )
+
+
+class Reranking:
+    """Exact scores of candidates, as many as are asked for so far.
+
+    Args:
+        text: prototypes of one sentence, on the CPU.
+        candidates: best first.
+        read: gives the prototypes of clips, by their rows.
+        object_phrase_weight: of the model's configuration.
+    """
+
+    def __init__(
+        self,
+        text: TextPrototypes,
+        candidates: Candidates,
+        read: Callable[[NDArray[np.int64]], ClipPrototypes],
+        object_phrase_weight: float,
+    ) -> None:
+        self._text = text
+        self._candidates = candidates
+        self._read = read
+        self._weight = object_phrase_weight
+        self._parts: list[ClipScores] = []
+        self._done = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every candidate was scored."""
+        return self._done == len(self._candidates)
+
+    def rank(self, wanted: int, recall: float = RECALL) -> Ranking:
+        """Go on until the best `wanted` clips are expected to be found but for a share of 1 - recall.
+
+        Returns:
+            all clips that were scored so far: at least `wanted` where there are so many candidates.
+        """
+        size = max(FIRST_ROUND, wanted) - self._done
+        while not self.finished and (size > 0 or not self._is_enough(wanted, recall)):
+            rows = self._candidates.rows[self._done :][: size if size > 0 else self._done]
+            self._parts.append(score(self._text, self._read(rows), self._weight))
+            self._done += len(rows)
+            size = 0
+        return Ranking.of(self._candidates.rows[: self._done], ClipScores.joined(self._parts))
+
+    def _is_enough(self, wanted: int, recall: float) -> bool:
+        if recall >= 1:
+            return False
+        exact = np.concatenate([part.total for part in self._parts])
+        approximate = self._candidates.scores
+        misses = expected_misses(exact, approximate[: self._done], approximate[self._done :], wanted)
+        return misses <= (1 - recall) * wanted
 
 
 def rerank(
@@ -68,18 +129,7 @@ def rerank(
     Returns:
         all clips that were scored: at least `wanted` where there are so many candidates.
     """
-    parts: list[ClipScores] = []
-    done, size = 0, max(FIRST_ROUND, wanted)
-    while done < len(candidates):
-        rows = candidates.rows[done : done + size]
-        parts.append(score(text, read(rows), object_phrase_weight))
-        done += len(rows)
-        size *= ROUND_GROWTH
-        exact = np.concatenate([part.total for part in parts])
-        misses = expected_misses(exact, candidates.scores[:done], candidates.scores[done:], wanted)
-        if misses <= (1 - recall) * wanted:
-            break
-    return Ranking.of(candidates.rows[:done], ClipScores.joined(parts))
+    return Reranking(text, candidates, read, object_phrase_weight).rank(wanted, recall)
 
 
 def expected_misses(

@@ -69,6 +69,34 @@ class CodedClips:
     def __len__(self) -> int:
         return len(self.event_codes)
 
+    def __getitem__(self, rows: slice) -> CodedClips:
+        """Some neighbours, without a copy of their codes."""
+        first, last, _ = rows.indices(len(self))
+        last = max(first, last)
+        begin, end = self.starts[first], self.starts[last]
+        return CodedClips(
+            self.words[begin:end],
+            self.starts[first : last + 1] - begin,
+            self.event_codes[first:last],
+            self.event[first:last],
+            self.event_scales[first:last],
+            self.slots,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[CodedClips]) -> CodedClips:
+        """One or more parts, one after another."""
+        before = np.cumsum([0, *(len(part.words) for part in parts)])
+        starts = [part.starts[:-1] + words for part, words in zip(parts, before[:-1], strict=True)]
+        return cls(
+            np.concatenate([part.words for part in parts]),
+            np.concatenate([*starts, before[-1:]]),
+            np.concatenate([part.event_codes for part in parts]),
+            np.concatenate([part.event for part in parts]),
+            np.concatenate([part.event_scales for part in parts]),
+            parts[0].slots,
+        )
+
 
 @dataclass(frozen=True)
 class QueryTables:
@@ -117,6 +145,16 @@ class Candidates:
 
     def __getitem__(self, places: slice | NDArray) -> Candidates:
         return Candidates(self.rows[places], self.scores[places])
+
+    @classmethod
+    def best(cls, rows: NDArray[np.int64], scores: NDArray[np.float32], count: int) -> Candidates:
+        """The best of some clips, in order."""
+        if len(rows) > count > 0:
+            border = np.partition(scores, len(scores) - count)[len(scores) - count]
+            good = scores >= border
+            rows, scores = rows[good], scores[good]
+        order = np.lexsort((rows, -scores))[:count]
+        return cls(rows[order], scores[order])
 
 
 def pack_codes(codes: NDArray[np.integer]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -168,8 +206,10 @@ def code_clips(
         the coded clips, and the sums over their object and their event prototypes of 1 - cosine with the centroid.
     """
     width = event.shape[-1]
-    codes, cosines = codebooks.object.assign(torch.from_numpy(object).reshape(-1, width))
-    event_codes, event_cosines = codebooks.event.assign(torch.from_numpy(event).reshape(-1, width))
+    (codes, cosines), (event_codes, event_cosines) = (
+        book.assign(torch.from_numpy(np.require(vectors, requirements="W")).reshape(-1, width))
+        for book, vectors in ((codebooks.object, object), (codebooks.event, event))
+    )
     words, starts = pack_codes(codes.view(object.shape[:-1]).numpy())
     event_bytes, _ = quantise(event)
     lengths = np.linalg.norm(event_bytes.astype(np.float32), axis=-1)
@@ -210,7 +250,11 @@ def scan(
         count,
         numba.get_num_threads(),
     )
-    return [_best(scores[query].ravel(), places[query].ravel(), count) for query in range(len(tables))]
+    found = []
+    for query in range(len(tables)):
+        there = places[query] >= 0  # a thread may have had fewer clips
+        found.append(Candidates.best(places[query][there], scores[query][there], count))
+    return found
 
 
 def refine(tables: QueryTables, clips: CodedClips, candidates: Sequence[Candidates]) -> list[Candidates]:
@@ -219,7 +263,7 @@ def refine(tables: QueryTables, clips: CodedClips, candidates: Sequence[Candidat
     for query, found in enumerate(candidates):
         coarse = tables.event[query][clips.event_codes[found.rows]].max(axis=1)
         fine = _event_scores(tables.sentence[query], clips.event, clips.event_scales, found.rows)
-        refined.append(_best(found.scores - coarse + fine, found.rows, len(found)))
+        refined.append(Candidates.best(found.rows, found.scores - coarse + fine, len(found)))
     return refined
 
 
@@ -232,14 +276,6 @@ def reference_scores(tables: QueryTables, clips: CodedClips) -> NDArray[np.float
         event_sentence = tables.event.astype(np.float64)[:, clips.event_codes[clip]].max(axis=1)
         scores[:, clip] = event_sentence + tables.object_phrase_weight * object_phrase
     return scores
-
-
-def _best(scores: NDArray[np.float32], rows: NDArray[np.int64], count: int) -> Candidates:
-    """The best of those that are there at all; rows of -1 are none."""
-    there = rows >= 0
-    scores, rows = scores[there], rows[there]
-    order = np.lexsort((rows, -scores))[:count]
-    return Candidates(rows[order], scores[order])
 
 
 @numba.njit(**COMPILED)

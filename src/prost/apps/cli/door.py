@@ -19,6 +19,7 @@ from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
 from prost.apps.cli.evaluate import evaluate
 from prost.apps.cli.index import index
+from prost.apps.cli.optimize import optimize
 from prost.apps.cli.output import say
 from prost.apps.cli.search import search
 from prost.apps.cli.toybox import toybox
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(index)
 app.command()(search)
+app.command()(optimize)
 app.command()(toybox)
 app.command("eval")(evaluate)
 app.command()(train)
