@@ -18,7 +18,9 @@
     ├── LibraryError                a library that cannot be used as asked
     │   ├── ModelMismatch           a library made by another model
     │   ├── LibraryBusy             another writer holds the library
-    │   └── LibraryDamaged          tables that cannot be read
+    │   ├── LibraryDamaged          tables that cannot be read
+    │   ├── PackDamaged             a derived file that is cut short, changed, or another's
+    │   └── NotCoded                a search by codes or index in a library that has none
     ├── StorageError                the disk refused: no space, no permission, read-only
     ├── BadScores                   NaN, infinity or a wrong shape in a score matrix
     └── TrainingStopped             training cannot go on (NaN loss, an empty split ...)
@@ -149,6 +151,14 @@ class LibraryBusy(LibraryError):
 
 class LibraryDamaged(LibraryError):
     """Tables that cannot be read."""
+
+
+class PackDamaged(LibraryError):
+    """A derived file (codes, codebooks, an index) that is cut short, changed, or another library's."""
+
+
+class NotCoded(LibraryError):
+    """A search by codes or by an index, in a library that has none."""
 
 
 class StorageError(ProstError):

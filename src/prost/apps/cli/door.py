@@ -22,6 +22,7 @@ from prost.apps.cli.doctor import doctor
 from prost.apps.cli.evaluate import compare, evaluate
 from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
+from prost.apps.cli.optimize import optimize
 from prost.apps.cli.output import say
 from prost.apps.cli.search import search
 from prost.apps.cli.toybox import toybox
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(index)
 app.command()(search)
+app.command()(optimize)
 app.command()(toybox)
 app.command("eval")(evaluate)
 app.command()(compare)
