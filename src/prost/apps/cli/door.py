@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from prost import __version__
 from prost.apps.cli.ablate import ablate
+from prost.apps.cli.bench import bench
 from prost.apps.cli.data import data
 from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
@@ -60,6 +61,7 @@ app.command()(train)
 app.command()(finetune)
 app.add_typer(data, name="data")
 app.command()(doctor)
+app.add_typer(bench, name="bench")
 
 
 def _print_version(wanted: bool) -> None:
