@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from prost import __version__
+from prost.apps.cli.data import data
 from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
 from prost.apps.cli.evaluate import evaluate
@@ -50,6 +51,7 @@ app.command()(search)
 app.command()(toybox)
 app.command("eval")(evaluate)
 app.command()(train)
+app.add_typer(data, name="data")
 app.command()(doctor)
 
 
