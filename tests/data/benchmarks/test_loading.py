@@ -1,0 +1,28 @@
+"""One door to all benchmarks."""
+
+from pathlib import Path
+
+import pytest
+
+from prost.data.benchmarks import BENCHMARK_NAMES, load_benchmark
+from prost.errors import MissingPath, UsageError
+
+CONTRACT = "msrvtt-9k msrvtt-7k msrvtt-full didemo didemo-prost vatex lsmdc youcook2 msvd activitynet pairs"
+
+
+def test_the_names() -> None:
+    assert tuple(CONTRACT.split()) == BENCHMARK_NAMES
+
+
+@pytest.mark.parametrize("name", BENCHMARK_NAMES)
+def test_an_empty_folder_is_one_clear_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingPath) as caught:
+        load_benchmark(name, tmp_path)
+    assert "\n" not in str(caught.value) and "welcome: " in str(caught.value)
+
+
+def test_an_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no benchmark is called 'msrvtt9k'.*try: 'msrvtt-9k'"):
+        load_benchmark("msrvtt9k", tmp_path)
+    with pytest.raises(UsageError, match="welcome: msrvtt-9k, "):
+        load_benchmark("?", tmp_path)
