@@ -40,7 +40,7 @@ def test_the_descriptions_of_a_video_are_one_query(mini: Miniature) -> None:
 def test_the_variant_of_prosts_authors(mini: Miniature) -> None:
     fill(mini, "_mp4", ("train", "test"))
     benchmark = load_benchmark("didemo-prost", mini.folder)
-    assert list(benchmark.splits) == ["train", "test"]
+    assert benchmark.expected == {"train": 8392, "test": 1004}
     assert any("selected on test" in note for note in benchmark.notes)
 
 
