@@ -72,6 +72,7 @@ def test_univls_clips(mini: Miniature) -> None:
 def test_both_sources_are_not_mixed(mini: Miniature) -> None:
     univl(mini)
     mil_nce(mini)
+    mini.lines("LSMDC16_annos_val.csv", "0001_Film\tno table of this benchmark")
     benchmark = load_benchmark("youcook2", mini.folder)
     assert list(benchmark.splits) == ["test"] and benchmark.expected == {"test": 3350}
 

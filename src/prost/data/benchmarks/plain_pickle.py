@@ -18,7 +18,7 @@ ALLOWED = frozenset(
     {
         ("builtins", "list"),
         ("builtins", "set"),
-        ("builtins", "bytearray"),
+        ("builtins", "bytes"),
         ("collections", "OrderedDict"),
         ("collections", "defaultdict"),
         ("numpy", "dtype"),
