@@ -4,9 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from prost.data.benchmarks import BENCHMARK_NAMES, load_benchmark
+from prost.data.benchmarks import (
+    BENCHMARK_NAMES,
+    activitynet,
+    didemo,
+    load_benchmark,
+    lsmdc,
+    msvd,
+    vatex,
+    youcook2,
+)
 from prost.errors import MissingPath, UsageError
 
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 CONTRACT = "msrvtt-9k msrvtt-7k msrvtt-full didemo didemo-prost vatex lsmdc youcook2 msvd activitynet pairs"
 
 
@@ -26,3 +36,19 @@ def test_an_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
         load_benchmark("msrvtt9k", tmp_path)
     with pytest.raises(UsageError, match="welcome: msrvtt-9k, "):
         load_benchmark("?", tmp_path)
+
+
+def test_the_document_names_every_benchmark_and_its_published_numbers() -> None:
+    rows = {line.split("|")[1].strip(" `"): line for line in DOCUMENT.splitlines() if line.startswith("| `")}
+    assert set(rows) == {*BENCHMARK_NAMES} - {"pairs"}
+    for name, expected in (
+        ("didemo", didemo.EXPECTED),
+        ("didemo-prost", didemo.EXPECTED_BY_PROST),
+        ("vatex", vatex.EXPECTED),
+        ("lsmdc", lsmdc.EXPECTED),
+        ("msvd", msvd.EXPECTED),
+        ("activitynet", activitynet.EXPECTED),
+        *(("youcook2", expected) for expected in youcook2.EXPECTED.values()),
+    ):
+        for number in expected.values():
+            assert number is None or f"{number:,}" in rows[name]
