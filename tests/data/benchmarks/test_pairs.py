@@ -33,7 +33,7 @@ def test_a_table(mini: Miniature, tmp_path: Path) -> None:
         assert (open_end.video, open_end.start, open_end.end) == ("b@2-", 2.0, None)
         assert clip.path == open_end.path == mini.folder / "deep" / "b.mov"
         assert [record.path for record in benchmark.splits["test"]] == [elsewhere, None]
-        assert benchmark.expected == {"train": None, "val": None, "test": None}
+        assert benchmark.expected == {}
 
 
 def test_lines_of_json_and_a_folder_of_videos(mini: Miniature, tmp_path: Path) -> None:
