@@ -95,7 +95,7 @@ def test_ranks_share_one_batch(five_videos: Records) -> None:
         joined = CaptionedVideos(
             np.concatenate([ranks[0][step].pixels, ranks[1][step].pixels]),
             ranks[0][step].captions + ranks[1][step].captions,
-            ranks[0][step].videos + ranks[1][step].videos,
+            videos=ranks[0][step].videos + ranks[1][step].videos,
         )
         assert same(joined, together[step])
 
