@@ -48,8 +48,9 @@ class Benchmark:
         name: as given to `load_benchmark`.
         folder: where its annotations lie.
         splits: the records of "train", "val" and "test", as far as their annotations are there.
-        expected: published number of videos (or clips) of each split; None where there is none.
-        notes: what has to be printed with every number ("val is the test split").
+        expected: published number of videos (or clips) of each split; None where there is none, and nothing at all
+            for one's own pairs.
+        notes: what has to be printed with every number ("no val split is there: ...").
         frames: L of the paper's setting.
         max_words: words of a text in the paper's setting.
     """

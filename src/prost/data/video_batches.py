@@ -113,7 +113,7 @@ class VideoBatches(IterableDataset[CaptionedVideos]):
                 yield CaptionedVideos(
                     np.stack([pixels for pixels, _, _ in read]),
                     [caption for _, caption, _ in read],
-                    tuple(video for _, _, video in read),
+                    videos=tuple(video for _, _, video in read),
                 )
 
     def _share(self, step: int) -> list[tuple[VideoRecord, str]]:

@@ -7,9 +7,12 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prost.errors import BadAnnotations
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 DELIMITERS = (",", "\t", ";")
 
@@ -56,6 +59,15 @@ def read_json(path: Path, kind: type[dict] | type[list]) -> Any:
     return _not_empty(path, values)
 
 
+def read_headings(path: Path) -> list[str]:
+    """The columns of a table with a line of headings.
+
+    Raises:
+        BadAnnotations: it cannot be read.
+    """
+    return _headings(_reader(read_text(path)))
+
+
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """The rows of a table with a line of headings; commas, tabs or semicolons part the columns.
 
@@ -69,11 +81,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     Raises:
         BadAnnotations: it cannot be read, lacks a column, or holds no row.
     """
-    text = read_text(path)
-    heading = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=heading.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    headings = [name.strip() for name in next(reader, [])]
+    reader = _reader(read_text(path))
+    headings = _headings(reader)
     if missing := [name for name in columns if name not in headings]:
         raise BadAnnotations(
             f"{path} has the columns {', '.join(headings) or '(none)'}", f"among others {', '.join(missing)}"
@@ -93,6 +102,16 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     except csv.Error as error:
         raise BadAnnotations(f"{path}, line {reader.line_num}: {error}") from None
     return _not_empty(path, rows)
+
+
+def _reader(text: str) -> Reader:
+    """Parts the columns by the delimiter that the first line has most of."""
+    heading = text.partition("\n")[0]
+    return csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=heading.count))
+
+
+def _headings(reader: Reader) -> list[str]:
+    return [name.strip() for name in next(reader, [])]
 
 
 def seconds(value: object, place: str) -> float | None:

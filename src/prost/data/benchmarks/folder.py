@@ -167,7 +167,7 @@ class BenchmarkFolder:
             name=name,
             folder=self.folder,
             splits=splits,
-            expected={split: expected.get(split) for split in splits},
+            expected={split: expected[split] for split in splits if split in expected},
             notes=tuple(self.notes),
             frames=frames,
             max_words=max_words,

@@ -19,7 +19,7 @@ FILES = {
     "val": "LSMDC16_annos_val.csv",
     "test": "LSMDC16_challenge_1000_publictect.csv",
 }
-# Papers give 101,079 for train, which counts lines and not clips.
+# For train the data's own readme gives 101,079 and does not say whether it counts clips or lines: both are told.
 EXPECTED: dict[str, int | None] = {"train": None, "val": 7408, "test": 1000}
 COLUMNS = 6
 

@@ -8,11 +8,10 @@ of one length, by id. They do not hold the same clips, so the source is told wit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prost.data.benchmarks.annotations import read_table, seconds
+from prost.data.benchmarks.annotations import read_headings, read_table, seconds
 from prost.data.benchmarks.clips import CaptionedClip
 from prost.data.benchmarks.folder import BenchmarkFolder
 from prost.data.benchmarks.plain_pickle import read_plain_pickle
@@ -29,30 +28,36 @@ MARK = {MIL_NCE: "task", UNIVL: "feature_file"}
 
 def youcook2(found: BenchmarkFolder) -> Benchmark:
     """Test, and train where it is there."""
-    tables = {"train": found.like("*train*.csv"), "test": found.like("*val*.csv")}
-    if not tables["test"]:
-        found.need("validation_youcook.csv", "youcookii_val.csv")
-    source = _source(tables["test"])
-    splits: dict[str, tuple[VideoRecord, ...]] = {}
-    for split, paths in tables.items():
-        for path in paths:
-            rows = read_table(path, ("video_id",))
-            if split not in splits and MARK[source] in rows[0]:
-                clips = _of_rows(path) if source == MIL_NCE else _of_pickle(path, rows, _pickle(found))
-                splits[split] = _records(found, clips, path)
+    source, test = _test_table(found)
+    tables = {"test": test}
+    train = next((path for path in found.like("*train*.csv") if _source(path) == source), None)
+    if train is not None:
+        tables = {"train": train, "test": test}
+    splits = {}
+    for split, path in tables.items():
+        clips = _of_rows(path) if source == MIL_NCE else _of_pickle(path, _pickle(found))
+        splits[split] = _records(found, clips, path)
     found.notes.append(f"the source is {source}; test is the official validation split, one query a clip")
     return found.benchmark("youcook2", splits, EXPECTED[source])
 
 
-def _source(tables: Sequence[Path]) -> str:
-    """The source of the first table that is of a known one."""
-    for path in tables:
-        rows = read_table(path, ("video_id",))
-        for source, column in MARK.items():
-            if column in rows[0]:
-                return source
+def _test_table(found: BenchmarkFolder) -> tuple[str, Path]:
+    """The table of the test, and its source."""
+    for path in found.like("*val*.csv"):
+        source = _source(path)
+        if source is not None:
+            return source, path
+    path = found.need("validation_youcook.csv", "youcookii_val.csv")
     raise BadAnnotations(
-        f"{tables[0]} is of no known source", "video_id,task,start,end,text, or video_id,feature_file"
+        f"{path} is of no known source", "video_id,task,start,end,text, or video_id,feature_file"
+    )
+
+
+def _source(path: Path) -> str | None:
+    """Whose table it is, if anybody's: other benchmarks' files may lie beside."""
+    headings = read_headings(path)
+    return next(
+        (source for source, mark in MARK.items() if mark in headings and "video_id" in headings), None
     )
 
 
@@ -76,10 +81,10 @@ def _pickle(found: BenchmarkFolder) -> Path:
     return found.need("youcookii_data.no_transcript.pickle")
 
 
-def _of_pickle(path: Path, rows: list[dict[str, str]], captions: Path) -> list[CaptionedClip]:
+def _of_pickle(path: Path, captions: Path) -> list[CaptionedClip]:
     content: Any = read_plain_pickle(captions)
     clips = []
-    for row in rows:
+    for row in read_table(path, ("video_id",)):
         video = row["video_id"]
         try:
             told = content[video]
