@@ -23,7 +23,7 @@ RECIPE: dict[str, Any] = {
             "image_size": 32, "patch_size": 16, "vision_width": 64, "vision_layers": 1, "text_width": 64,
             "text_layers": 1, "text_positions": 40,
         },
-        "width": 32, "frames": 3, "max_words": 40, "object_prototypes": 4, "phrase_prototypes": 6,
+        "width": 64, "frames": 3, "max_words": 40, "object_prototypes": 4, "phrase_prototypes": 6,
         "token_shift_blocks": [0], "token_shift_divisions": 2,
     },
     "toybox": {"workers": 0},
@@ -55,7 +55,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_model_and_a_log(uninterrupted: Path) -> None:
     model = load(uninterrupted / "best")
-    assert model.encode_text(["a red ball falls"]).phrase.shape == (1, 6, 32)
+    assert model.encode_text(["a red ball falls"]).phrase.shape == (1, 6, 64)
     lines = log_of(uninterrupted)
     assert [line["step"] for line in lines if line["stage"] == "validation"] == [2, 4]
     assert {"clip", "prost", "validation"} == {line["stage"] for line in lines}
