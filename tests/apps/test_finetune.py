@@ -40,7 +40,7 @@ def test_a_report_before_and_after(
     ("words", "told"),
     [
         (["--held-out", "1.5"], "a share of 1.5 kept apart"),
-        (["--videos", "nowhere"], "pairs train"),
+        (["--videos", "nowhere"], "nowhere is no folder"),
     ],
 )
 def test_mistakes_are_one_line(

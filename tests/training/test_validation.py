@@ -34,7 +34,8 @@ def test_every_caption_is_ranked_among_the_videos(make_model: MakeModel, records
         scores = model.match(text, video)
     for name, part in (("sum", scores.total), ("object_phrase", scores.object_phrase)):
         assert np.array_equal(found.ranks[name], ranks(part.numpy(), [0, 0, 1, 2, 2, 2]))
-    assert found.r1 == pytest.approx(100 * (found.ranks["sum"] == 1).mean())
+    expected = (100 * (found.ranks["sum"] == 1).mean(), -found.ranks["sum"].mean())
+    assert found.quality == pytest.approx(expected)
     assert found.to_dict()["videos"] == 3 and found.twin_accuracy == {}
 
 

@@ -85,7 +85,7 @@ class Trainer:
         self.device = processes.device
         self.model = starting_model(recipe).to(self.device)
         self.data: TrainingData = open_data(recipe, self.model.config)
-        self.best = -math.inf
+        self.best: tuple[float, float] | None = None
         self.log = RunLog(output, report, recipe.tensorboard) if processes.leads else None
 
     def run(self) -> Path:
@@ -107,7 +107,7 @@ class Trainer:
         self.processes.wait()
         if self.log is not None:
             self.log.close()
-        return self.output / ("best" if self.best > -math.inf else "last")
+        return self.output / ("last" if self.best is None else "best")
 
     def _run_stage(
         self, name: str, stage: StageConfig, objective: Objective, first: int, reached: dict[str, Any]
@@ -217,8 +217,9 @@ class Trainer:
         if self.processes.leads:
             found = self.data.validation.ask(self.model, self.recipe.precision)
             self._log(stage="validation", step=step, **found.to_dict())
-            if found.r1 > self.best:
-                self.best = found.r1
+            # Of equals the later one: a handful of videos cannot tell them apart, and it has seen more.
+            if self.best is None or found.quality >= self.best:
+                self.best = found.quality
                 self._save("best", step=step, validation=found.to_dict())
         self.processes.wait()
 

@@ -41,9 +41,10 @@ class Found:
     twin_accuracy: dict[str, float]
 
     @property
-    def r1(self) -> float:
-        """R@1 of what is ranked by, in percent: what the best step is chosen by."""
-        return self.metrics("sum").r1
+    def quality(self) -> tuple[float, float]:
+        """What the best step is chosen by: R@1 of what is ranked by; among equals, the lower mean rank."""
+        metrics = self.metrics("sum")
+        return metrics.r1, -metrics.mnr
 
     def metrics(self, score: str) -> RetrievalMetrics:
         """The columns of a score."""
