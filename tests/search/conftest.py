@@ -172,10 +172,10 @@ def library(tmp_path: Path, model: ColourModel, decoded: list[str]) -> Library:
     return Library(tmp_path / "library.prost", model, decoder=lambda: CountingDecoder(decoded))
 
 
-def clip_rows(content: str, count: int, random: np.random.Generator) -> ClipRows:
+def clip_rows(content: str, count: int, random: np.random.Generator, world: int = 0) -> ClipRows:
     """Clips with prototypes about a few directions, frames that repeat, and dead slots."""
     frames, slots, events, width = 6, 3, 2, len(COLOURS)
-    directions = np.random.default_rng(0).normal(size=(60, width))
+    directions = np.random.default_rng(world).normal(size=(60, width))
     object = directions[random.integers(0, 60, (count, frames, slots))]
     object = (object + 0.15 * random.normal(size=object.shape)).astype(np.float32)
     object[:, 1] = object[:, 0]
@@ -198,11 +198,11 @@ def clip_rows(content: str, count: int, random: np.random.Generator) -> ClipRows
     )
 
 
-def fill(store: Store, first: int, videos: int, clips: int = 2) -> None:
-    """Commit videos with clips of random prototypes, as an `add` would."""
+def fill(store: Store, first: int, videos: int, clips: int = 2, world: int = 0) -> None:
+    """Commit videos with clips of random prototypes, as an `add` would; a world has directions of its own."""
     random = np.random.default_rng(first + 1)
     names = [f"content{number:05}" for number in range(first, first + videos)]
-    store.append_clips([clip_rows(name, clips, random) for name in names])
+    store.append_clips([clip_rows(name, clips, random, world) for name in names])
     store.put_videos(
         [
             VideoRow(

@@ -226,6 +226,7 @@ def damage(file: Path, harm: str) -> None:
     file.write_bytes(bytes(data))
 
 
+@pytest.mark.slow
 def test_one_process_writes_while_another_searches(filled: Library, model) -> None:  # type: ignore[no-untyped-def]
     filled.optimize()
     before = answers(filled, "scan")
