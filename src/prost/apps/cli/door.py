@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from prost import __version__
+from prost.apps.cli.bench import bench
 from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
 from prost.apps.cli.evaluate import evaluate
@@ -53,6 +54,7 @@ app.command()(toybox)
 app.command("eval")(evaluate)
 app.command()(train)
 app.command()(doctor)
+app.add_typer(bench, name="bench")
 
 
 def _print_version(wanted: bool) -> None:
