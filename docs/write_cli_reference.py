@@ -28,6 +28,9 @@ def reference() -> str:
     for name, command in prost.commands.items():
         context = command.make_context(name, [], parent=root, resilient_parsing=True, terminal_width=100)
         parts.append(_help(f"prost {name}", command.get_help(context)))
+        for part, below in getattr(command, "commands", {}).items():
+            inner = below.make_context(part, [], parent=context, resilient_parsing=True, terminal_width=100)
+            parts.append(_help(f"prost {name} {part}", below.get_help(inner)))
     return "\n".join(parts)
 
 

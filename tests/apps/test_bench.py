@@ -56,7 +56,9 @@ def test_a_small_library_is_made_searched_and_reported(prost: Callable[..., Any]
         (["--model", "/no/such/model"], "/no/such/model"),
     ],
 )
-def test_wrong_use_is_one_line(prost: Callable[..., Any], tmp_path: Path, arguments: list[str], told: str) -> None:
+def test_wrong_use_is_one_line(
+    prost: Callable[..., Any], tmp_path: Path, arguments: list[str], told: str
+) -> None:
     said = prost("bench", "search", "--work", tmp_path / "work", *arguments)
     assert said.code == 2
     assert told in said.err

@@ -52,7 +52,9 @@ def test_the_walk_ends_at_the_nearest_centroid_nearly_always(
 
 def test_quality_is_what_a_plain_search_says(generator: Generator, codebook: Codebook) -> None:
     encoder, block = BlockEncoder(generator, codebook), generator.block(3, 30)
-    vectors = generator.materialise(block).object.transpose(0, 2, 1, 3).reshape(-1, generator.tracks.shape[-1])
+    vectors = (
+        generator.materialise(block).object.transpose(0, 2, 1, 3).reshape(-1, generator.tracks.shape[-1])
+    )
     alive = vectors.any(axis=1)
     cosines = vectors[alive].astype(np.float64) @ codebook.centroids.numpy().astype(np.float64)[1:].T
     walked = encoder.encode(block).centroids.ravel()[alive].astype(int) - 1

@@ -36,7 +36,13 @@ MADE_OF = {"clips": CLIPS}
 def small_model() -> ProST:
     """Of the sizes of the drawn prototypes; its weights play no part."""
     config = {
-        "clip": {"image_size": 16, "patch_size": 16, "vision_width": 64, "vision_layers": 1, "text_width": 64},
+        "clip": {
+            "image_size": 16,
+            "patch_size": 16,
+            "vision_width": 64,
+            "vision_layers": 1,
+            "text_width": 64,
+        },
         "width": WIDTH,
         "frames": FRAMES,
         "object_prototypes": SLOTS,
@@ -101,7 +107,9 @@ def test_a_build_tells_what_is_on_the_disk(library: GeneratedLibrary, small_mode
 
 def test_too_little_room_is_one_clear_line(tmp_path: Path, small_model: ProST, generator: Generator) -> None:
     needed = needed_bytes(10**15, sizes_of(small_model))
-    with pytest.raises(StorageError, match=r"the clips take [0-9.]+ GB in .*GB are free; welcome: .*fewer --clips"):
+    with pytest.raises(
+        StorageError, match=r"the clips take [0-9.]+ GB in .*GB are free; welcome: .*fewer --clips"
+    ):
         expect_room(tmp_path / "not" / "there", needed)
     assert expect_room(tmp_path / "not" / "there", 0) > 0
     with pytest.raises(StorageError):
@@ -114,7 +122,9 @@ def test_curves_rise_with_the_number_of_candidates(
 ) -> None:
     truth = find_truth(generator, CLIPS, text, 1.5, 10, nothing)
     shortlist, reader = parts(library)
-    points = curve(text, truth, lambda one, count: shortlist.find(one, 1.5, count, None).rows, reader.read, 1.5, CLIPS)
+    points = curve(
+        text, truth, lambda one, count: shortlist.find(one, 1.5, count, None).rows, reader.read, 1.5, CLIPS
+    )
     assert [point.depth for point in points] == [50, 100, 200, 500, 1000]
     recalls = [point.recall for point in points]
     assert recalls == sorted(recalls)
@@ -143,7 +153,11 @@ def test_blocked_products_give_the_scores_of_matching(generator: Generator, text
 
     made = generator.materialise(generator.block(0, 64))
     scores = _score_block(
-        unit(text.phrase), unit(text.sentence), torch.from_numpy(made.object), torch.from_numpy(made.event), 1.5
+        unit(text.phrase),
+        unit(text.sentence),
+        torch.from_numpy(made.object),
+        torch.from_numpy(made.event),
+        1.5,
     )
     np.testing.assert_allclose(scores.numpy(), plain_scores(generator, text, 64, 1.5), atol=1e-5)
 

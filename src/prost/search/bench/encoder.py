@@ -157,7 +157,7 @@ def _largest(values, places):  # type: ignore[no-untyped-def]
             if value > best[worst]:
                 best[worst] = value
                 places[row, worst] = column
-                worst = np.argmin(best)
+                worst = int(np.argmin(best))
 
 
 @numba.njit(nogil=True, fastmath=True)

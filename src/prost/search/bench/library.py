@@ -252,14 +252,16 @@ class _Stream:
         clips, frames, slots, _ = block.object_codes.shape
         events = block.event.shape[1]
         video = f"generated-{recipe.first:08d}"
-        starts = np.arange(clips) * CLIP_SECONDS
+        starts: NDArray[np.float64] = np.arange(clips, dtype=np.float64) * CLIP_SECONDS
+        times: NDArray[np.float64] = starts[:, None] + sample_times(0.0, CLIP_SECONDS, frames)
+        ends: NDArray[np.float64] = starts + CLIP_SECONDS
         self._waiting.append(
             ClipRows(
                 video,
                 0,
                 starts,
-                starts + CLIP_SECONDS,
-                starts[:, None] + np.asarray(sample_times(0.0, CLIP_SECONDS, frames), np.float64),
+                ends,
+                times,
                 block.object_codes,
                 block.object_scales,
                 block.event,
