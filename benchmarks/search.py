@@ -3,8 +3,8 @@
     python benchmarks/search.py                              10,000 and 100,000 clips: some 5 GB of disk
     python benchmarks/search.py --clips 1000000 --queries 100   a million: some 45 GB
 
-Beside the table, `--folder` receives all figures as JSON, and curves and histograms as a picture, for each size. What an
-earlier run left in `--work` is used again: real prototypes, libraries, their exact best, and the rivals' indexes.
+Beside the table, `--folder` receives all figures as JSON, and curves and histograms as a picture, for each size. What
+an earlier run left in `--work` is used again: real prototypes, libraries, their exact best, and the rivals' indexes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,19 @@ from prost.search.quantise import quantise
 from prost.search.rerank import CANDIDATES, REFINED_A_CANDIDATE, rerank
 from prost.search.scan import Codebooks, QueryTables, code_clips, refine, scan
 
+COLUMNS = (
+    "clips",
+    "p50",
+    "p95",
+    "p50 without text",
+    "p50, rows from disk",
+    "recall@10",
+    "all exactly",
+    "faster",
+    "memory",
+    "bytes a clip",
+)
+
 
 def tell(line: str) -> None:
     """Say what is going on; the table goes to stdout."""
@@ -55,17 +68,22 @@ def growth(given: argparse.Namespace) -> None:
     print(
         f"{machine['processor']}, {machine['cores']} cores, {machine['instructions']}; {given.queries} queries, warm\n"
     )
-    print(
-        "| clips | p50 | p95 | without text | rows from disk | recall@10 | all exactly | faster | memory | bytes a clip |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
     for row in rows:
         scaled = " (scaled up)" if row["exact"]["scaled"] > 1 else ""
-        print(
-            f"| {row['clips']:,} | {row['p50_ms']:.1f} ms | {row['p95_ms']:.1f} ms | {row['without_text_ms'][0]:.1f} ms | "
-            f"{row['cold_rows_ms'][0]:.1f} ms | {row['recall_at_10']:.4f} | {row['exact_ms']:,.0f} ms{scaled} | "
-            f"{row['speedup_vs_exact']:,.0f} x | {row['rss_mb']:,.0f} MB | {row['bytes_per_clip']:,.0f} |"
-        )
+        cells = [
+            f"{row['clips']:,}",
+            f"{row['p50_ms']:.1f} ms",
+            f"{row['p95_ms']:.1f} ms",
+            f"{row['without_text_ms'][0]:.1f} ms",
+            f"{row['cold_rows_ms'][0]:.1f} ms",
+            f"{row['recall_at_10']:.4f}",
+            f"{row['exact_ms']:,.0f} ms{scaled}",
+            f"{row['speedup_vs_exact']:,.0f} x",
+            f"{row['rss_mb']:,.0f} MB",
+            f"{row['bytes_per_clip']:,.0f}",
+        ]
+        print("| " + " | ".join(cells) + " |")
 
 
 @torch.inference_mode()

@@ -116,9 +116,7 @@ def run(plan: Plan, say: Say, progress: Progress) -> Outcome:
     sizes, weight = sizes_of(model), model.config.object_phrase_weight
     folder = library_folder(plan.work, model.fingerprint, plan.clips)
     if not folder.is_dir():
-        needed = needed_bytes(plan.clips, sizes)
-        free = expect_room(folder, needed)
-        say(f"{folder} will take up to {needed / 1e9:.1f} GB on disk; {free / 1e9:.1f} GB are free")
+        expect_room(folder, needed_bytes(plan.clips, sizes))  # before minutes are spent on encoding
 
     real = real_prototypes(model, plan.work, plan.videos, progress)
     recombined = len(real) * 3 // 4
@@ -133,6 +131,9 @@ def run(plan: Plan, say: Say, progress: Progress) -> Outcome:
     made_of = {"clips": plan.clips, "videos": plan.videos, **asdict(recombination)}
     library = open_library(folder, made_of)
     if library is None:
+        needed = needed_bytes(plan.clips, sizes)
+        free = expect_room(folder, needed)
+        say(f"{folder} will take up to {needed / 1e9:.1f} GB on disk; {free / 1e9:.1f} GB are free")
         library = build_library(folder, model, generator, plan.clips, made_of, progress)
     say(f"library: {plan.clips} clips, built in {sum(library.build.seconds.values()):.0f} s")
 
