@@ -50,8 +50,8 @@ def test_a_small_library_is_made_searched_and_reported(prost: Callable[..., Any]
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--clips", "9"], "9"),
-        (["--videos", "3"], "3"),
+        (["--clips", "9"], "greater than or equal to 10"),
+        (["--videos", "3"], "greater than or equal to 12"),
         (["--rivals", "event-hnsw,lucky-guess"], "no rival is called 'lucky-guess'; welcome: event-hnsw"),
         (["--model", "/no/such/model"], "/no/such/model"),
     ],

@@ -26,7 +26,7 @@ def draw_real(videos: int, seed: int = 0) -> RealPrototypes:
     return RealPrototypes(directions(mean + track + steps), directions(event))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real() -> RealPrototypes:
     """Sixty videos; the last slot of the first is dead in two frames."""
     drawn = draw_real(VIDEOS)
@@ -34,17 +34,17 @@ def real() -> RealPrototypes:
     return drawn
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def held_out() -> RealPrototypes:
     return draw_real(40, seed=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def generator(real: RealPrototypes) -> Generator:
     return Generator(real, Recombination(seed=3))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def text() -> TextPrototypes:
     """Three queries."""
     draw = torch.Generator().manual_seed(5)
