@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench docs clean
+.PHONY: help install demo test test-slow lint format bench tables docs clean
 
 help:  ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -44,6 +44,9 @@ format: install  ## Write the style that lint checks
 
 bench: install  ## Measure what the documents claim; results go to benchmarks/results/
 	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+tables: install  ## Run the paper's tables on Toybox (about 25 minutes on two cores); what is done is not done again
+	$(BIN)/prost ablate recipes/tables/*.yaml --output runs/tables --results docs/results
 
 docs: install  ## Write docs/cli.md from the command line's own help
 	$(BIN)/python docs/write_cli_reference.py > docs/cli.md

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import typer.main
 
@@ -23,12 +25,17 @@ wrong use, 130 stopped from the keyboard. `PROST_LIBRARY` names the library for 
 def reference() -> str:
     """The whole document."""
     prost = typer.main.get_command(app)
-    root = prost.make_context("prost", [], resilient_parsing=True, terminal_width=100)
-    parts = [INTRODUCTION, _help("prost", prost.get_help(root))]
-    for name, command in prost.commands.items():
-        context = command.make_context(name, [], parent=root, resilient_parsing=True, terminal_width=100)
-        parts.append(_help(f"prost {name}", command.get_help(context)))
-    return "\n".join(parts)
+    return "\n".join([INTRODUCTION, *_helps("prost", prost, None)])
+
+
+def _helps(title: str, command: Any, parent: Any) -> Iterator[str]:
+    """The help of a command, and of the commands within it."""
+    context = command.make_context(
+        command.name or title, [], parent=parent, resilient_parsing=True, terminal_width=100
+    )
+    yield _help(title, command.get_help(context))
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _helps(f"{title} {name}", inner, context)
 
 
 def _help(title: str, text: str) -> str:

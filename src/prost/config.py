@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -27,12 +27,13 @@ class StrictConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def parse(cls, values: dict[str, Any], origin: str = "configuration") -> Self:
+    def parse(cls, values: dict[str, Any], origin: str = "configuration", within: str = "") -> Self:
         """Build from plain values.
 
         Args:
             values: keys and values, as read from JSON or YAML.
             origin: where they came from, for the message.
+            within: the key there under which they stand, for the message.
 
         Raises:
             BadConfig: an unknown key (the nearest known one is named) or a value out of range.
@@ -40,8 +41,10 @@ class StrictConfig(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
+            errors = error.errors()
+            # A key that is misspelt is also one that is missing: the first tells why.
+            first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+            place = ".".join(str(part) for part in (within, *first["loc"]) if part != "")
             if first["type"] == "extra_forbidden":
                 raise BadConfig(
                     f"{origin}: unknown key {place!r}", suggestion=cls._nearest(first["loc"])
@@ -55,10 +58,12 @@ class StrictConfig(BaseModel):
         """Name the known key that is most like the last part of an unknown one's place."""
         fields = cls.model_fields
         for part in location[:-1]:
-            inner = fields[str(part)].annotation if str(part) in fields else None
-            if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            said = fields[str(part)].annotation if str(part) in fields else None
+            inner = [kind for kind in (said, *get_args(said)) if isinstance(kind, type)]
+            records = [kind for kind in inner if issubclass(kind, BaseModel)]
+            if not records:
                 break
-            fields = inner.model_fields
+            fields = records[0].model_fields
         near = difflib.get_close_matches(str(location[-1]), fields, n=1, cutoff=0.0)
         return f"{near[0]!r}" if near else ""
 

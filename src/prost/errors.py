@@ -4,6 +4,8 @@
     ├── UsageError                  the caller asked for something that cannot be (exit code 2)
     │   ├── MissingPath             a file or folder that is not there
     │   ├── NoVideos                a folder or list without a single video file
+    │   ├── BadAnnotations          a benchmark's files that cannot be read, or do not fit together
+    │   ├── MissingVideos           a benchmark with fewer videos than its published numbers are about
     │   ├── EmptyQuery              a query without a word
     │   ├── BadFilter               a `where` expression that cannot be read
     │   └── BadConfig               an unknown key, or a value out of range, in a recipe or configuration
@@ -16,7 +18,9 @@
     ├── LibraryError                a library that cannot be used as asked
     │   ├── ModelMismatch           a library made by another model
     │   ├── LibraryBusy             another writer holds the library
-    │   └── LibraryDamaged          tables that cannot be read
+    │   ├── LibraryDamaged          tables that cannot be read
+    │   ├── PackDamaged             a derived file that is cut short, changed, or another's
+    │   └── NotCoded                a search by codes or index in a library that has none
     ├── StorageError                the disk refused: no space, no permission, read-only
     ├── BadScores                   NaN, infinity or a wrong shape in a score matrix
     └── TrainingStopped             training cannot go on (NaN loss, an empty split ...)
@@ -69,6 +73,14 @@ class MissingPath(UsageError):
 
 class NoVideos(UsageError):
     """A folder or list without a single video file."""
+
+
+class BadAnnotations(UsageError):
+    """A benchmark's files that cannot be read, or do not fit together."""
+
+
+class MissingVideos(UsageError):
+    """A benchmark with fewer videos than its published numbers are about."""
 
 
 class EmptyQuery(UsageError):
@@ -139,6 +151,14 @@ class LibraryBusy(LibraryError):
 
 class LibraryDamaged(LibraryError):
     """Tables that cannot be read."""
+
+
+class PackDamaged(LibraryError):
+    """A derived file (codes, codebooks, an index) that is cut short, changed, or another library's."""
+
+
+class NotCoded(LibraryError):
+    """A search by codes or by an index, in a library that has none."""
 
 
 class StorageError(ProstError):

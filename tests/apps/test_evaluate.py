@@ -1,4 +1,4 @@
-"""`prost eval`: the table of a model on a gallery in memory, or on real files."""
+"""`prost eval` and `prost compare`: reports on galleries in memory, real files and benchmarks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,39 +7,77 @@ from typing import Any
 import pytest
 
 Prost = Callable[..., Any]
-METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
+METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "RSum")
 PARTS = ("sum", "event_sentence", "object_phrase")
 
 
-def test_json_has_the_metrics_of_each_part(prost: Prost, untrained_folder: Path) -> None:
-    said = prost("eval", untrained_folder, "toybox-20", "--json")
-    assert said.code == 0
+def test_json_has_the_metrics_of_each_part_and_all_rows(prost: Prost, untrained_folder: Path) -> None:
+    said = prost("eval", untrained_folder, "toybox-20", "--bank", "30", "--json")
+    assert said.code == 0, said.err
     assert said.json["gallery"]["videos"] == 20
     for part in PARTS:
         values = said.json[part]
         assert 0 <= values["R@1"] <= values["R@5"] <= values["R@10"] <= 100
         assert 1 <= values["MdR"] <= 20 and 1 <= values["MnR"] <= 20
+        assert values["RSum"] == pytest.approx(values["R@1"] + values["R@5"] + values["R@10"])
+    # Six rows of text to video; without a bank of videos four of each video to text.
+    assert len(said.json["rows"]) == 3 * (6 + 4 + 4)
+    assert said.json["setting"]["bank_captions"] == 30 and said.json["setting"]["split"] == "test"
 
 
-def test_real_files_are_a_gallery(prost: Prost, untrained_folder: Path, toybox_folder: Path) -> None:
-    said = prost("eval", untrained_folder, toybox_folder, "--json")
-    assert said.code == 0
-    assert said.json["gallery"]["videos"] == 8
-    assert said.json["sum"]["R@10"] == 100.0  # ten of eight
-
-
-def test_the_table_names_parts_and_metrics(prost: Prost, untrained_folder: Path, toybox_folder: Path) -> None:
-    said = prost("eval", untrained_folder, toybox_folder)
-    assert said.code == 0
-    for word in (*METRICS, "sum", "event-sentence", "object-phrase", "8 videos"):
+def test_reports_are_written_and_compared(
+    prost: Prost, untrained_folder: Path, toybox_folder: Path, tmp_path: Path
+) -> None:
+    said = prost("eval", untrained_folder, toybox_folder, "--plain", "--output", tmp_path / "a")
+    assert said.code == 0, said.err
+    for word in (*METRICS, "sum", "event-sentence", "object-phrase", "gallery of 8 videos", "middles"):
         assert word in said.out
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
+        "report.json", "report.csv", "report.md", "report.tex", "ranks.npz",
+    }  # fmt: skip
+    same = prost("compare", tmp_path / "a", tmp_path / "a", "--json").json
+    assert {row["verdict"] for row in same} == {"no order"}
+    assert {row["metric"] for row in same} == {"R@1", "R@5", "R@10", "MnR"}
+    assert "no order" in prost("compare", tmp_path / "a", tmp_path / "a").out
+    assert prost("compare", tmp_path / "a", tmp_path / "b").code == 2
+
+
+def test_a_rival_and_a_benchmark_go_the_same_way(
+    prost: Prost, untrained_folder: Path, toybox_folder: Path, tmp_path: Path
+) -> None:
+    import prost as package
+    from prost.model.checkpoint import save
+    from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
+
+    opened = package.load(untrained_folder)
+    sizes = {"clip": opened.config.clip.model_dump(), "width": 32, "frames": 4}
+    save(CLIP4Clip(CLIP4ClipConfig.parse(sizes), opened.tokenizer).eval(), tmp_path / "rival")
+    names = sorted(path.name for path in toybox_folder.glob("*.mp4"))[:3]
+    lines = [f"{name},{caption},test" for name in names for caption in ("a red ball", "a boat")]
+    (tmp_path / "pairs.csv").write_text("\n".join(["video,caption,split", *lines]) + "\n")
+    said = prost(
+        "eval", tmp_path / "rival", "pairs", "--folder", tmp_path / "pairs.csv", "--videos", toybox_folder,
+        "--noise-test", "--json",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert set(PARTS) & set(said.json) == {"sum"}
+    assert (said.json["setting"]["videos"], said.json["setting"]["captions"]) == (3, 6)
+    assert said.json["setting"]["architecture"] == "clip4clip"
+    assert said.json["noise_test"]["passed"] is True
 
 
 @pytest.mark.parametrize(
-    "arguments", [("/no/such/model", "toybox-20"), ("MODEL", "msrvtt-1k"), ("MODEL", "/no/such")]
+    "arguments",
+    [
+        ("/no/such/model", "toybox-20"),
+        ("MODEL", "msrvtt-1k"),
+        ("MODEL", "/no/such"),
+        ("MODEL", "msrvtt-9k"),
+        ("MODEL", "msrvtt-9k", "--folder", "/no/such"),
+    ],
 )
 def test_what_is_not_there_is_wrong_use(
-    prost: Prost, untrained_folder: Path, arguments: tuple[str, str]
+    prost: Prost, untrained_folder: Path, arguments: tuple[str, ...]
 ) -> None:
     said = prost("eval", *(str(untrained_folder) if word == "MODEL" else word for word in arguments))
     assert (said.code, said.out) == (2, "")
@@ -48,7 +86,7 @@ def test_what_is_not_there_is_wrong_use(
 
 @pytest.mark.slow
 def test_the_bundled_model_is_as_good_as_the_readme_says(prost: Prost) -> None:
-    values = prost("eval", "--json").json
+    values = prost("eval", "--plain", "--json").json
     assert values["gallery"]["videos"] == 1000
     # README: 10.1 and 42.7; a little is left for other processors' arithmetic.
     assert values["sum"]["R@1"] == pytest.approx(10.1, abs=0.5)

@@ -7,8 +7,8 @@ from prost.data.batches import CaptionedVideos, ToyboxClips, ToyboxFrames, load_
 from prost.data.toybox import vocabulary
 
 
-def frames(steps: range, crops: float = 0.5, seed: int = 0) -> ToyboxFrames:
-    return ToyboxFrames(steps, batch_size=6, size=32, crops=crops, seed=seed)
+def frames(steps: range, seed: int = 0) -> ToyboxFrames:
+    return ToyboxFrames(steps, batch_size=6, size=32, seed=seed)
 
 
 def clips(
@@ -61,8 +61,18 @@ def test_twins_stand_side_by_side_on_one_background() -> None:
         assert np.abs(one[0].astype(int) - twin[0]).mean() < min(others)
 
 
-def test_a_crop_names_one_thing_and_a_frame_may_name_more() -> None:
-    close = next(iter(ToyboxFrames(range(1), 24, 32, crops=1.0, seed=3)))
-    assert all(" and " not in caption for caption in close.captions)
-    whole = next(iter(ToyboxFrames(range(1), 24, 32, crops=0.0, seed=3)))
-    assert any(" and " in caption for caption in whole.captions)
+@pytest.mark.parametrize("make", [frames, clips])
+def test_rows_of_a_batch_keep_their_regions(make: type) -> None:
+    batch = next(iter(make(range(1))))
+    assert batch.regions is not None
+    first, rest = batch[:2], batch[2:]
+    assert first.captions + rest.captions == batch.captions
+    for part, begin in ((first, 0), (rest, 2)):
+        assert part.regions is not None
+        assert (part.regions.video >= 0).all() and (part.regions.video < len(part)).all()
+        kept = [i for i, video in enumerate(batch.regions.video) if begin <= video < begin + len(part)]
+        assert part.regions.sentences == [batch.regions.sentences[i] for i in kept]
+        assert np.array_equal(part.regions.boxes, batch.regions.boxes[kept])
+        assert np.array_equal(part.regions.video + begin, batch.regions.video[kept])
+        assert part.regions.true.shape == (len(kept), len(kept)) and part.regions.true.diagonal().all()
+    assert len(first.regions.sentences) + len(rest.regions.sentences) == len(batch.regions.sentences)

@@ -1,16 +1,40 @@
-"""A gallery from scenes to a report, on models whose answers are known."""
+"""A set from captions and pixels to a report, on models whose answers are known, for all architectures."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import prost
 from prost.config import ModelConfig
-from prost.errors import BadConfig, MissingPath
-from prost.evaluation.benchmark import evaluate_folder, evaluate_toybox, read_captions, report, twin_accuracy
+from prost.data.benchmarks import load_benchmark
+from prost.data.records import Benchmark, VideoRecord
+from prost.data.toybox import gallery
+from prost.errors import BadConfig, MissingPath, ProstError, UsageError
+from prost.evaluation.benchmark import (
+    KeptTokens,
+    evaluate_features,
+    evaluate_set,
+    training_seed,
+    twin_accuracy,
+)
+from prost.evaluation.rows import METHODS, RankingPlan
+from prost.evaluation.sets import (
+    EvaluationSet,
+    SetConfig,
+    benchmark_set,
+    folder_set,
+    gallery_set,
+    open_set,
+    read_captions,
+)
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
+
+QUICK = RankingPlan(samples=20)
 
 
 @pytest.fixture
@@ -25,6 +49,20 @@ def model() -> ProST:
     return ProST(ModelConfig.parse(values)).eval()
 
 
+def eight(twin: tuple[int | None, ...] = (), ceiling: float | None = None) -> EvaluationSet:
+    names = tuple(f"video {place}" for place in range(8))
+    return EvaluationSet(
+        "eight",
+        "test",
+        names,
+        names,
+        np.arange(8),
+        lambda frames, size: iter(()),
+        twin=twin,
+        order_blind_ceiling=ceiling,
+    )
+
+
 def perfect(videos: int) -> tuple[TextPrototypes, VideoPrototypes]:
     axes = torch.eye(videos)
     return TextPrototypes(axes[:, None], axes), VideoPrototypes(
@@ -34,28 +72,38 @@ def perfect(videos: int) -> tuple[TextPrototypes, VideoPrototypes]:
 
 def test_a_perfect_model(model: ProST) -> None:
     text, video = perfect(8)
-    result = report(model, "eight", text, video, [1, 0, *[None] * 6], 90.0)
+    result = evaluate_features(model, text, video, eight((1, 0, *[None] * 6), 90.0), QUICK)
     for part in result.parts.values():
         assert (part.metrics.r1, part.twin_accuracy, part.interval) == (100.0, 100.0, (100.0, 100.0))
+    for row in result.rows:
+        assert row.values["R@1"] == 100.0, row.key
     values = result.to_dict()
     assert values["gallery"] == {"name": "eight", "videos": 8, "twins": 2, "order_blind_ceiling": 90.0}
     assert values["comparisons"]["sum - event_sentence"]["difference"] == 0.0
+    assert values["setting"]["temperature"] == pytest.approx(0.07)
 
 
 def test_a_model_that_cannot_tell_anything_is_at_chance(model: ProST) -> None:
     text, video = perfect(8)
     blind = VideoPrototypes(torch.ones_like(video.object), torch.ones_like(video.event))
-    part = report(model, "eight", text, blind, [1, 0, *[None] * 6], None).parts["sum"]
+    part = evaluate_features(model, text, blind, eight((1, 0, *[None] * 6)), QUICK).parts["sum"]
     assert (part.metrics.r1, part.metrics.mnr, part.twin_accuracy) == (0.0, 4.5, 50.0)
 
 
 def test_parts_are_reported_apart(model: ProST) -> None:
     text, video = perfect(8)
     without_events = VideoPrototypes(video.object, torch.ones_like(video.event))
-    parts = report(model, "eight", text, without_events, [None] * 8, None).parts
+    parts = evaluate_features(model, text, without_events, eight(), QUICK).parts
     assert parts["object_phrase"].metrics.r1 == 100.0
     assert parts["event_sentence"].metrics.r1 == 0.0
     assert parts["sum"].twin_accuracy is None
+
+
+def test_numbers_that_are_not_finite_are_no_ranks(model: ProST) -> None:
+    text, video = perfect(8)
+    video.event[3, 0, 2] = torch.nan
+    with pytest.raises(ProstError, match=r"the score of query \d and item 3 is nan"):
+        evaluate_features(model, text, video, eight(), QUICK)
 
 
 def test_twin_accuracy_counts_a_tie_as_half() -> None:
@@ -63,18 +111,101 @@ def test_twin_accuracy_counts_a_tie_as_half() -> None:
     assert twin_accuracy(scores, [1, 0, None]) == 75.0
 
 
-def test_names_and_folders(untrained_folder: Path, toybox_folder: Path, tmp_path: Path) -> None:
-    import prost
+@pytest.fixture(scope="module")
+def toy(untrained_folder: Path) -> Any:
+    return prost.load(untrained_folder)
 
-    untrained = prost.load(untrained_folder)
-    in_memory = evaluate_toybox(untrained, "toybox-10").to_dict()
-    assert in_memory["gallery"]["videos"] == 10
-    files = evaluate_folder(untrained, toybox_folder).to_dict()
-    assert files["gallery"]["videos"] == 8
-    with pytest.raises(MissingPath, match="neither a gallery nor a folder"):
-        evaluate_toybox(untrained, "msrvtt")
+
+def test_names_and_folders(toy: Any, toybox_folder: Path, tmp_path: Path) -> None:
+    plan = RankingPlan((), ("text_to_video",), samples=20)
+    report = evaluate_set(toy, open_set(SetConfig(name="toybox-10", split="val")), plan)
+    assert [row.key for row in report.rows] == [
+        f"{score}/text_to_video/none" for score in ("sum", "event_sentence", "object_phrase")
+    ]
+    assert report.setting.split == "val" and not any("left out" in note for note in report.setting.notes)
+    files = evaluate_set(toy, open_set(SetConfig(name=str(toybox_folder), bank=5)), QUICK)
+    assert files.setting.videos == 8 and files.twins == 0 and files.setting.bank_captions == 5
+    with pytest.raises(MissingPath, match="neither a gallery nor a folder nor a benchmark"):
+        open_set(SetConfig(name="msrvtt"))
+    with pytest.raises(UsageError, match="--folder"):
+        open_set(SetConfig(name="msrvtt-9k"))
     with pytest.raises(MissingPath, match=r"holds no captions\.jsonl"):
-        evaluate_toybox(untrained, str(tmp_path))
+        folder_set(tmp_path)
+
+
+def test_a_bank_of_training_captions_and_videos(toy: Any) -> None:
+    data = gallery_set(gallery("toybox-10"), bank_captions=40, bank_videos=12)
+    report = evaluate_set(toy, data, QUICK)
+    assert (report.setting.bank_captions, report.setting.bank_videos) == (40, 12)
+    assert {row.post_processing for row in report.rows} == {"none", *METHODS}
+    assert report.row("sum", "video_to_text_strict", "nnn").parameters["bank"] == 12
+    assert not set(data.bank.captions) & set(data.captions)
+
+
+def test_kept_tokens_change_no_number_and_are_read_once(toy: Any) -> None:
+    data = gallery_set(gallery("toybox-10"))
+    readings = []
+
+    def read(frames: int, size: int) -> Any:
+        readings.append(size)
+        return data.read(frames, size)
+
+    counted, kept = replace(data, read=read), KeptTokens()
+    reports = [evaluate_set(toy, counted, QUICK, kept=kept) for _ in range(2)]
+    plain = evaluate_set(toy, data, QUICK)
+    assert readings == [32]
+    for report in reports:
+        for row, other in zip(report.rows, plain.rows, strict=True):
+            np.testing.assert_array_equal(row.ranks, other.ranks)
+
+
+@pytest.fixture
+def pairs(toybox_folder: Path, tmp_path: Path) -> Benchmark:
+    """Own pairs: real files, the first with three captions, the second with two, the others with one."""
+    names = [row["video"] for row in read_captions(toybox_folder)][:4]
+    captions = [(names[0], "a red ball"), (names[0], "a ball falls"), (names[0], "a thing"), (names[1], "a blue boat"),
+                (names[1], "a boat"), (names[2], "a green tree"), (names[3], "a cat")]  # fmt: skip
+    lines = ["video,caption,split", *(f"{video},{caption},test" for video, caption in captions)]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
+    return load_benchmark("pairs", tmp_path / "pairs.csv", toybox_folder)
+
+
+def test_several_captions_a_video_in_the_whole_path(toy: Any, pairs: Benchmark) -> None:
+    report = evaluate_set(toy, benchmark_set(pairs), QUICK)
+    assert (report.setting.videos, report.setting.captions) == (4, 7)
+    expected = {"text_to_video": (7, 4), "video_to_text_clip4clip": (4, 4), "video_to_text_strict": (4, 7)}
+    for direction, (queries, size) in expected.items():
+        row = report.row("sum", direction)
+        assert (len(row.ranks), row.gallery) == (queries, size)
+    assert report.row().videos.tolist() == [0, 0, 0, 1, 1, 2, 3]
+    assert report.row("sum", "text_to_video", "hungarian").parameters == {"places": 7}
+    assert len(report.tables()) == 3
+
+
+def test_a_gallery_does_not_shrink_in_silence(toy: Any, pairs: Benchmark) -> None:
+    records = pairs.splits["test"]
+    gone = replace(pairs, splits={"test": (*records[:3], VideoRecord("away", None, ("a dog",)))})
+    with pytest.raises(UsageError, match="3 of 4 videos"):
+        benchmark_set(gone)
+    data = benchmark_set(gone, allow_missing=True)
+    assert any("not the published gallery: 3 of 4 videos" in note for note in data.notes)
+    assert any("3 videos of 4" in line for line in evaluate_set(toy, data, QUICK).setting.lines())
+    broken = replace(pairs, splits={"test": (*records[:3], VideoRecord("b", pairs.folder, ("a dog",)))})
+    with pytest.raises(ProstError):
+        evaluate_set(toy, benchmark_set(broken), QUICK)
+
+
+def test_the_authors_sampling_sees_other_frames(toy: Any, pairs: Benchmark) -> None:
+    middles, authors = (benchmark_set(pairs, sampling=way) for way in ("middles", "authors"))
+    for one, other in zip(middles.read(4, 32), authors.read(4, 32), strict=True):
+        assert one.shape == other.shape == (4, 32, 32, 3)
+        assert not np.array_equal(one, other)
+    assert "one frame a second" in evaluate_set(toy, authors, QUICK).setting.sampling
+
+
+def test_a_setting_that_is_not_the_paper_s_is_told(toy: Any, pairs: Benchmark) -> None:
+    notes = evaluate_set(toy, benchmark_set(replace(pairs, frames=64)), QUICK).setting.notes
+    assert "the paper's setting has 64 frames, this model 4" in notes
 
 
 def test_captions_that_cannot_be_used_are_named(tmp_path: Path) -> None:
@@ -86,3 +217,13 @@ def test_captions_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     captions.write_text('{"video": "a.mp4", "captions": ["x"]}\n{"video": "a.mp4"}\n')
     with pytest.raises(BadConfig, match="line 2 is no captioned video"):
         read_captions(tmp_path)
+    captions.write_text("")
+    with pytest.raises(BadConfig, match="is empty"):
+        read_captions(tmp_path)
+
+
+def test_the_seed_of_a_training_stands_beside_its_model(tmp_path: Path) -> None:
+    assert training_seed(str(tmp_path)) is None
+    assert training_seed("toybox") is None
+    (tmp_path / "training.json").write_text('{"recipe": {"seed": 7}}')
+    assert training_seed(str(tmp_path)) == 7

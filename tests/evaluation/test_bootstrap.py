@@ -101,11 +101,58 @@ def test_another_metric_than_a_rank() -> None:
     assert 10 < low < 25 < high < 40
 
 
+def test_a_video_with_several_captions_counts_once() -> None:
+    """Four copies of every query tell nothing new, and must not make the interval narrower."""
+    ranks = np.random.default_rng(6).integers(1, 30, 80).astype(float)
+    copies, videos = np.repeat(ranks, 4), np.repeat(np.arange(80), 4)
+    order = np.random.default_rng(7).permutation(320)
+    for metric in METRICS:
+        once = confidence_interval(ranks, metric, samples=300)
+        together = confidence_interval(copies[order], metric, samples=300, videos=videos[order])
+        assert together == once
+    low, high = confidence_interval(copies, "R@10", samples=300)
+    assert high - low < 0.7 * np.subtract(*confidence_interval(ranks, "R@10", samples=300)[::-1])
+
+
+def test_videos_with_unequal_numbers_of_captions_as_a_loop_draws_them() -> None:
+    rng = np.random.default_rng(8)
+    videos = np.concatenate([np.arange(20), rng.integers(20, size=37)])
+    ranks = rng.integers(1, 30, len(videos)).astype(float)
+    queries_of = [[query for query, video in enumerate(videos) if video == place] for place in range(20)]
+    rng = np.random.default_rng(9)
+    means = []
+    for _ in range(400):
+        drawn = [query for video in rng.integers(20, size=20) for query in queries_of[video]]
+        means.append(sum(ranks[query] for query in drawn) / len(drawn))
+    expected = sorted(means)[19], sorted(means)[380]
+    found = confidence_interval(ranks, "MnR", samples=400, seed=9, level=0.9, videos=videos)
+    assert found == pytest.approx(expected)
+
+
+def test_several_metrics_come_from_the_same_draws() -> None:
+    ranks = np.random.default_rng(10).integers(1, 30, 90).astype(float)
+    together = bootstrap.confidence_intervals(ranks, samples=200)
+    assert together == [confidence_interval(ranks, metric, samples=200) for metric in METRICS]
+
+
+def test_runs_that_differ_make_an_order_harder_to_claim() -> None:
+    """One lucky run beats another recipe; three runs of which two do not are no reason for a claim."""
+    b = np.where(np.arange(400) < 160, 1.0, 3.0)
+    lucky, same, worse = (np.where(np.arange(400) < hits, 1.0, 3.0) for hits in (200, 160, 140))
+    assert paired_bootstrap(lucky, b, "R@1").a_beats_b
+    result = paired_bootstrap([lucky, same, worse], [b, b], "R@1")
+    assert result.difference == pytest.approx((50 + 40 + 35) / 3 - 40)
+    assert not result.a_beats_b
+    assert paired_bootstrap([lucky] * 3, [b], "R@1").a_beats_b
+
+
 def test_wrong_use_is_refused() -> None:
     with pytest.raises(UsageError, match="R@10"):
         confidence_interval([1.0], "recall@10")
     for ranks, level, samples in (([], 0.95, 10), ([[1.0]], 0.95, 10), ([1.0], 1.0, 10), ([1.0], 0.5, 0)):
         with pytest.raises(UsageError):
             confidence_interval(ranks, "R@1", samples=samples, level=level)
+    with pytest.raises(UsageError, match="3 queries"):
+        confidence_interval([1.0, 2.0, 3.0], "R@1", videos=[0, 1])
     with pytest.raises(UsageError, match="same queries"):
         paired_bootstrap([1.0, 2.0], [1.0], "R@1")

@@ -102,7 +102,15 @@ def test_random_scores_give_chance(seed: int) -> None:
 
 def test_a_perfect_matrix_with_a_larger_gallery() -> None:
     row = rank_metrics(np.eye(3, 8))
-    assert row.to_dict() == {"R@1": 100, "R@5": 100, "R@10": 100, "R@50": 100, "MdR": 1, "MnR": 1}
+    assert row.to_dict() == {
+        "R@1": 100,
+        "R@5": 100,
+        "R@10": 100,
+        "R@50": 100,
+        "MdR": 1,
+        "MnR": 1,
+        "RSum": 300,
+    }
     assert (row.queries, row.gallery, row.r_sum) == (3, 8, 300)
 
 

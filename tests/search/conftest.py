@@ -18,6 +18,8 @@ from torch import Tensor
 from prost.config import ModelConfig
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.search.library import Library
+from prost.search.quantise import quantise
+from prost.search.store import ClipRows, Store, VideoRow
 from prost.video.isolation import IsolatedDecoder
 
 COLOURS = {
@@ -168,3 +170,65 @@ def decoded() -> list[str]:
 @pytest.fixture
 def library(tmp_path: Path, model: ColourModel, decoded: list[str]) -> Library:
     return Library(tmp_path / "library.prost", model, decoder=lambda: CountingDecoder(decoded))
+
+
+def clip_rows(content: str, count: int, random: np.random.Generator, world: int = 0) -> ClipRows:
+    """Clips with prototypes about a few directions, frames that repeat, and dead slots."""
+    frames, slots, events, width = 6, 3, 2, len(COLOURS)
+    directions = np.random.default_rng(world).normal(size=(60, width))
+    object = directions[random.integers(0, 60, (count, frames, slots))]
+    object = (object + 0.15 * random.normal(size=object.shape)).astype(np.float32)
+    object[:, 1] = object[:, 0]
+    object[:, :, 2] = 0
+    codes, scales = quantise(object)
+    event = directions[random.integers(0, 60, (count, events))] + 0.15 * random.normal(
+        size=(count, events, width)
+    )
+    start = np.arange(count) * 9.0
+    return ClipRows(
+        content=content,
+        first=0,
+        start=start,
+        end=start + 12,
+        frame_times=start[:, None] + np.arange(frames) * 2.0 + 1,
+        object_codes=codes,
+        object_scales=scales,
+        event=event.astype(np.float32),
+        event_attention=np.full((count, events, frames), 1 / frames, dtype=np.float32),
+    )
+
+
+def fill(store: Store, first: int, videos: int, clips: int = 2, world: int = 0) -> None:
+    """Commit videos with clips of random prototypes, as an `add` would; a world has directions of its own."""
+    random = np.random.default_rng(first + 1)
+    names = [f"content{number:05}" for number in range(first, first + videos)]
+    store.append_clips([clip_rows(name, clips, random, world) for name in names])
+    store.put_videos(
+        [
+            VideoRow(
+                path=f"/videos/{name}.mp4",
+                size=1,
+                modified=1,
+                added="2026-01-01T00:00:00Z",
+                status="indexed",
+                content=name,
+                duration=float(number),
+                clips=clips,
+            )
+            for number, name in enumerate(names, first)
+        ]
+    )
+
+
+@pytest.fixture
+def filled(tmp_path: Path, model: ColourModel) -> Library:
+    """A library of 120 videos with two clips each, in three fragments, without codes."""
+    library = Library(tmp_path / "filled.prost", model)
+    for first in range(0, 120, 40):
+        fill(Store.open(library.path), first, 40)
+    return library
+
+
+@pytest.fixture
+def fill_store() -> Callable[..., None]:
+    return fill

@@ -73,7 +73,14 @@ def test_scores_are_those_of_the_rows(store, written, text, memory, piece, rows,
 
 def test_evidence_is_that_of_the_same_rows(store: Store, written: list[ClipRows]) -> None:
     snapshot = ClipSnapshot(store, 10**9)
-    assert [snapshot.contents[place] for place in snapshot.content_of] == ["a", "a", "a", "b", "c", "c"]
+    assert [snapshot.contents[place].as_py() for place in snapshot.content_of] == [
+        "a",
+        "a",
+        "a",
+        "b",
+        "c",
+        "c",
+    ]
 
     last, second = snapshot.evidence(np.array([5, 1]))
 

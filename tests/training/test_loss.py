@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prost.model.matching import Similarity
-from prost.training.loss import contrastive_loss, prost_loss, token_wise_scores
+from prost.training.loss import accuracies, contrastive_loss, prost_loss, retrieval_loss
 
 
 def contrastive_by_loops(scores: np.ndarray, scale: float) -> float:
@@ -38,29 +38,14 @@ def test_the_total_is_not_part_of_the_loss() -> None:
     )
 
 
-def test_token_wise_scores_as_loops() -> None:
-    words, tokens = torch.randn(2, 4, 6), torch.randn(3, 5, 6)
-    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
-    to_image, to_text = token_wise_scores(words, mask, tokens)
-    for a in range(2):
-        real = [w / w.norm() for w in words[a][mask[a].bool()]]
-        for b in range(3):
-            patches = [p / p.norm() for p in tokens[b]]
-            expected_image = sum(max(float(w @ p) for p in patches) for w in real) / len(real)
-            expected_text = sum(max(float(w @ p) for w in real) for p in patches) / len(patches)
-            assert to_image[a, b].item() == pytest.approx(expected_image, abs=1e-5)
-            assert to_text[a, b].item() == pytest.approx(expected_text, abs=1e-5)
+def test_a_rival_is_trained_by_its_one_score() -> None:
+    total, scale = torch.rand(4, 4), torch.tensor(5.0)
+    torch.testing.assert_close(retrieval_loss(Similarity(total), scale), contrastive_loss(total, scale))
+    assert set(accuracies(Similarity(total))) == {"sum"}
 
 
-def test_padding_does_not_reach_the_token_wise_scores() -> None:
-    words, tokens, mask = (
-        torch.randn(2, 4, 6),
-        torch.randn(3, 5, 6),
-        torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]]),
-    )
-    other = words.clone()
-    other[0, 2:], other[1, 3:] = torch.randn(2, 6), torch.randn(1, 6)
-    for before, after in zip(
-        token_wise_scores(words, mask, tokens), token_wise_scores(other, mask, tokens), strict=True
-    ):
-        torch.testing.assert_close(before, after)
+def test_accuracies_of_all_scores() -> None:
+    right, wrong = torch.eye(4), torch.eye(4).roll(1, 0)
+    half = torch.cat([right[:2], wrong[2:]])
+    told = accuracies(Similarity(right, object_phrase=wrong, event_sentence=half))
+    assert told == {"event_sentence": 0.5, "object_phrase": 0.0, "sum": 1.0}

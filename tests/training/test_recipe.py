@@ -33,6 +33,21 @@ def test_defaults_of_a_stage_are_the_papers() -> None:
             "unknown key 'validate'; try: 'validation'",
         ),
         ("model: {}\nclip: {steps: 1}\nprost: {steps: 1, batch_size: 1}", "batch_size"),
+        ("model: {frame: 2}\nprost: {steps: 1}", "unknown key 'model.frame'; try: 'frames'"),
+        (
+            "model: {architecture: ts2net, selected_token: 2}\nprost: {steps: 1}",
+            "unknown key 'model.selected_token'; try: 'selected_tokens'",
+        ),
+        (
+            "model: {architecture: xclip}\nprost: {steps: 1}",
+            "architecture 'xclip'; welcome: prost, clip4clip, ts2net",
+        ),
+        ("prost: {steps: 1}", "neither model nor start"),
+        ("model: {}\nprost: {steps: 1}\ncache_frame_tokens: memory", "needs a fixed set of clips"),
+        (
+            "model: {}\nbenchmark: {name: pairs, foldr: x}\nprost: {steps: 1}",
+            "'benchmark.foldr'; try: 'folder'",
+        ),
         ("model: {}\nclip: {steps: 1}", "prost: Field required"),
         ("- 1", "holds a list"),
         ("a: [", "is no YAML"),

@@ -118,6 +118,23 @@ def test_benchmark_times_meet_the_authors_frames(fps: float, seconds: float) -> 
     np.testing.assert_allclose(times * fps, np.rint(times * fps), atol=1e-6)
 
 
+@pytest.mark.parametrize("fps", [1.0, 10.0, 29.97])
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, 31), (2.7, 5.2), (3.1, 3.9), (0.5, None), (None, 4.0), (6.9, 30), (6.0, 7.0)]
+)
+def test_benchmark_times_of_a_window_meet_the_authors_frames(
+    fps: float, start: float | None, end: float | None
+) -> None:
+    frame_count, whole_fps = round(7.4 * fps), int(fps)
+    total = -(-frame_count // whole_fps)
+    first, last = int(start or 0), total if end is None else min(int(end), total)
+    if first == last:
+        last += 1
+    read = [second * whole_fps for second in range(first, last + 1) if second * whole_fps < frame_count]
+    times = benchmark_times(frame_count / fps, frames=12, fps=fps, start=start, end=end)
+    assert np.rint(times * fps).astype(int).tolist() == read
+
+
 def test_benchmark_times_without_a_frame_rate_are_whole_seconds() -> None:
     assert benchmark_times(20.0, frames=3).tolist() == [0.0, 9.0, 19.0]
     assert benchmark_times(0.2, frames=3).tolist() == [0.0]

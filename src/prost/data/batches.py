@@ -6,7 +6,7 @@ Scenes are drawn anew for every step: a training never sees one twice, and needs
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,14 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from prost.data.toybox import (
     Caption,
     Scene,
-    can_twin,
-    describe,
     describe_event,
     describe_frame,
     describe_thing,
     render,
     sample_scene,
-    twin_of,
     visible_boxes,
 )
-from prost.video.sampling import sample_times
-
-LONGEST_CLIP = 12.0
+from prost.data.toybox_clips import ClipShares, draw_clips
 
 
 @dataclass(frozen=True)
@@ -48,6 +43,16 @@ class Regions:
     sentences: list[str]
     true: np.ndarray
 
+    def within(self, first: int, last: int) -> Regions:
+        """The regions of the videos from one place of the batch to another, which are counted from there."""
+        kept = np.flatnonzero((self.video >= first) & (self.video < last))
+        return Regions(
+            self.video[kept] - first,
+            self.boxes[kept],
+            [self.sentences[region] for region in kept],
+            self.true[np.ix_(kept, kept)],
+        )
+
 
 @dataclass(frozen=True)
 class CaptionedVideos:
@@ -56,12 +61,22 @@ class CaptionedVideos:
     Attributes:
         pixels: uint8 `[B, L, R, R, 3]`.
         captions: B sentences.
+        videos: what messages call them; empty where each was drawn for this batch alone.
         regions: places in them and what is there, where the data know.
     """
 
     pixels: np.ndarray
     captions: list[str]
+    videos: tuple[str, ...] = ()
     regions: Regions | None = None
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, rows: slice) -> CaptionedVideos:
+        places = range(len(self))[rows]
+        regions = None if self.regions is None else self.regions.within(places.start, places.stop)
+        return CaptionedVideos(self.pixels[rows], self.captions[rows], self.videos[rows], regions)
 
 
 class ToyboxFrames(IterableDataset[CaptionedVideos]):
@@ -79,7 +94,7 @@ class ToyboxFrames(IterableDataset[CaptionedVideos]):
 
     def __iter__(self) -> Iterator[CaptionedVideos]:
         for step in self.steps:
-            rng = _generator(self.seed, "frames", step)
+            rng = generator_of(self.seed, "frames", step)
             pixels: list[np.ndarray] = []
             captions: list[str] = []
             regions = _RegionList(frames=1)
@@ -88,8 +103,8 @@ class ToyboxFrames(IterableDataset[CaptionedVideos]):
                 time = rng.uniform(0.0, scene.duration)
                 pixels.append(render(scene, [time], self.size))
                 captions.append(describe_frame(scene, time, rng, _how_many(rng)))
-                regions.add_things(video, scene, [time], 0, rng)
-            yield CaptionedVideos(np.stack(pixels), captions, regions.join())
+                regions.add_things(video, scene, np.array([time]), 0, rng)
+            yield CaptionedVideos(np.stack(pixels), captions, regions=regions.join())
 
 
 class ToyboxClips(IterableDataset[CaptionedVideos]):
@@ -118,45 +133,24 @@ class ToyboxClips(IterableDataset[CaptionedVideos]):
         seed: int,
     ) -> None:
         self.steps, self.batch_size, self.size, self.frames = steps, batch_size, size, frames
-        self.pairs = int(batch_size * twins) // 2
-        self.windows = int(batch_size * long)
-        self.moments = min(int(batch_size * moments), batch_size - 2 * self.pairs - self.windows)
+        self.shares = ClipShares.of(batch_size, moments, twins, long)
         self.seed = seed
 
     def __iter__(self) -> Iterator[CaptionedVideos]:
         for step in self.steps:
-            yield self._batch(_generator(self.seed, "clips", step))
+            yield self._batch(generator_of(self.seed, "clips", step))
 
     def _batch(self, rng: np.random.Generator) -> CaptionedVideos:
         pixels: list[np.ndarray] = []
         captions: list[str] = []
         regions = _RegionList(self.frames)
-
-        def add(scene: Scene, start: float, end: float, caption: Caption) -> None:
-            times = sample_times(start, end, self.frames)
-            regions.add_things(len(pixels), scene, times, int(rng.integers(self.frames)), rng)
-            regions.add_events(len(pixels), scene, times, rng)
-            pixels.append(render(scene, times, self.size))
-            captions.append(caption.text)
-
-        for _ in range(self.windows):
-            scene = sample_scene(rng, "train", long=True)
-            index = int(rng.integers(len(scene.events)))
-            add(scene, *_window_around(scene, index, rng), describe_event(scene, index, rng))
-        for _ in range(self.moments):
-            scene = sample_scene(rng, "train")
-            index = int(rng.integers(len(scene.events)))
-            add(scene, *_closely(scene, index, rng), describe_event(scene, index, rng))
-        for _ in range(self.pairs):
-            scene = sample_scene(rng, "train")
-            while not can_twin(scene):
-                scene = sample_scene(rng, "train")
-            for version in (scene, twin_of(scene)):
-                add(version, 0.0, version.duration, describe(version, rng))
-        while len(pixels) < self.batch_size:
-            scene = sample_scene(rng, "train")
-            add(scene, 0.0, scene.duration, describe(scene, rng))
-        return CaptionedVideos(np.stack(pixels), captions, regions.join())
+        for clip in draw_clips(rng, self.shares):
+            captions.append(clip.tell(rng))
+            times = clip.times(self.frames)
+            regions.add_things(len(pixels), clip.scene, times, int(rng.integers(self.frames)), rng)
+            regions.add_events(len(pixels), clip.scene, times, rng)
+            pixels.append(clip.show(self.frames, self.size))
+        return CaptionedVideos(np.stack(pixels), captions, regions=regions.join())
 
 
 class _RegionList:
@@ -174,7 +168,7 @@ class _RegionList:
         self.looks: list[tuple[str, str, str, str, str | None]] = []
 
     def add_things(
-        self, video: int, scene: Scene, times: Sequence[float], frame: int, rng: np.random.Generator
+        self, video: int, scene: Scene, times: np.ndarray, frame: int, rng: np.random.Generator
     ) -> None:
         """Every thing that is seen in one frame, and what it is."""
         for index, box in enumerate(visible_boxes(scene, times[frame])):
@@ -182,9 +176,7 @@ class _RegionList:
                 caption = describe_thing(scene, index, times[frame], rng)
                 self._add(video, scene, index, {frame: box}, caption, caption.claims[0].size, None)
 
-    def add_events(
-        self, video: int, scene: Scene, times: Sequence[float], rng: np.random.Generator
-    ) -> None:
+    def add_events(self, video: int, scene: Scene, times: np.ndarray, rng: np.random.Generator) -> None:
         """Every event that is seen, at its actor's place in the frames of its time, and who does what."""
         seen = {frame: visible_boxes(scene, time) for frame, time in enumerate(times)}
         for index, event in enumerate(scene.events):
@@ -226,18 +218,7 @@ class _RegionList:
         places = np.array(self.places)
         # A thing told without what it does may be the one that does it.
         true |= (places[:, None] == places[None]).all(axis=2)
-        return Regions(
-            places[:, 0], np.stack(self.boxes), [caption.text for caption in self.captions], true
-        )
-
-
-def _window_around(scene: Scene, index: int, rng: np.random.Generator) -> tuple[float, float]:
-    """A window of the longest clip's length that holds an event whole, at a random place."""
-    event = scene.events[index]
-    earliest = max(0.0, event.end - LONGEST_CLIP)
-    latest = max(earliest, min(event.start, scene.duration - LONGEST_CLIP))
-    start = rng.uniform(earliest, latest)
-    return start, min(start + LONGEST_CLIP, scene.duration)
+        return Regions(places[:, 0], np.stack(self.boxes), [caption.text for caption in self.captions], true)
 
 
 def _how_many(rng: np.random.Generator) -> int | None:
@@ -250,14 +231,8 @@ def _how_many(rng: np.random.Generator) -> int | None:
     return counts[rng.choice(4, p=[0.2, 0.4, 0.25, 0.15])]
 
 
-def _closely(scene: Scene, index: int, rng: np.random.Generator) -> tuple[float, float]:
-    """An event with up to a third of its length on either side, within the video."""
-    event = scene.events[index]
-    before, after = rng.uniform(0.0, (event.end - event.start) / 3, size=2)
-    return max(0.0, event.start - before), min(scene.duration, event.end + after)
-
-
-def _generator(seed: int, kind: str, step: int) -> np.random.Generator:
+def generator_of(seed: int, kind: str, step: int) -> np.random.Generator:
+    """The chance of one step, for one purpose: the same whoever asks, and whatever was drawn before."""
     return np.random.default_rng([seed, zlib.crc32(kind.encode()), step])
 
 

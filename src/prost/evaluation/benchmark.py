@@ -1,10 +1,15 @@
-"""Scores -> ranks -> a table: a model on a Toybox gallery, in memory or as real files."""
+"""A model on an evaluation set: pixels and captions -> scores -> a report. The same path for ProST and its rivals."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+import platform
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,209 +17,180 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prost.data.toybox import CAPTIONS_FILE, Gallery, gallery, render
-from prost.errors import BadConfig, MissingPath
-from prost.evaluation.bootstrap import PairedResult, confidence_interval, paired_bootstrap
-from prost.evaluation.metrics import RetrievalMetrics, rank_metrics, ranks
-from prost.model.doors import join
-from prost.model.matching import TextPrototypes, VideoPrototypes
-from prost.model.prost import ProST
-from prost.video.decode import decode_frames
-from prost.video.probe import probe
-from prost.video.sampling import sample_times
+from prost.config import read_json
+from prost.evaluation.metrics import Scores
+from prost.evaluation.report import Report, Setting
+from prost.evaluation.rows import Bank, RankingPlan, left_out, make_rows
+from prost.evaluation.sets import BankSet, EvaluationSet, Reader
+from prost.model.doors import RetrievalModel, join
+from prost.model.matching import Similarity
 
 VIDEOS_AT_ONCE = 32
+SENTENCES_AT_ONCE = 256
+# Sets whose frame tokens are kept at most: with and without token shift.
+KEPT_SETS = 2
+
+Model = RetrievalModel[Any, Any]
 
 
-@dataclass(frozen=True)
-class Part:
-    """One score's results.
+class KeptTokens:
+    """Frame tokens of evaluation sets, computed once for all models that share a vision tower.
 
-    Attributes:
-        metrics: text to video.
-        interval: 95% bootstrap interval of R@1, in percent.
-        ranks: of the true video of each query, `[Q]`.
-        twin_accuracy: percent of queries that score their video above its order-swapped twin (a tie is half); None
-            where no video has a twin.
+    An ablation evaluates dozens of heads on one frozen tower; drawing and encoding the gallery anew for each would take
+    longer than training them. What is kept is what the tower gives, in float32: no number changes.
     """
 
-    metrics: RetrievalMetrics
-    interval: tuple[float, float]
-    ranks: np.ndarray
-    twin_accuracy: float | None
+    def __init__(self) -> None:
+        self._blocks: OrderedDict[str, list[Tensor]] = OrderedDict()
+
+    def of(self, model: Model, data: EvaluationSet) -> list[Tensor]:
+        """Frame tokens `[b, L, M, D]` of all videos, some at a time."""
+        key = f"{_tower(model)}/{data.digest}"
+        if key not in self._blocks:
+            while len(self._blocks) >= KEPT_SETS:
+                self._blocks.popitem(last=False)
+            self._blocks[key] = [tokens.cpu() for tokens in _frame_tokens(model, data.read, {})]
+        self._blocks.move_to_end(key)
+        return self._blocks[key]
 
 
-@dataclass(frozen=True)
-class ToyboxReport:
-    """A model's results on a gallery.
-
-    Attributes:
-        gallery: its name, or the folder.
-        videos: its size; one query each.
-        twins: how many of the videos have an order-swapped twin in the gallery.
-        order_blind_ceiling: R@1 in percent of a perfect model that is blind to order; None for a folder.
-        parts: "sum", "event_sentence", "object_phrase".
-        comparisons: paired bootstrap of R@1, the sum against each part.
-    """
-
-    gallery: str
-    videos: int
-    twins: int
-    order_blind_ceiling: float | None
-    parts: dict[str, Part]
-    comparisons: dict[str, PairedResult]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values: the columns of each score, and what is needed to read them."""
-        rows = {
-            name: {
-                **part.metrics.to_dict(),
-                "R@1_interval": [round(bound, 2) for bound in part.interval],
-                "twin_accuracy": part.twin_accuracy,
-            }
-            for name, part in self.parts.items()
-        }
-        return {
-            **rows,
-            "gallery": {
-                "name": self.gallery,
-                "videos": self.videos,
-                "twins": self.twins,
-                "order_blind_ceiling": self.order_blind_ceiling,
-            },
-            "comparisons": {
-                name: {"difference": result.difference, "low": result.low, "high": result.high}
-                for name, result in self.comparisons.items()
-            },
-        }
-
-
-def evaluate_toybox(model: ProST, name_or_folder: str) -> ToyboxReport:
-    """Evaluate on a gallery by name, rendered in memory, or on a folder that `prost toybox` wrote.
+def evaluate_set(
+    model: Model,
+    data: EvaluationSet,
+    plan: RankingPlan | None = None,
+    name: str | None = None,
+    training_seed: int | None = None,
+    kept: KeptTokens | None = None,
+) -> Report:
+    """Encode, match, rank.
 
     Args:
-        model: in eval mode.
-        name_or_folder: `toybox-1k` and the like, or a folder with `captions.jsonl`.
+        model: in eval mode; any that has the doors.
+        data: videos and captions.
+        plan: which rows to make; all when None.
+        name: how the report calls the model; its configuration's name when None.
+        training_seed: of the model, if known.
+        kept: frame tokens that earlier models of the same vision tower left.
 
     Raises:
-        MissingPath: neither a gallery nor a folder.
-        VideoError: a file of the folder cannot be shown; nothing is left out silently.
+        VideoError: a file that cannot be shown.
+        BadScores: the model gave numbers that are not finite.
     """
-    if Path(name_or_folder).is_dir():
-        return evaluate_folder(model, Path(name_or_folder))
-    if name_or_folder.startswith("toybox-"):
-        return evaluate(model, gallery(name_or_folder))
-    raise MissingPath(
-        f"{name_or_folder} is neither a gallery nor a folder",
-        "toybox-1k, toybox-200, or a folder of `prost toybox`",
-    )
-
-
-def evaluate(model: ProST, scenes: Gallery) -> ToyboxReport:
-    """Evaluate on a gallery, rendered in memory at the model's own size."""
-    video = _encode(
+    plan = plan or RankingPlan()
+    seconds: dict[str, float] = {}
+    video = _encode_videos(model, data.read, seconds, kept.of(model, data) if kept else None)
+    with _timed(seconds, "encode_text"):
+        text = encode_sentences(model, data.captions)
+    return evaluate_features(
         model,
-        (
-            render(scene, sample_times(0.0, scene.duration, model.config.frames), model.config.image_size)
-            for scene in scenes.scenes
-        ),
+        text,
+        video,
+        data,
+        plan,
+        name,
+        training_seed,
+        bank=_encode_bank(model, data.bank) if plan.needs_bank else (None, None),
+        seconds=seconds,
     )
-    text = encode_sentences(model, [query.text for query in scenes.queries])
-    return report(model, scenes.name, text, video, scenes.twin, scenes.order_blind_ceiling())
 
 
-def evaluate_folder(model: ProST, folder: Path) -> ToyboxReport:
-    """Evaluate on real files: the first caption of each video is its query.
-
-    Raises:
-        MissingPath: no `captions.jsonl`, or a video that it names is not there.
-        BadConfig: a line that cannot be read.
-    """
-    rows = read_captions(folder)
-    decoded = []
-    for row in rows:
-        path = folder / row["video"]
-        times = sample_times(0.0, probe(path).duration, model.config.frames)
-        decoded.append(decode_frames(path, times, model.config.image_size).pixels)
-    names = [row["video"] for row in rows]
-    twin = [names.index(row["twin"]) if row.get("twin") in names else None for row in rows]
-    text = encode_sentences(model, [row["captions"][0] for row in rows])
-    return report(model, str(folder), text, _encode(model, decoded), twin, None)
-
-
-def read_captions(folder: Path) -> list[dict[str, Any]]:
-    """Read `captions.jsonl`, one video a line (DESIGN 5).
-
-    Raises:
-        MissingPath: there is none, or a video that it names is not there.
-        BadConfig: a line that cannot be read.
-    """
-    path = folder / CAPTIONS_FILE
-    if not path.is_file():
-        raise MissingPath(f"{folder} holds no {CAPTIONS_FILE}", "a folder that `prost toybox` wrote")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            row["video"], row["captions"][0]
-        except (json.JSONDecodeError, KeyError, IndexError, TypeError):
-            raise BadConfig(
-                f"{path}, line {number} is no captioned video", '{"video": ..., "captions": [...]}'
-            ) from None
-        if not (folder / row["video"]).is_file():
-            raise MissingPath(
-                f"{folder / row['video']}, named in {path}, is missing", suggestion="write the folder anew"
-            )
-        rows.append(row)
-    return rows
-
-
-def report(
-    model: ProST,
-    name: str,
-    text: TextPrototypes,
-    video: VideoPrototypes,
-    twin: Sequence[int | None],
-    order_blind_ceiling: float | None,
-) -> ToyboxReport:
-    """Score, rank and compare; query i is true of video i.
+def evaluate_features(
+    model: Model,
+    text: Any,
+    video: Any,
+    data: EvaluationSet,
+    plan: RankingPlan | None = None,
+    name: str | None = None,
+    training_seed: int | None = None,
+    bank: tuple[Any, Any] = (None, None),
+    seconds: dict[str, float] | None = None,
+) -> Report:
+    """Match and rank what a model made of captions and videos; the rest of `evaluate_set`.
 
     Args:
         model: whose matching is used.
-        name: of the gallery.
-        text: Q queries.
-        video: Q videos.
-        twin: for each video its order-swapped twin, or None.
-        order_blind_ceiling: of the gallery, in percent.
+        text: its record of the C captions.
+        video: its record of the V videos.
+        data: whose caption each is, and what to print.
+        plan: see `evaluate_set`, and so for name and training_seed.
+        name: see there.
+        training_seed: see there.
+        bank: the model's records of the bank's captions and videos; None where there are none.
+        seconds: wall time so far.
     """
+    plan = plan or RankingPlan()
+    seconds = {} if seconds is None else seconds
     with torch.inference_mode():
-        similarity = model.match(text, video)
-    scores = {
-        "sum": _array(similarity.total),
-        "event_sentence": _array(similarity.event_sentence),
-        "object_phrase": _array(similarity.object_phrase),
-    }
-    truth = np.arange(len(video))
-    parts = {}
-    for part, matrix in scores.items():
-        rank = ranks(matrix, truth)
-        parts[part] = Part(
-            rank_metrics(matrix), confidence_interval(rank, "R@1"), rank, twin_accuracy(matrix, twin)
+        with _timed(seconds, "match"):
+            scores = score_matrices(model.match(text, video))
+        bank_text, bank_video = bank
+        bank_scores = Bank(
+            {} if bank_text is None else score_matrices(model.match(bank_text, video)),
+            {}
+            if bank_video is None
+            else {part: matrix.T for part, matrix in score_matrices(model.match(text, bank_video)).items()},
         )
-    return ToyboxReport(
-        name,
-        len(video),
-        sum(other is not None for other in twin),
-        order_blind_ceiling,
-        parts,
-        {
-            f"sum - {part}": paired_bootstrap(parts["sum"].ranks, parts[part].ranks, "R@1")
-            for part in ("event_sentence", "object_phrase")
-        },
+    # Scores of `match` are cosines; the model's own temperature makes them logits.
+    temperature = 1 / model.logit_scale.item()
+    rows = make_rows(scores, data.video_of_caption, temperature, bank_scores, plan)
+    config = model.config
+    notes = [*data.notes, *_departures(model, data)]
+    notes += left_out(len(data.captions), bank_scores, plan)
+    setting = Setting(
+        name or config.name,
+        getattr(config, "architecture", "unknown"),
+        model.fingerprint,
+        data.name,
+        data.split,
+        data.digest,
+        len(data.videos),
+        data.published_videos,
+        len(data.captions),
+        config.frames,
+        config.image_size,
+        config.max_words,
+        data.sampling,
+        getattr(config, "object_phrase_weight", None),
+        temperature,
+        0 if bank_text is None else len(bank_text),
+        0 if bank_video is None else len(bank_video),
+        plan.samples,
+        plan.seed,
+        training_seed,
+        tuple(notes),
+        {"prost": version("prost-video"), "torch": torch.__version__, "python": platform.python_version()},
+    )
+    return Report(
+        setting,
+        tuple(rows),
+        {part: twin_accuracy(matrix, data.twin) for part, matrix in scores.items()},
+        sum(other is not None for other in data.twin),
+        data.order_blind_ceiling,
+        seconds,
     )
 
 
-def twin_accuracy(scores: np.ndarray, twin: Sequence[int | None]) -> float | None:
+def training_seed(model: str) -> int | None:
+    """The seed of a model's training, from the `training.json` in its folder; None where none is told."""
+    facts = Path(model) / "training.json"
+    if not facts.is_file():
+        return None
+    recipe = read_json(facts).get("recipe")
+    seed = recipe.get("seed") if isinstance(recipe, dict) else None
+    return seed if isinstance(seed, int) else None
+
+
+def score_matrices(similarity: Similarity) -> dict[str, Scores]:
+    """The matrices of a similarity, by the names of reports; a model without parts has the sum alone."""
+    parts = {
+        "sum": similarity.total,
+        "event_sentence": similarity.event_sentence,
+        "object_phrase": similarity.object_phrase,
+    }
+    return {name: part.float().cpu().numpy() for name, part in parts.items() if part is not None}
+
+
+def twin_accuracy(scores: Scores, twin: Sequence[int | None]) -> float | None:
     """Percent of queries that prefer their video to its order-swapped twin.
 
     Args:
@@ -232,31 +208,77 @@ def twin_accuracy(scores: np.ndarray, twin: Sequence[int | None]) -> float | Non
 
 
 @torch.inference_mode()
-def encode_sentences(model: ProST, sentences: Sequence[str]) -> TextPrototypes:
+def encode_sentences(model: Model, sentences: Sequence[str]) -> Any:
     """Encode any number of sentences, a few hundred at a time."""
-    blocks = [model.encode_text(sentences[start : start + 256]) for start in range(0, len(sentences), 256)]
-    return join(blocks)
+    starts = range(0, len(sentences), SENTENCES_AT_ONCE)
+    return join([model.encode_text(sentences[start : start + SENTENCES_AT_ONCE]) for start in starts])
 
 
 @torch.inference_mode()
-def _encode(model: ProST, videos: Iterable[np.ndarray]) -> VideoPrototypes:
-    """Encode decoded videos (uint8 `[L, R, R, 3]` each), some at a time."""
-    blocks: list[VideoPrototypes] = []
-    waiting: list[np.ndarray] = []
-
-    def flush() -> None:
-        if waiting:
-            blocks.append(model.video_prototypes(model.normalise_pixels(np.stack(waiting)).to(model.device)))
-            waiting.clear()
-
-    for pixels in videos:
-        waiting.append(pixels)
-        if len(waiting) == VIDEOS_AT_ONCE:
-            flush()
-    flush()
-    return join(blocks)
+def _encode_videos(
+    model: Model, read: Reader, seconds: dict[str, float], tokens: list[Tensor] | None = None
+) -> Any:
+    blocks = tokens if tokens is not None else _frame_tokens(model, read, seconds)
+    records = []
+    for block in blocks:
+        with _timed(seconds, "encode_video"):
+            records.append(model.video_head(block.to(model.device)))
+    return join(records)
 
 
-def _array(scores: Tensor | None) -> np.ndarray:
-    assert scores is not None
-    return scores.cpu().numpy()
+def _encode_bank(model: Model, bank: BankSet) -> tuple[Any, Any]:
+    text = encode_sentences(model, bank.captions) if bank.captions else None
+    return text, _encode_videos(model, bank.read, {}) if bank.videos else None
+
+
+@torch.inference_mode()
+def _frame_tokens(model: Model, read: Reader, seconds: dict[str, float]) -> Iterator[Tensor]:
+    """Read videos and pass them through the vision tower, some at a time."""
+    videos = read(model.config.frames, model.config.image_size)
+    while True:
+        with _timed(seconds, "read"):
+            waiting = list(islice(videos, VIDEOS_AT_ONCE))
+        if not waiting:
+            return
+        with _timed(seconds, "encode_video"):
+            tokens = model.frame_tokens(model.normalise_pixels(np.stack(waiting)).to(model.device))
+        yield tokens
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add what some work takes."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    yield
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def _departures(model: Model, data: EvaluationSet) -> list[str]:
+    """Where a model's sizes are not those of the paper's setting for a benchmark."""
+    notes = []
+    for what, own, paper in (
+        ("frames", model.config.frames, data.paper_frames),
+        ("words", model.config.max_words, data.paper_max_words),
+    ):
+        if paper is not None and own != paper:
+            notes.append(f"the paper's setting has {paper} {what}, this model {own}")
+    return notes
+
+
+def _tower(model: Model) -> str:
+    """Digest of all that a model's frame tokens depend on."""
+    towers = model.clip.towers
+    digest = hashlib.blake2b(digest_size=12)
+    shifted = (sorted(model.clip.shift_blocks), model.clip.shift_divisions) if model.clip.shift_blocks else ()
+    # CLIP4Clip's tokens are another model's class tokens: what the door returns is part of the key.
+    about = (type(model).frame_tokens.__qualname__, shifted, model.config.frames, model.config.image_size)
+    digest.update(repr((about, model.config.image_mean, model.config.image_std)).encode())
+    for part in (towers.vision_model, towers.visual_projection):
+        for key, tensor in sorted(part.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,16 +1,18 @@
-"""How sure a number is: percentile bootstrap over queries, and paired comparison of two models.
+"""How sure a number is: percentile bootstrap over videos, and paired comparison of two models.
 
-Queries are drawn with replacement; the gallery stays. The intervals speak of other queries of the same kind, not of
-other galleries nor of other training runs (those take several seeds).
+What is drawn with replacement is the video, with all queries that are its own: the captions of one video are found or
+missed together, and drawing them apart would make intervals too narrow. The gallery stays. The intervals speak of other
+videos of the same kind, not of other galleries; of other training runs only where several were given.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from prost.errors import UsageError
 from prost.evaluation.metrics import METRICS, Metric, Ranks
@@ -49,7 +51,12 @@ class PairedResult:
 
 
 def confidence_interval(
-    ranks: ArrayLike, metric: str | Metric, samples: int = 2000, seed: int = 0, level: float = 0.95
+    ranks: ArrayLike,
+    metric: str | Metric,
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    videos: ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric.
 
@@ -58,9 +65,10 @@ def confidence_interval(
     Args:
         ranks: of each query `[Q]` (or any other value of a query that `metric` reads).
         metric: a column, "R@1" for example, or a `Metric`.
-        samples: how many times the queries are drawn.
+        samples: how many times the videos are drawn.
         seed: the same seed gives the same interval.
         level: share of the samples inside the interval.
+        videos: whose query each is `[Q]`; queries of one video are drawn together. None where each has its own.
 
     Returns:
         Low and high, in the metric's own unit.
@@ -72,11 +80,25 @@ def confidence_interval(
     >>> (round(low), round(high))
     (45, 55)
     """
-    column = _metric(metric)
+    return confidence_intervals(ranks, [metric], samples, seed, level, videos)[0]
+
+
+def confidence_intervals(
+    ranks: ArrayLike,
+    metrics: Sequence[str | Metric] = tuple(METRICS),
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    videos: ArrayLike | None = None,
+) -> list[tuple[float, float]]:
+    """Intervals of several metrics from the same draws; see `confidence_interval`."""
+    columns = [_metric(metric) for metric in metrics]
     values = _checked_values(ranks, samples, level)
-    drawn = _resample(values[None], column, samples, seed)[0]
-    low, high = _bounds(drawn, level)
-    return low, high
+    drawn: list[list[Ranks]] = [[] for _ in columns]
+    for queries in _draws(values.shape[-1], videos, samples, seed):
+        for blocks, column in zip(drawn, columns, strict=True):
+            blocks.append(column.of(values[queries]))
+    return [_bounds(np.concatenate(blocks), level) for blocks in drawn]
 
 
 def paired_bootstrap(
@@ -86,16 +108,22 @@ def paired_bootstrap(
     samples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    videos: ArrayLike | None = None,
 ) -> PairedResult:
-    """Compare two models on the same queries: each resample draws the same queries for both.
+    """Compare two models on the same queries: each resample draws the same videos for both.
+
+    Where a model was trained several times, its metric is the mean over the runs, and each resample also draws as many
+    runs of it anew, with replacement: the difference then speaks of the recipe, not of one lucky run. Few runs show
+    less than the whole spread that training has.
 
     Args:
-        ranks_a: of each query under model a `[Q]`.
-        ranks_b: of the same queries under model b `[Q]`.
+        ranks_a: of each query under model a `[Q]`, or under each of its runs `[S, Q]`.
+        ranks_b: of the same queries under model b, likewise; its number of runs may differ.
         metric: see `confidence_interval`, and so for the rest.
-        samples: how many times the queries are drawn.
+        samples: how many times the videos are drawn.
         seed: the same seed gives the same result.
         level: share of the samples inside the interval.
+        videos: whose query each is `[Q]`.
 
     Raises:
         UsageError: as `confidence_interval`, or unequal numbers of queries.
@@ -109,30 +137,53 @@ def paired_bootstrap(
     (10.0, True)
     """
     column = _metric(metric)
-    a, b = _checked_values(ranks_a, samples, level), _checked_values(ranks_b, samples, level)
-    if a.shape != b.shape:
-        raise UsageError(f"{len(a)} ranks against {len(b)}", "both models on the same queries")
-    values = np.stack([a, b])
-    drawn_a, drawn_b = _resample(values, column, samples, seed)
-    differences = drawn_a - drawn_b
+    a, b = (
+        _checked_values(np.atleast_2d(ranks), samples, level, dimensions=2) for ranks in (ranks_a, ranks_b)
+    )
+    if a.shape[1] != b.shape[1]:
+        raise UsageError(f"{a.shape[1]} ranks against {b.shape[1]}", "both models on the same queries")
+    rng = np.random.default_rng([seed, len(a), len(b)])
+    blocks = []
+    for queries in _draws(a.shape[1], videos, samples, seed):
+        of_runs = [column.of(runs[:, queries]) for runs in (a, b)]  # [S, drawn] each
+        means = [_mean_of_drawn_runs(values, rng) for values in of_runs]
+        blocks.append(means[0] - means[1])
+    differences = np.concatenate(blocks)
     low, high = _bounds(differences, level)
     # One is added to both counts: a p-value of exactly zero cannot come out of finitely many samples.
     tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     p_value = min(1.0, 2 * (tail + 1) / (samples + 1))
-    observed_a, observed_b = column.of(values)
-    return PairedResult(float(observed_a - observed_b), low, high, float(p_value), column.higher_is_better)
+    observed = float(column.of(a).mean() - column.of(b).mean())
+    return PairedResult(observed, low, high, float(p_value), column.higher_is_better)
 
 
-def _resample(values: Ranks, metric: Metric, samples: int, seed: int) -> Ranks:
-    """The metric of each model `[M, Q]` on each resample of the queries: `[M, samples]`."""
+def _mean_of_drawn_runs(values: Ranks, rng: np.random.Generator) -> Ranks:
+    """Mean over as many runs as there are, drawn anew for each column of `[S, drawn]`."""
+    if len(values) == 1:
+        return values[0]
+    return np.take_along_axis(values, rng.integers(len(values), size=values.shape), axis=0).mean(axis=0)
+
+
+def _draws(queries: int, videos: ArrayLike | None, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Places of the drawn queries, one resample a row, some rows at a time."""
     rng = np.random.default_rng(seed)
-    models, queries = values.shape
-    step = max(1, DRAWN_AT_ONCE // (models * queries))
-    blocks = []
-    for start in range(0, samples, step):
-        drawn = rng.integers(queries, size=(min(step, samples - start), queries))
-        blocks.append(metric.of(values[:, drawn]))  # [M, step]
-    return np.concatenate(blocks, axis=1)
+    owner = np.arange(queries) if videos is None else np.asarray(videos)
+    if owner.shape != (queries,):
+        raise UsageError(f"videos of shape {list(owner.shape)} for {queries} queries", "the video of each")
+    _, counts = np.unique(owner, return_counts=True)
+    by_video = np.argsort(owner, kind="stable")
+    starts = np.cumsum(counts) - counts
+    alike = counts.min() == counts.max()
+    # Where videos have unequal numbers of queries, so have resamples: one a block then.
+    step = max(1, DRAWN_AT_ONCE // queries) if alike else 1
+    for first in range(0, samples, step):
+        drawn = rng.integers(len(counts), size=(min(step, samples - first), len(counts)))
+        if alike:
+            yield by_video.reshape(len(counts), -1)[drawn].reshape(len(drawn), -1)
+        else:
+            sizes = counts[drawn[0]]
+            within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            yield by_video[np.repeat(starts[drawn[0]], sizes) + within][None]
 
 
 def _bounds(drawn: Ranks, level: float) -> tuple[float, float]:
@@ -152,10 +203,13 @@ def _metric(metric: str | Metric) -> Metric:
     return METRICS[metric]
 
 
-def _checked_values(ranks: ArrayLike, samples: int, level: float) -> Ranks:
+def _checked_values(ranks: ArrayLike, samples: int, level: float, dimensions: int = 1) -> Ranks:
     values = np.asarray(ranks, dtype=np.float64)
-    if values.ndim != 1 or not len(values):
-        raise UsageError(f"ranks of shape {list(values.shape)}", "one rank for each query [Q]")
+    if values.ndim != dimensions or not values.size:
+        form = "one rank for each query [Q]" + (
+            ", or such a row for each run [S, Q]" if dimensions == 2 else ""
+        )
+        raise UsageError(f"ranks of shape {list(values.shape)}", form)
     if not 0 < level < 1 or samples < 1:
         raise UsageError(f"level {level} of {samples} samples", "a level between 0 and 1, one sample or more")
     return values

@@ -51,6 +51,9 @@ METRICS = {
     "R@50": _recall(50),
     "MdR": Metric(lambda ranks: np.median(ranks, axis=-1), higher_is_better=False),
     "MnR": Metric(lambda ranks: np.mean(ranks, axis=-1), higher_is_better=False),
+    "RSum": Metric(
+        lambda ranks: np.sum([_recall(k).of(ranks) for k in (1, 5, 10)], axis=0), higher_is_better=True
+    ),
 }
 
 
@@ -62,6 +65,7 @@ class RetrievalMetrics:
         r1: share of queries with rank <= 1, in percent; `r5`, `r10` and `r50` likewise.
         mdr: median rank.
         mnr: mean rank.
+        r_sum: R@1 + R@5 + R@10, at most 300.
         queries: Q, how many were ranked.
         gallery: G, how many things each was ranked against, its own included.
     """
@@ -72,6 +76,7 @@ class RetrievalMetrics:
     r50: float
     mdr: float
     mnr: float
+    r_sum: float
     queries: int
     gallery: int
 
@@ -87,19 +92,15 @@ class RetrievalMetrics:
             gallery: G.
 
         >>> RetrievalMetrics.from_ranks(np.array([1.0, 1.5, 7.0, 60.0]), 100).to_dict()
-        {'R@1': 25.0, 'R@5': 50.0, 'R@10': 75.0, 'R@50': 75.0, 'MdR': 4.25, 'MnR': 17.375}
+        {'R@1': 25.0, 'R@5': 50.0, 'R@10': 75.0, 'R@50': 75.0, 'MdR': 4.25, 'MnR': 17.375, 'RSum': 150.0}
         """
-        r1, r5, r10, r50, mdr, mnr = (float(metric.of(ranks)) for metric in METRICS.values())
-        return cls(r1, r5, r10, r50, mdr, mnr, queries=len(ranks), gallery=gallery)
-
-    @property
-    def r_sum(self) -> float:
-        """R@1 + R@5 + R@10, at most 300."""
-        return self.r1 + self.r5 + self.r10
+        r1, r5, r10, r50, mdr, mnr, r_sum = (float(metric.of(ranks)) for metric in METRICS.values())
+        return cls(r1, r5, r10, r50, mdr, mnr, r_sum, queries=len(ranks), gallery=gallery)
 
     def to_dict(self) -> dict[str, float]:
         """The columns under the names that papers give them."""
-        return dict(zip(METRICS, (self.r1, self.r5, self.r10, self.r50, self.mdr, self.mnr), strict=True))
+        values = (self.r1, self.r5, self.r10, self.r50, self.mdr, self.mnr, self.r_sum)
+        return dict(zip(METRICS, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,8 @@ def rank_metrics(scores: ArrayLike, truth: Truth | None = None, ties: Ties = "me
 
     A constant matrix finds nothing:
 
-    >>> rank_metrics(np.zeros((3, 3)))
-    RetrievalMetrics(r1=0.0, r5=100.0, r10=100.0, r50=100.0, mdr=2.0, mnr=2.0, queries=3, gallery=3)
+    >>> rank_metrics(np.zeros((3, 3))).to_dict()
+    {'R@1': 0.0, 'R@5': 100.0, 'R@10': 100.0, 'R@50': 100.0, 'MdR': 2.0, 'MnR': 2.0, 'RSum': 200.0}
     """
     found = ranks(scores, truth, ties)
     return RetrievalMetrics.from_ranks(found, np.shape(scores)[1])

@@ -95,23 +95,38 @@ def load(name_or_path: str | os.PathLike[str], **overrides: Any) -> RetrievalMod
             f"{weights} holds no model ({_some(list(state))})",
             "a folder with config.json and model.safetensors, or a state dict of the authors' code",
         )
-    architecture = values.get("architecture", "prost")
-    if architecture not in ARCHITECTURES:
-        raise BadConfig(f"{described}: architecture {architecture!r}", ", ".join(ARCHITECTURES))
-    config_class, model_class = ARCHITECTURES[architecture]
-    config = config_class.parse({**values, **overrides}, origin=str(described or weights))
+    origin = str(described or weights)
+    config = config_class(values, origin).parse({**values, **overrides}, origin)
     tokenizer = find_tokenizer(place if place.is_dir() else place.parent)
     if tokenizer is not None and tokenizer.vocabulary > config.clip.vocabulary:
         raise CheckpointError(
             f"the vocabulary beside {weights} has {tokenizer.vocabulary} words, the weights {config.clip.vocabulary}",
             suggestion="take the tokenizer files that came with the weights",
         )
-    model = model_class(config, tokenizer)
+    model = build(config, tokenizer)
     _fill(model, state, weights)
     if dropped:
         names = ", ".join(dropped)
         log.info("%s: %d tensors dropped, which no forward pass reads: %s", weights, len(dropped), names)
     return model.eval()
+
+
+def config_class(values: Mapping[str, Any], origin: str) -> type[DoorConfig]:
+    """The configuration that values are of, by their `architecture`; without the word they are ProST's.
+
+    Raises:
+        BadConfig: an architecture that there is not.
+    """
+    architecture = values.get("architecture", "prost")
+    if architecture not in ARCHITECTURES:
+        raise BadConfig(f"{origin}: architecture {architecture!r}", ", ".join(ARCHITECTURES))
+    return ARCHITECTURES[architecture][0]
+
+
+def build(config: DoorConfig, tokenizer: WordTokenizer | None) -> RetrievalModel[Any, Any]:
+    """A model of random weights."""
+    model_class = next(model for known, model in ARCHITECTURES.values() if type(config) is known)
+    return model_class(config, tokenizer)
 
 
 def load_prost(name_or_path: str | os.PathLike[str], **overrides: Any) -> ProST:

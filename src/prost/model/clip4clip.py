@@ -64,10 +64,13 @@ class CLIP4Clip(RetrievalModel[SentenceFeatures, FrameFeatures]):
         self._check_words(input_ids, attention_mask)
         return SentenceFeatures(sentence_token(self.clip.word_tokens(input_ids), attention_mask))
 
-    def video_prototypes(self, pixels: Tensor) -> FrameFeatures:
-        """Encode videos that are sampled and normalised already; see `RetrievalModel`."""
-        self._check_pixels(pixels)
-        class_tokens = self.clip.frame_tokens(pixels)[:, :, 0]  # [B, L, D]
+    def frame_tokens(self, pixels: Tensor) -> Tensor:
+        """Class tokens only, `[B, L, 1, D]`; see `RetrievalModel`."""
+        return super().frame_tokens(pixels)[:, :, :1]
+
+    def video_head(self, tokens: Tensor) -> FrameFeatures:
+        """Class tokens `[B, L, 1, D]` to frames that have seen each other, as the configuration says."""
+        class_tokens = tokens[:, :, 0]  # [B, L, D]
         if self.config.temporal == "seqTransf":
             return FrameFeatures(self.transformer(class_tokens))
         if self.config.temporal == "seqLSTM":

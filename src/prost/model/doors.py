@@ -32,7 +32,7 @@ Batch = TypeVar("Batch")
 
 
 class RetrievalModel(nn.Module, Generic[Text, Video]):
-    """The doors; a model adds `text_prototypes`, `video_prototypes` and `match`.
+    """The doors; a model adds `text_prototypes`, `video_head` and `match`.
 
     Args:
         config: sizes and choices.
@@ -58,9 +58,8 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             UsageError: shapes that do not fit each other or the model.
         """
 
-    @abstractmethod
     def video_prototypes(self, pixels: Tensor) -> Video:
-        """Encode videos whose frames are sampled and normalised already.
+        """Encode videos whose frames are sampled and normalised already: `frame_tokens`, then `video_head`.
 
         Args:
             pixels: `[B, L, 3, R, R]`.
@@ -68,6 +67,26 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         Raises:
             UsageError: pixels of another shape.
         """
+        return self.video_head(self.frame_tokens(pixels))
+
+    def frame_tokens(self, pixels: Tensor) -> Tensor:
+        """What the head reads of each frame; while the vision tower is frozen it stays the same, and can be kept.
+
+        Args:
+            pixels: `[B, L, 3, R, R]`.
+
+        Returns:
+            `[B, L, M, D]`, token 0 is the class token; M is 1 in a model that reads no other.
+
+        Raises:
+            UsageError: pixels of another shape.
+        """
+        self._check_pixels(pixels)
+        return self.clip.frame_tokens(pixels)
+
+    @abstractmethod
+    def video_head(self, tokens: Tensor) -> Video:
+        """Make a video's record of its frame tokens, as `frame_tokens` gives them."""
 
     @abstractmethod
     def match(self, text: Text, video: Video) -> Similarity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -16,6 +17,22 @@ COSINES_AT_ONCE = 2**26
 
 class Record:
     """A batch of prototypes or scores that shows shapes, not numbers."""
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same record with every tensor changed; a part that is None stays None."""
+        tensors = {part.name: getattr(self, part.name) for part in fields(self)}  # type: ignore[arg-type]
+        return type(self)(
+            **{name: None if tensor is None else change(tensor) for name, tensor in tensors.items()}
+        )
+
+    def tensors(self) -> list[Tensor]:
+        """The parts that are there, in order."""
+        parts = (getattr(self, part.name) for part in fields(self))  # type: ignore[arg-type]
+        return [part for part in parts if part is not None]
+
+    def float(self) -> Self:
+        """The same record in float32."""
+        return self.mapped(Tensor.float)
 
     def __repr__(self) -> str:
         shapes = (f"{part.name}={_shape(getattr(self, part.name))}" for part in fields(self))  # type: ignore[arg-type]
@@ -53,10 +70,6 @@ class TextPrototypes(Record):
     def __len__(self) -> int:
         return len(self.sentence)
 
-    def float(self) -> Self:
-        """The same prototypes in float32."""
-        return type(self)(self.phrase.float(), self.sentence.float())
-
     def __getitem__(self, rows: slice | Tensor) -> Self:
         return type(self)(self.phrase[rows], self.sentence[rows])
 
@@ -84,10 +97,6 @@ class VideoPrototypes(Record):
 
     def __len__(self) -> int:
         return len(self.event)
-
-    def float(self) -> Self:
-        """The same prototypes in float32; the attention, which is not matched on, stays."""
-        return type(self)(self.object.float(), self.event.float(), self.event_attention)
 
     def __getitem__(self, rows: slice | Tensor) -> Self:
         attention = None if self.event_attention is None else self.event_attention[rows]

@@ -69,24 +69,8 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
             self.phrase_prototypes(words, attention_mask), sentence_token(words, attention_mask)
         )
 
-    def video_prototypes(self, pixels: Tensor) -> VideoPrototypes:
-        """Encode videos whose frames are sampled and normalised already.
-
-        Args:
-            pixels: `[B, L, 3, R, R]`.
-
-        Raises:
-            UsageError: pixels of another shape.
-        """
-        self._check_pixels(pixels)
-        return self.video_head(self.clip.frame_tokens(pixels))  # [B, L, M, D]
-
     def video_head(self, tokens: Tensor) -> VideoPrototypes:
-        """All that follows the backbone.
-
-        Args:
-            tokens: frame tokens `[B, L, M, D]`.
-        """
+        """Frame tokens `[B, L, M, D]` to object prototypes, to frames, to events."""
         objects = self.object_prototypes(tokens)  # [B, L, N_o, D]
         frames = self.frame_decoder(objects)  # [B, L, D]
         events, attention = self.event_decoder(frames, objects[:, :, 0])  # [B, N_e, D], [B, N_e, L]

@@ -81,10 +81,9 @@ class TS2Net(RetrievalModel[SentenceFeatures, FrameFeatures]):
         self._check_words(input_ids, attention_mask)
         return SentenceFeatures(sentence_token(self.clip.word_tokens(input_ids), attention_mask))
 
-    def video_prototypes(self, pixels: Tensor) -> FrameFeatures:
-        """Encode videos that are sampled and normalised already; see `RetrievalModel`."""
-        self._check_pixels(pixels)
-        selected = self.selector(self.clip.frame_tokens(pixels))  # [B, L, 1 + k, D]
+    def video_head(self, tokens: Tensor) -> FrameFeatures:
+        """Frame tokens `[B, L, M, D]` to the selected few, which see each other; the class positions are kept."""
+        selected = self.selector(tokens)  # [B, L, 1 + k, D]
         seen = self.transformer(selected.flatten(1, 2)).unflatten(1, selected.shape[1:3])
         return FrameFeatures(seen[:, :, 0])
 

@@ -6,7 +6,8 @@ code divided by its length is the normalised prototype, and lengths are computed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -57,6 +58,16 @@ class ClipScores:
     total: NDArray[np.float32]
     object_phrase: NDArray[np.float32]
     event_sentence: NDArray[np.float32]
+
+    @classmethod
+    def joined(cls, parts: Sequence[ClipScores]) -> ClipScores:
+        """Scores of clips one after another; of no parts, of no clips."""
+        names = [part.name for part in fields(cls)]
+        none = np.empty(0, dtype=np.float32)
+        return cls(*(np.concatenate([none, *(getattr(part, name) for part in parts)]) for name in names))
+
+    def __getitem__(self, places: slice | NDArray) -> ClipScores:
+        return ClipScores(self.total[places], self.object_phrase[places], self.event_sentence[places])
 
 
 def score(text: TextPrototypes, clips: ClipPrototypes, object_phrase_weight: float) -> ClipScores:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
 from prost.model.matching import TextPrototypes
 from prost.search.adding import Addition, AddReport, Progress, is_under
 from prost.search.encode import Decoder, PrototypeModel
-from prost.search.exact import ClipScores
-from prost.search.hits import Hit, Moment, SearchResult
-from prost.search.moments import MOMENT_RULE, MomentRule, merge_moments, moment, relevance, winning_event
-from prost.search.snapshot import ClipEvidence, ClipSnapshot
+from prost.search.hits import SearchResult
+from prost.search.moments import MOMENT_RULE, MomentRule
+from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
+from prost.search.rerank import RECALL
+from prost.search.searching import Request, Searcher, pack_folder
 from prost.search.store import ClipSettings, Description, PrototypeSizes, Store, VideoRow
 from prost.video.files import find_videos
 from prost.video.isolation import IsolatedDecoder
@@ -97,11 +93,9 @@ class Library:
         _expect_same_model(self._store, model)
         _expect_same_clips(self._store, clips)
         self.model = model
-        self._rule = moment_rule
-        self._memory = memory
         self._decoder = decoder
-        self._lock = threading.Lock()
-        self._snapshot: ClipSnapshot | None = None
+        self._packs = pack_folder(self._store)
+        self._searcher = Searcher(self._store, memory, moment_rule)
 
     @property
     def path(self) -> str:
@@ -123,8 +117,7 @@ class Library:
 
     def close(self) -> None:
         """Let go of the memory; nothing on disk waits for it."""
-        with self._lock:
-            self._snapshot = None
+        self._searcher.forget()
 
     def add(
         self,
@@ -222,13 +215,20 @@ class Library:
         )
 
     def search(
-        self, query: str, limit: int = 10, where: str | None = None, per_video: int = 3
+        self,
+        query: str,
+        limit: int = 10,
+        where: str | None = None,
+        per_video: int = 3,
+        *,
+        coarse: str | None = None,
+        recall: float = RECALL,
     ) -> SearchResult:
         """Find the videos that fit a sentence best, and the moments in them.
 
-        Every clip is scored exactly. A hit is a video, ranked by its best clip. Beside its best moment stand
-        further ones, if they score at least as well as the last hit, so that they would be in a flat list
-        too. Copies of a video are one hit.
+        A hit is a video, ranked by its best clip. Beside its best moment stand further ones, if they score at
+        least as well as the last hit, so that they would be in a flat list too. Copies of a video are one hit.
+        Scores are always exact; in a large library they are computed for the clips that may belong to the best.
 
         Args:
             query: a sentence; beyond the model's words it is cut, and `notes` of the result says so.
@@ -236,97 +236,59 @@ class Library:
             where: an SQL expression over path, folder, name, size, duration, fps, width, height, codec,
                 tags, added and status, such as `duration < 60 AND array_has(tags, 'holiday')`.
             per_video: moments of a hit at most.
+            coarse: how these clips are found. `scan` looks at both scores of every clip by codes, `index` asks
+                an index over event prototypes, `exact` scores every clip. By default a library of a few
+                thousand clips or more is scanned, a smaller one scored exactly.
+            recall: expected share of the best clips that the first two find; more takes longer.
 
         Raises:
             EmptyQuery: not a word.
-            UsageError: a limit below 1, or the library was opened without a model.
+            UsageError: a limit below 1, an unknown `coarse`, or the library was opened without a model.
             BadFilter: `where` cannot be read.
+            NotCoded: `coarse` asks for codes or an index that `optimize` has not made.
             NeedsTokenizer: the model came without a vocabulary.
         """
         model = self._need_model("searching")
         if not query.strip():
             raise EmptyQuery("an empty query", "a sentence", "a dog catches a frisbee")
-        for name, value in (("limit", limit), ("per_video", per_video)):
-            if value < 1:
-                raise UsageError(f"{name} {value}", "1 or more")
-        owners = self._owners(where)
-        snapshot = self._current_snapshot()
-        rows = np.flatnonzero(_owned(snapshot, owners))
-        notes = _notes(model, query)
         text = _on_cpu(model.encode_text([query]))
-        if not len(rows):
-            return SearchResult(notes=notes)
-        scores = snapshot.score(text, rows, model.config.object_phrase_weight)
-        best = _best_videos(snapshot.content_of[rows], scores.total, limit)
-        last_score = scores.total[best[-1][1][0]]
-        hits = []
-        for content, places in best:
-            members = places[scores.total[places] >= last_score]
-            moments = self._moments(snapshot, text, rows, scores, members, per_video)
-            first, *copies = owners[snapshot.contents[content]]
-            hits.append(Hit(first, tuple(moments), tuple(copy.path for copy in copies)))
-        return SearchResult(hits, notes)
+        weight = model.config.object_phrase_weight
+        found = self._searcher.search(Request(text, weight, limit, per_video, where, coarse, recall))
+        return SearchResult(found, [*_notes(model, query), *found.notes])
 
-    def _owners(self, where: str | None) -> dict[str, list[VideoRow]]:
-        """Files that may be found, by content."""
-        owners: dict[str, list[VideoRow]] = {}
-        for row in self._store.read_videos(where):
-            if row.indexed and row.content is not None:
-                owners.setdefault(row.content, []).append(row)
-        return owners
-
-    def _current_snapshot(self) -> ClipSnapshot:
-        """The clips of the latest version, read again only when they changed."""
-        with self._lock:
-            if self._snapshot is None or self._snapshot.version != self._store.versions()[1]:
-                self._snapshot = None  # two versions need not fit in memory
-                self._snapshot = ClipSnapshot(self._store, self._memory)
-            return self._snapshot
-
-    def _moments(
+    def optimize(
         self,
-        snapshot: ClipSnapshot,
-        text: TextPrototypes,
-        rows: NDArray[np.intp],
-        scores: ClipScores,
-        members: NDArray[np.intp],
-        per_video: int,
-    ) -> list[Moment]:
-        """Moments in one video; `members` are places of its clips in `scores`, best first."""
-        # A moment can only be told twice by clips that overlap: so many are enough to have `per_video` left.
-        overlap = self.description.clips.overlap
-        neighbours = 2 * (math.ceil(overlap / (1 - overlap)) + 1)
-        members = members[: per_video * (1 + neighbours)]
-        found = [
-            self._moment(clip, text, scores, place)
-            for clip, place in zip(snapshot.evidence(rows[members]), members, strict=True)
-        ]
-        return merge_moments(found, per_video, self._rule)
+        *,
+        retrain: bool = False,
+        index: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> OptimizeReport:
+        """Make searches fast: compact the tables, and bring codes and index up to date.
 
-    def _moment(self, clip: ClipEvidence, text: TextPrototypes, scores: ClipScores, place: np.intp) -> Moment:
-        phrase, sentence = text.phrase[0].numpy(), text.sentence[0].numpy()
-        winner = winning_event(sentence, clip.event)
-        curve = relevance(phrase, sentence, clip.object, clip.event_attention, winner, self._rule)
-        start, end = moment(clip.frame_times, clip.start, clip.end, curve, self._rule)
-        inside = (clip.frame_times >= start) & (clip.frame_times <= end)
-        best = int(np.argmax(np.where(inside, curve, -np.inf)))
-        return Moment(
-            start=start,
-            end=end,
-            score=float(scores.total[place]),
-            object_phrase=float(scores.object_phrase[place]),
-            event_sentence=float(scores.event_sentence[place]),
-            frame_time=float(clip.frame_times[best]),
-            clip=clip.key,
-            clip_start=float(clip.start),
-            clip_end=float(clip.end),
-        )
+        What is damaged or lost is made again. Codebooks are trained anew when the library has outgrown them or
+        they fit it no more. Searches go on meanwhile.
+
+        Args:
+            retrain: train the codebooks anew in any case.
+            index: also make an index over event prototypes, `hnsw` or `ivf-pq`; None leaves it out, unless
+                there is one, which is kept up to date.
+            progress: called with the clips coded and the clips to code.
+
+        Raises:
+            LibraryBusy: another process writes.
+            StorageError: the disk refuses; what was there before is in use.
+            UsageError: a library on an object store, an unknown kind of index, or faiss is not installed.
+        """
+        with self._store.writing():
+            return optimize(self._store, self._packs, retrain, index, progress)
 
     def _settle(self) -> None:
-        """After writing: no clips without a video, no video without its clips, no rubbish."""
+        """After writing: no clips without a video, no video without its clips, no rubbish, all coded."""
         self._store.sweep()
         self._store.check_counts()
         self._store.tidy()
+        if self._packs is not None:
+            bring_up_to_date(self._store, self._packs)
 
     def _need_model(self, what: str) -> PrototypeModel:
         if self.model is None:
@@ -369,23 +331,6 @@ def _expect_same_clips(store: Store, clips: ClipSettings | None) -> None:
             "the settings that it was made with",
             "leave them out, or index into a new library",
         )
-
-
-def _owned(snapshot: ClipSnapshot, owners: Mapping[str, list[VideoRow]]) -> NDArray[np.bool_]:
-    """Which clips belong to a file that may be found."""
-    owned = np.fromiter((content in owners for content in snapshot.contents), bool, len(snapshot.contents))
-    return owned[snapshot.content_of] if len(snapshot) else np.zeros(0, dtype=bool)
-
-
-def _best_videos(
-    content_of: NDArray[np.integer], total: NDArray[np.float32], limit: int
-) -> list[tuple[int, NDArray[np.intp]]]:
-    """Contents by their best clip, each with the places of its clips, best first."""
-    order = np.argsort(-total, kind="stable")
-    by_rank = content_of[order]
-    contents, first_rank = np.unique(by_rank, return_index=True)
-    best = contents[np.argsort(first_rank)][:limit]
-    return [(int(content), order[by_rank == content]) for content in best]
 
 
 def _notes(model: PrototypeModel, query: str) -> list[str]:

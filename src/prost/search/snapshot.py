@@ -1,8 +1,8 @@
-"""What a search reads: one version of a library, with the prototypes in memory while they fit."""
+"""What a search reads: one version of the clips, with the prototypes in memory while they fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import lance
@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from prost.model.matching import TextPrototypes
 from prost.search.exact import ClipPrototypes, ClipScores, score
+from prost.search.fragments import PROTOTYPES, Pages, RowReader, column_array, data_file
 from prost.search.quantise import dequantise
+from prost.search.shortlist import TableRows
 from prost.search.store import PrototypeSizes, Store
 
-PROTOTYPES = ["object_codes", "event"]
 EVIDENCE = ["key", "frame_times", "object_codes", "object_scales", "event", "event_attention"]
 
 # Prototypes copied at once: of the clips that a filter lets through, or from disk when they do not fit in
 # memory.
 PIECE_BYTES = 64 << 20
+# A smaller part of the clips is picked from disk one by one; for a larger one all of them are read in a row.
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ class ClipSnapshot:
 
     Args:
         store: the library.
-        memory: bytes of prototypes that may stay in memory; more are read from disk for each search.
+        memory: bytes of prototypes that may stay in memory, once all of them were asked for; more are read from disk
+            for each search.
 
     Attributes:
         version: of the table.
         contents: the contents that have clips.
         content_of: for each clip its place in `contents`, `[n]`.
+        rows: where the clips are stored.
     """
 
     def __init__(self, store: Store, memory: int) -> None:
@@ -66,34 +71,31 @@ class ClipSnapshot:
         with store.touching():
             self._table: lance.LanceDataset = store.clips()
             self.version: int = self._table.version
-            columns = self._table.to_table(columns=["content", "start", "end"])
+            columns = self._table.to_table(columns=["content", "start", "end"], with_row_address=True)
             encoded = columns["content"].combine_chunks().dictionary_encode()
-            self.contents: list[str] = encoded.dictionary.to_pylist()
+            self.contents: pa.StringArray = encoded.dictionary
             self.content_of = encoded.indices.to_numpy(zero_copy_only=False)
             self._starts = columns["start"].to_numpy()
             self._ends = columns["end"].to_numpy()
-            self._clips_at_once = max(1, PIECE_BYTES // _clip_bytes(self._sizes))
-            fits = len(self) * _clip_bytes(self._sizes) <= memory
-            self._resident = self._load() if fits else None
+            fragments = {data_file(each): each.fragment_id for each in self._table.get_fragments()}
+            self.rows = TableRows(columns["_rowaddr"].to_numpy(), fragments)
+        self._clips_at_once = max(1, PIECE_BYTES // _clip_bytes(self._sizes))
+        self._fits = len(self) * _clip_bytes(self._sizes) <= memory
+        self._resident: ClipPrototypes | None = None
 
     def __len__(self) -> int:
         return len(self.content_of)
 
     def score(self, text: TextPrototypes, rows: NDArray[np.intp], object_phrase_weight: float) -> ClipScores:
         """Exact scores of the clips at `rows`, ascending, in their order."""
-        parts = [score(text, block, object_phrase_weight) for block in self._blocks(rows)]
-        return ClipScores(
-            np.concatenate([part.total for part in parts]),
-            np.concatenate([part.object_phrase for part in parts]),
-            np.concatenate([part.event_sentence for part in parts]),
-        )
+        return ClipScores.joined([score(text, block, object_phrase_weight) for block in self._blocks(rows)])
 
     def evidence(self, rows: NDArray[np.intp]) -> list[ClipEvidence]:
         """All that is known of a few clips, in the order of `rows`."""
         with self._store.touching():
             table = self._table.take(rows.tolist(), columns=EVIDENCE)
         codes, scales, event, times, attention = (
-            _array(table, name, self._sizes)
+            column_array(table, name, self._sizes)
             for name in ("object_codes", "object_scales", "event", "frame_times", "event_attention")
         )
         objects = dequantise(codes, scales)
@@ -109,7 +111,20 @@ class ClipSnapshot:
             )
         ]
 
+    def reader(self, pages: Mapping[str, Mapping[str, Pages]]) -> RowReader:
+        """What reads the prototypes of single clips.
+
+        Args:
+            pages: where data files hold them row after row, by name, as far as is known.
+        """
+        with self._store.touching():
+            return RowReader(self._table, self.rows.addresses, pages, self._sizes)
+
     def _blocks(self, rows: NDArray[np.intp]) -> Iterator[ClipPrototypes]:
+        few = FEW * len(rows) < len(self)
+        if self._fits and self._resident is None and not few:
+            with self._store.touching():
+                self._resident = self._load()
         if self._resident is not None:
             if len(rows) == len(self):
                 yield self._resident
@@ -117,12 +132,17 @@ class ClipSnapshot:
             for piece in np.array_split(rows, -(-len(rows) // self._clips_at_once)):
                 yield self._resident[torch.from_numpy(piece)]
             return
+        if few:
+            reader = self.reader({})
+            for piece in np.array_split(rows, -(-len(rows) // self._clips_at_once)):
+                yield reader.read(piece)
+            return
         first = 0
         for batch in self._batches():
             wanted = rows[(rows >= first) & (rows < first + batch.num_rows)] - first
             first += batch.num_rows
             if len(wanted):
-                codes, event = (_array(batch, name, self._sizes)[wanted] for name in PROTOTYPES)
+                codes, event = (column_array(batch, name, self._sizes)[wanted] for name in PROTOTYPES)
                 yield ClipPrototypes.of(codes, event)
 
     def _load(self) -> ClipPrototypes:
@@ -132,8 +152,8 @@ class ClipSnapshot:
         first = 0
         for batch in self._batches():
             rows = slice(first, first + batch.num_rows)
-            codes[rows] = _array(batch, "object_codes", sizes)
-            event[rows] = _array(batch, "event", sizes)
+            codes[rows] = column_array(batch, "object_codes", sizes)
+            event[rows] = column_array(batch, "event", sizes)
             first += batch.num_rows
         return ClipPrototypes.of(codes, event)
 
@@ -145,17 +165,3 @@ class ClipSnapshot:
 
 def _clip_bytes(sizes: PrototypeSizes) -> int:
     return sizes.frames * sizes.objects * (sizes.width + 4) + sizes.events * sizes.width * 4
-
-
-def _array(table: pa.Table | pa.RecordBatch, name: str, sizes: PrototypeSizes) -> NDArray:
-    """A column of fixed-size rows as `[n, ...]`."""
-    shapes = {
-        "frame_times": (sizes.frames,),
-        "object_codes": (sizes.frames, sizes.objects, sizes.width),
-        "object_scales": (sizes.frames, sizes.objects),
-        "event": (sizes.events, sizes.width),
-        "event_attention": (sizes.events, sizes.frames),
-    }
-    column = table[name]
-    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return values.flatten().to_numpy(zero_copy_only=True).reshape(len(values), *shapes[name])

@@ -352,11 +352,15 @@ class Store:
         with self.touching():
             table = self.videos()
             if where is not None:
-                self._check_filter(table, where)
-            rows = table.to_table(filter=where).to_pylist()
-        return sorted((_video_row(row) for row in rows), key=lambda video: os.fsencode(video.path))
+                self.check_filter(table, where)
+            return video_rows(table.to_table(filter=where))
 
-    def _check_filter(self, table: lance.LanceDataset, where: str) -> None:
+    def check_filter(self, table: lance.LanceDataset, where: str) -> None:
+        """Refuse an expression that does not speak of the videos table.
+
+        Raises:
+            BadFilter: it cannot be read.
+        """
         try:
             if ";" in re.sub(r"'[^']*'", "", where):
                 # Lance would read up to the semicolon and pass over the rest.
@@ -415,12 +419,16 @@ class Store:
             orphans = set(clips.to_table(columns=["content"])["content"].unique().to_pylist()) - owned
             _delete_in(clips, "content", sorted(orphans))
 
-    def tidy(self) -> None:
-        """Merge small fragments, and drop versions and files that nobody reads any more."""
+    def tidy(self, thorough: bool = False) -> None:
+        """Merge small fragments, and drop versions and files that nobody reads any more.
+
+        Args:
+            thorough: merge any two small fragments and drop deleted rows; otherwise only when there are many.
+        """
         with self.touching():
             for table, rows in ((self.clips(), self._rows_per_fragment()), (self.videos(), 1 << 20)):
                 small = sum(fragment.count_rows() < rows for fragment in table.get_fragments())
-                if small > SMALL_FRAGMENTS:
+                if small > (1 if thorough else SMALL_FRAGMENTS):
                     table.optimize.compact_files(
                         target_rows_per_fragment=rows, max_bytes_per_file=2 * FRAGMENT_BYTES, num_threads=1
                     )
@@ -537,6 +545,12 @@ def _video_columns(video: VideoRow) -> dict[str, Any]:
         "name": name,
         "tags": list(video.tags),
     }
+
+
+def video_rows(table: pa.Table) -> list[VideoRow]:
+    """Rows of the videos table as records, sorted by path."""
+    rows = (_video_row(row) for row in table.to_pylist())
+    return sorted(rows, key=lambda video: os.fsencode(video.path))
 
 
 def _video_row(columns: dict[str, Any]) -> VideoRow:

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     UNKNOWN_CODEC = "unknown codec"
     NOTHING_DECODED = "nothing could be decoded"
     DAMAGED_HERE = "damaged at the times asked for"
+    BEYOND_END = "clip lies beyond the file's end"
     ABSURD_SHAPE = "absurd picture shape"
     TIMED_OUT = "decoding timed out"
     TOO_MUCH_MEMORY = "decoding took too much memory"

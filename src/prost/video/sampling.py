@@ -47,25 +47,39 @@ def clip_windows(duration: float, longest: float = 12.0, overlap: float = 0.25) 
     return [(start, start + longest) for start in starts] + [(last_start, float(duration))]
 
 
-def benchmark_times(duration: float, frames: int, fps: float | None = None) -> npt.NDArray[np.float64]:
+def benchmark_times(
+    duration: float,
+    frames: int,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+) -> npt.NDArray[np.float64]:
     """Times [at most L] that the authors' code looks at: one frame a second, then evenly down to L.
 
     A video of fewer seconds gives fewer times; their code pads the rest with grey pictures, so the length of
     the result is the number of valid frames. With `fps` the second is theirs: they count `int(fps)` frames as
-    one second, so a video of 29.97 frames a second is read every 29 / 29.97 s.
+    one second, so a video of 29.97 frames a second is read every 29 / 29.97 s. A window (`start`, `end`) is cut to
+    whole seconds, of which both ends are read.
 
     >>> benchmark_times(2.5, frames=12).tolist()
     [0.0, 1.0, 2.0]
     >>> benchmark_times(10.0, frames=4).tolist()
     [0.0, 3.0, 6.0, 9.0]
+    >>> benchmark_times(10.0, frames=12, start=2.7, end=5.2).tolist()
+    [2.0, 3.0, 4.0, 5.0]
     """
     if frames < 1:
         raise UsageError(f"{frames} frames", "1 frame or more")
     if not (math.isfinite(duration) and duration > 0):
         raise UsageError(f"a duration of {duration} s", "more than 0 s")
     second = max(1, int(fps)) / fps if fps else 1.0
-    count = math.ceil(duration / second)
-    if count <= frames:
-        return np.arange(count, dtype=np.float64) * second
+    last = math.ceil(duration / second) - 1
+    # A window in the file's last instant still shows its last second.
+    first = min(int(start or 0.0), last)
+    if end is not None:
+        # Theirs: a window within one second is read as if it reached the next.
+        last = min(last, int(end) if int(end) > first else first + 1)
+    count = last - first + 1
     # linspace to whole numbers rounds down, as theirs does.
-    return np.linspace(0, count - 1, num=frames, dtype=int).astype(np.float64) * second
+    chosen = np.arange(count) if count <= frames else np.linspace(0, count - 1, num=frames, dtype=int)
+    return (first + chosen).astype(np.float64) * second

@@ -102,7 +102,7 @@ def _is_told_once(event: dict[str, Any], video: dict[str, Any], things: Counter[
 def _videos(folder: Path, videos: int) -> list[dict[str, Any]]:
     """The lines of the folder's `captions.jsonl`; the videos are drawn unless so many are there."""
     from prost.data.toybox import write
-    from prost.evaluation.benchmark import read_captions
+    from prost.evaluation.sets import read_captions
 
     if not (folder / "captions.jsonl").is_file() or len(read_captions(folder)) != videos:
         with progress("drawing") as advance:

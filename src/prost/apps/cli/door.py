@@ -15,10 +15,15 @@ import typer
 from typer.exceptions import TyperException
 
 from prost import __version__
+from prost.apps.cli.ablate import ablate
+from prost.apps.cli.bench import bench
+from prost.apps.cli.data import data
 from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
-from prost.apps.cli.evaluate import evaluate
+from prost.apps.cli.evaluate import compare, evaluate
+from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
+from prost.apps.cli.optimize import optimize
 from prost.apps.cli.output import say
 from prost.apps.cli.search import search
 from prost.apps.cli.toybox import toybox
@@ -47,10 +52,16 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(index)
 app.command()(search)
+app.command()(optimize)
 app.command()(toybox)
 app.command("eval")(evaluate)
+app.command()(compare)
+app.command()(ablate)
 app.command()(train)
+app.command()(finetune)
+app.add_typer(data, name="data")
 app.command()(doctor)
+app.add_typer(bench, name="bench")
 
 
 def _print_version(wanted: bool) -> None:

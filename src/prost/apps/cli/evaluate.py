@@ -1,50 +1,149 @@
-"""`prost eval`: how well a model finds."""
+"""`prost eval` and `prost compare`: how well models find."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
 from prost.apps.cli.options import DEFAULT_MODEL, JsonOption
-from prost.apps.cli.output import print_json, print_table
+from prost.apps.cli.output import print_json, print_table, say
 
-PARTS = {"sum": "sum", "event_sentence": "event-sentence", "object_phrase": "object-phrase"}
-METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
+Sampling = Literal["middles", "authors"]
+Split = Literal["train", "val", "test"]
+COMPARED = ("R@1", "R@5", "R@10", "MnR")
 
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A bundled model, a folder, or a weights file.")
+        str, typer.Argument(help="A bundled model, a folder, or a weights file; ProST or one of its rivals.")
     ] = DEFAULT_MODEL,
     benchmark: Annotated[
-        str, typer.Argument(help="toybox-1k, or a folder that `prost toybox` wrote.")
+        str,
+        typer.Argument(
+            help="toybox-1k and the like, a folder that `prost toybox` wrote, or with --folder a benchmark "
+            "(msrvtt-9k, didemo, vatex, lsmdc, youcook2, msvd, activitynet, pairs ...)."
+        ),
     ] = "toybox-1k",
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where the benchmark's annotations lie.")
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option("--videos", show_default="the same folder", help="Where the benchmark's videos lie."),
+    ] = None,
+    split: Annotated[Split, typer.Option("--split", help="Which part of it.")] = "test",
+    sampling: Annotated[
+        Sampling,
+        typer.Option(
+            "--sampling",
+            help="Frames of a benchmark's video: middles of equal parts, or as the authors' code.",
+        ),
+    ] = "middles",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on where videos are missing; every table says so.")
+    ] = False,
+    bank: Annotated[
+        int, typer.Option("--bank", min=0, help="Training captions for QB-Norm and NNN, text to video.")
+    ] = 1000,
+    bank_videos: Annotated[
+        int, typer.Option("--bank-videos", min=0, help="Training videos for the same, video to text.")
+    ] = 0,
+    plain: Annotated[bool, typer.Option("--plain", help="Without post-processing.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the bank's choice.")] = 0,
+    noise: Annotated[
+        bool,
+        typer.Option(
+            "--noise-test", help="First make sure that the model finds random features by chance only."
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="A folder for the report as JSON, CSV, Markdown and LaTeX."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how well a model finds. Text to video, for the sum of both scores and for each alone."""
-    from prost.evaluation.benchmark import evaluate_toybox
-    from prost.model.checkpoint import load_prost
+    """Measure how well a model finds: every score, both directions, every post-processing, with intervals."""
+    from prost.evaluation.benchmark import evaluate_set, training_seed
+    from prost.evaluation.noise import noise_test
+    from prost.evaluation.report import write_report
+    from prost.evaluation.rows import RankingPlan
+    from prost.evaluation.sets import SetConfig, open_set
+    from prost.model.checkpoint import load
 
-    report = evaluate_toybox(load_prost(model), benchmark).to_dict()
-    if as_json:
-        print_json(report)
-        return
-    rows = [
-        [
-            title,
-            *(f"{report[part][metric]:.1f}" for metric in METRICS),
-            _percent(report[part]["twin_accuracy"]),
-        ]
-        for part, title in PARTS.items()
-    ]
-    gallery = report["gallery"]
-    print_table(
-        ["score", *(f">{metric}" for metric in METRICS), ">twins"],
-        rows,
-        f"{model} on {benchmark}: text to video, {gallery['videos']} videos, {gallery['twins']} with a twin",
+    data = open_set(
+        SetConfig(
+            name=benchmark,
+            folder=folder,
+            videos=videos,
+            split=split,
+            sampling=sampling,
+            allow_missing=allow_missing,
+            bank=0 if plain else bank,
+            bank_videos=0 if plain else bank_videos,
+            seed=seed,
+        )
     )
+    opened = load(model)
+    plan = RankingPlan(methods=(), seed=seed) if plain else RankingPlan(seed=seed)
+    tested = None
+    if noise:
+        tested = noise_test(opened, plan=plan)
+        tested.check()
+    report = evaluate_set(opened, data, plan, name=model, training_seed=training_seed(model))
+    if tested is not None:
+        report = replace(report, noise=tested.to_dict())
+    if output is not None:
+        write_report(report, output)
+        say(f"the report is in {output}")
+    if as_json:
+        print_json(report.to_dict())
+        return
+    tables = report.tables(with_intervals=("R@1",))
+    for table in tables:
+        headings = [f">{name}" if place >= table.words else name for place, name in enumerate(table.columns)]
+        print_table(headings, table.rows, table.title)
+    for note in tables[0].notes:
+        print(note)
 
 
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+def compare(
+    a: Annotated[Path, typer.Argument(help="A folder of `prost eval --output`.")],
+    b: Annotated[Path, typer.Argument(help="Another one, on the same videos and captions.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say which of two reports finds more, row by row, and claim an order only where a paired bootstrap holds."""
+    from prost.evaluation.comparison import compare as compare_reports
+    from prost.evaluation.report import read_report
+
+    first, second = read_report(a), read_report(b)
+    shared = {row.key for row in second.rows}
+    found = [
+        compare_reports(
+            [first], [second], metric, row.score, row.direction, row.post_processing, names=(str(a), str(b))
+        )
+        for row in first.rows
+        if row.key in shared
+        for metric in COMPARED
+        if metric in row.values
+    ]
+    if as_json:
+        print_json([comparison.to_dict() for comparison in found])
+        return
+    print_table(
+        ["score", "direction", "post-processing", "metric", ">a - b", ">low", ">high", "verdict"],
+        [
+            [
+                *comparison.row.split("/"),
+                comparison.metric,
+                f"{comparison.result.difference:+.1f}",
+                f"{comparison.result.low:+.1f}",
+                f"{comparison.result.high:+.1f}",
+                comparison.verdict,
+            ]
+            for comparison in found
+        ],
+        f"a: {a}, b: {b}",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from prost.search.hits import Hit
 
 
+Coarse = Literal["scan", "index", "exact"]
+
+
 def search(
     query: Annotated[str, typer.Argument(help="A sentence that says what should be seen.")],
     library: LibraryOption,
@@ -22,11 +25,19 @@ def search(
     where: Annotated[
         str | None, typer.Option("--where", help='Only videos for which this holds: "duration < 60".')
     ] = None,
+    coarse: Annotated[
+        Coarse | None,
+        typer.Option(
+            "--coarse",
+            show_default="scan for a few thousand clips or more, else exact",
+            help="How the clips are chosen that are scored exactly: by the codes of all, by an index, or all of them.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the moments that a sentence describes."""
     with open_library(library, model) as opened:
-        hits = opened.search(query, limit=limit, where=where)
+        hits = opened.search(query, limit=limit, where=where, coarse=coarse)
     for note in hits.notes:
         say(f"note: {note}")
     if as_json:

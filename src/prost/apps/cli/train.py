@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,21 +20,29 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a model as a recipe says."""
+    """Train a model as a recipe says.
+
+    On several GPUs: torchrun --nproc-per-node 8 -m prost train RECIPE
+    """
     from prost.training.trainer import run_recipe
 
     best = run_recipe(recipe, output or Path("runs") / recipe.stem, report=_print_line)
-    print(f"the best model is in {best}")
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one talks
+        print(f"the best model is in {best}")
 
 
 def _print_line(values: dict[str, Any]) -> None:
+    print(line_of_log(values), flush=True)
+
+
+def line_of_log(values: dict[str, Any]) -> str:
     """A line of the log for people: numbers as they are, of a table of metrics only R@1."""
     told = {
         name: value["R@1"] if isinstance(value, dict) else value
         for name, value in values.items()
         if not isinstance(value, dict) or "R@1" in value
     }
-    print("  ".join(f"{name} {_short(value)}" for name, value in told.items()), flush=True)
+    return "  ".join(f"{name} {_short(value)}" for name, value in told.items())
 
 
 def _short(value: Any) -> str:

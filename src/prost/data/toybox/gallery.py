@@ -29,7 +29,7 @@ class _Index:
 
     def __init__(self, scenes: Sequence[Scene]) -> None:
         self.scenes = scenes
-        self.places: dict[tuple[str, str], set[int]] = defaultdict(set)
+        self.places: dict[tuple[str, str | None], set[int]] = defaultdict(set)
         for index, scene in enumerate(scenes):
             for event in scene.events:
                 self.places[scene.objects[event.thing].kind, event.action].add(index)

@@ -1,0 +1,52 @@
+"""`prost ablate`: a table from a grid of recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prost.apps.cli.options import JsonOption
+from prost.apps.cli.output import print_json, print_table, say
+
+
+def ablate(
+    grids: Annotated[list[Path], typer.Argument(help="YAML files; see the folder recipes/tables.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", help="Where the runs go; what is finished there is not run again."),
+    ] = Path("runs/grids"),
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results",
+            show_default="the output folder",
+            help="Where the tables go, as JSON, CSV, Markdown and LaTeX.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and evaluate every cell of a grid over several seeds; print mean and spread, and what may be claimed."""
+    from prost.evaluation.benchmark import KeptTokens
+    from prost.training.grid import read_grid, run_grid
+    from prost.training.grid_tables import grid_table, grid_values, write_grid
+
+    for path in grids:  # a fault in the last one must not show after hours of the others
+        read_grid(path)
+    kept = KeptTokens()
+    values = []
+    for path in grids:
+        result = run_grid(path, output, say, kept)
+        written = write_grid(result, results or output)
+        say(f"the table is in {written}")
+        if as_json:
+            values.append(grid_values(result))
+            continue
+        table = grid_table(result)
+        headings = [f">{name}" if place >= table.words else name for place, name in enumerate(table.columns)]
+        print_table(headings, table.rows, table.title)
+        for note in table.notes:
+            print(note)
+    if as_json:
+        print_json(values)

@@ -1,0 +1,66 @@
+"""`prost bench`: how fast and how good, measured here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prost.apps.cli.options import DEFAULT_MODEL
+from prost.apps.cli.output import print_table, progress, say
+
+bench = typer.Typer(help="Measure how fast and how good search is on this machine.", no_args_is_help=True)
+
+
+@bench.callback()
+def _group() -> None:
+    """Measure how fast and how good search is on this machine."""
+
+
+@bench.command()
+def search(
+    clips: Annotated[int, typer.Option("--clips", min=10, help="How many clips the library has.")] = 10_000,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="How many sentences are searched.")] = 50,
+    videos: Annotated[
+        int, typer.Option("--videos", min=12, help="Drawn videos that the clips are made from.")
+    ] = 4000,
+    model: Annotated[str, typer.Option("--model", help="A bundled model, a folder, or a weights file.")] = (
+        DEFAULT_MODEL
+    ),
+    rivals: Annotated[
+        str,
+        typer.Option(
+            "--rivals",
+            help="Indexes to compare with: event-hnsw, event-ivfpq, mean-hnsw, with commas; or none.",
+        ),
+    ] = "event-hnsw,event-ivfpq,mean-hnsw",
+    work: Annotated[
+        Path, typer.Option("--work", help="Where libraries go; what is there already is used again.")
+    ] = Path("bench"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same clips.")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw curves and histograms into this .png, .svg or .pdf.")
+    ] = None,
+) -> None:
+    """Search a generated library, and compare with exact scores of all clips and with indexes.
+
+    The clips are recombined from the prototypes of drawn videos; it is measured how alike they are to real ones. Disk
+    space is stated before it is used: some 41 kB a clip.
+    """
+    import json
+
+    from prost.search.bench.report import draw, tables, to_dict
+    from prost.search.bench.run import Plan, run
+
+    names = () if rivals == "none" else tuple(name.strip() for name in rivals.split(","))
+    plan = Plan(clips, work, model, queries, videos, names, seed)
+    with progress("bench") as advance:
+        report = to_dict(run(plan, say, advance))
+    for title, columns, rows in tables(report):
+        print_table(columns, rows, title)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    if figure is not None:
+        draw(report, figure)

@@ -1,0 +1,92 @@
+"""`prost finetune`: a model that knows one's own videos better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prost.apps.cli.options import JsonOption
+from prost.apps.cli.output import print_json, print_table, say
+from prost.apps.cli.train import line_of_log
+
+if TYPE_CHECKING:
+    from prost.training.finetune import FineTuned
+
+
+def finetune(
+    model: Annotated[
+        str, typer.Argument(help="A bundled model, a folder, a weights file, or owner/name on the hub.")
+    ],
+    pairs: Annotated[
+        Path, typer.Argument(help="A CSV or JSONL file with video, caption and, if you like, split.")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="The folder of the run; made if absent.")],
+    videos: Annotated[
+        Path | None,
+        typer.Option("--videos", show_default="that of the pairs", help="The folder of the videos."),
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often each video is seen.")] = 5,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=2, help="Videos that are compared with each other.")
+    ] = 32,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Of the head.")] = 1e-4,
+    clip_learning_rate: Annotated[
+        float, typer.Option("--clip-learning-rate", help="Of the backbone.")
+    ] = 1e-7,
+    freeze_vision: Annotated[
+        bool, typer.Option("--freeze-vision", help="Train all but the vision tower: much faster.")
+    ] = False,
+    held_out: Annotated[
+        float, typer.Option("--held-out", help="Share of the videos kept apart, without a test split.")
+    ] = 0.2,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Leave out pairs whose video is missing.")] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Parts the videos and draws all chance.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model further on your own captioned videos, and report before and after on videos kept apart."""
+    from prost.training.finetune import FineTuning, finetune
+
+    how = FineTuning(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        clip_learning_rate=clip_learning_rate,
+        freeze_vision=freeze_vision,
+        held_out=held_out,
+        go_on=go_on,
+        workers=workers,
+        seed=seed,
+    )
+    result = finetune(model, pairs, videos, output, how, lambda values: say(line_of_log(values)))
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        _print_report(result, model)
+
+
+def _print_report(result: FineTuned, start: str) -> None:
+    report = result.to_dict()
+    names = list(report["before"])
+    print_table(
+        ["model", *(f">{name}" for name in names)],
+        [[part, *(_cell(report[part][name]) for name in names)] for part in ("before", "after")],
+        f"{start}, text to video on {report['queries']} sentences about {report['videos']['test']} videos that were "
+        "kept apart",
+    )
+    difference = report["R@1_difference"]
+    low, high = difference["interval"]
+    verdict = (
+        "better" if difference["better"] else "worse" if difference["worse"] else "no difference is shown"
+    )
+    print(f"R@1 {difference['difference']:+.1f} (95% interval {low:+.1f} to {high:+.1f}): {verdict}")
+    if report["videos"]["missing"]:
+        print(f"{report['videos']['missing']} videos were missing and left out")
+    print(f"the model is in {report['model']}")
+
+
+def _cell(column: dict[str, Any]) -> str:
+    low, high = column["interval"]
+    return f"{column['value']:.1f} ({low:.1f} to {high:.1f})"

@@ -1,0 +1,51 @@
+"""`prost optimize`: upkeep of a library."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import typer
+
+from prost.apps.cli.options import JsonOption, LibraryOption
+from prost.apps.cli.output import print_json, print_table, progress, say
+
+IndexKind = Literal["hnsw", "ivf-pq"]
+
+
+def optimize(
+    library: LibraryOption,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train the codebooks anew, though they fit still.")
+    ] = False,
+    index: Annotated[
+        IndexKind | None,
+        typer.Option("--index", help="Make an index over event prototypes too, for `search --coarse index`."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make searches in a large library fast, and mend what is damaged. Searches go on meanwhile."""
+    from prost.search.library import Library
+
+    with Library(library) as opened, progress("coding") as advance:
+        report = opened.optimize(
+            retrain=retrain, index=index, progress=lambda done, total: advance(done, total, "")
+        )
+        clips = opened.stats().clips
+    if as_json:
+        print_json(asdict(report))
+        return
+    coding = report.coding
+    for damage in coding.damaged:
+        say(f"mended: {damage}")
+    if coding.trained:
+        say(f"codebooks were trained: {coding.trained}")
+    print(
+        f"{coding.clips} clips have codes, {coding.coded} of them were coded now; quantisation error "
+        f"{coding.object_error:.3f} (objects), {coding.event_error:.3f} (events)"
+    )
+    rows = [
+        [part.replace("_", " "), f"{size / 1e6:.1f}", f"{size / max(1, clips):.0f}"]
+        for part, size in report.nbytes.items()
+    ]
+    print_table(["on disk", ">MB", ">bytes a clip"], rows)

@@ -1,0 +1,161 @@
+"""The files in which benchmarks keep their splits and captions: lists, JSON, tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prost.errors import BadAnnotations
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+DELIMITERS = (",", "\t", ";")
+
+
+def read_text(path: Path) -> str:
+    """A text in UTF-8, with or without a byte order mark.
+
+    Raises:
+        BadAnnotations: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadAnnotations(f"{path} is no UTF-8 ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise BadAnnotations(f"{path} cannot be read ({error.strerror})") from None
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a list of ids, in order; empty lines are no ids.
+
+    Raises:
+        BadAnnotations: it cannot be read, or holds no id.
+    """
+    return _not_empty(path, [line.strip() for line in read_text(path).splitlines() if line.strip()])
+
+
+def read_json(path: Path, kind: type[dict] | type[list]) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: the file.
+        kind: what it has to hold, dict or list.
+
+    Raises:
+        BadAnnotations: it cannot be read, is no JSON, or holds something else.
+    """
+    try:
+        values = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise BadAnnotations(f"{path} is no JSON ({error})") from None
+    if not isinstance(values, kind):
+        raise BadAnnotations(f"{path} holds a {type(values).__name__}", f"a {kind.__name__}")
+    return _not_empty(path, values)
+
+
+def read_headings(path: Path) -> list[str]:
+    """The columns of a table with a line of headings.
+
+    Raises:
+        BadAnnotations: it cannot be read.
+    """
+    return _headings(_reader(read_text(path)))
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a table with a line of headings; commas, tabs or semicolons part the columns.
+
+    Args:
+        path: the file.
+        columns: which it must have; others come along.
+
+    Returns:
+        one dict a row, headings and values stripped of spaces; `line` is the number of its line in the file.
+
+    Raises:
+        BadAnnotations: it cannot be read, lacks a column, or holds no row.
+    """
+    reader = _reader(read_text(path))
+    headings = _headings(reader)
+    if missing := [name for name in columns if name not in headings]:
+        raise BadAnnotations(
+            f"{path} has the columns {', '.join(headings) or '(none)'}", f"among others {', '.join(missing)}"
+        )
+    rows = []
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                if len(cells) != len(headings):
+                    raise BadAnnotations(
+                        f"{path}, line {reader.line_num} has {len(cells)} columns",
+                        f"{len(headings)}, as its heading",
+                        "quotes around a caption that holds a comma",
+                    )
+                values = zip(headings, (cell.strip() for cell in cells), strict=True)
+                rows.append({**dict(values), "line": str(reader.line_num)})
+    except csv.Error as error:
+        raise BadAnnotations(f"{path}, line {reader.line_num}: {error}") from None
+    return _not_empty(path, rows)
+
+
+def _reader(text: str) -> Reader:
+    """Parts the columns by the delimiter that the first line has most of."""
+    heading = text.partition("\n")[0]
+    return csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=heading.count))
+
+
+def _headings(reader: Reader) -> list[str]:
+    return [name.strip() for name in next(reader, [])]
+
+
+def seconds(value: object, place: str) -> float | None:
+    """A time in seconds; None where there is nothing.
+
+    Args:
+        value: a number, a text that holds one, or nothing.
+        place: where it stands, for the message.
+
+    Raises:
+        BadAnnotations: no finite number of 0 or more.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)  # type: ignore[arg-type]  # what cannot be converted is refused below
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise BadAnnotations(f"{place}: {value!r} is no time", "seconds, 0 or more")
+    return number
+
+
+def caption_lists(path: Path, values: dict[str, Any]) -> dict[str, list[str]]:
+    """Captions by id, each a text or a list of words.
+
+    Args:
+        path: where they stand, for the message.
+        values: `{id: [caption, ...]}`.
+
+    Raises:
+        BadAnnotations: another form.
+    """
+    captions: dict[str, list[str]] = {}
+    for video, texts in values.items():
+        if isinstance(texts, str) or not hasattr(texts, "__iter__"):
+            raise BadAnnotations(f"{path}: {video!r} has a {type(texts).__name__}", "a list of captions")
+        captions[str(video)] = [
+            text if isinstance(text, str) else " ".join(str(word) for word in text) for text in texts
+        ]
+    return captions
+
+
+def _not_empty(path: Path, values: Any) -> Any:
+    if not values:
+        raise BadAnnotations(f"{path} is empty", suggestion="fetch the annotations anew")
+    return values

@@ -1,0 +1,73 @@
+"""One door to all benchmarks."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from prost.data.benchmarks.activitynet import activitynet
+from prost.data.benchmarks.didemo import didemo, didemo_prost
+from prost.data.benchmarks.folder import BenchmarkFolder
+from prost.data.benchmarks.lsmdc import lsmdc
+from prost.data.benchmarks.msrvtt import msrvtt_7k, msrvtt_9k, msrvtt_full
+from prost.data.benchmarks.msvd import msvd
+from prost.data.benchmarks.pairs import pairs
+from prost.data.benchmarks.vatex import vatex
+from prost.data.benchmarks.youcook2 import youcook2
+from prost.data.records import Benchmark
+from prost.errors import UsageError
+
+PUBLISHED: dict[str, Callable[[BenchmarkFolder], Benchmark]] = {
+    "msrvtt-9k": msrvtt_9k,
+    "msrvtt-7k": msrvtt_7k,
+    "msrvtt-full": msrvtt_full,
+    "didemo": didemo,
+    "didemo-prost": didemo_prost,
+    "vatex": vatex,
+    "lsmdc": lsmdc,
+    "youcook2": youcook2,
+    "msvd": msvd,
+    "activitynet": activitynet,
+}
+OWN_PAIRS = "pairs"
+BENCHMARK_NAMES = (*PUBLISHED, OWN_PAIRS)
+
+
+def load_benchmark(name: str, folder: Path, videos: Path | None = None) -> Benchmark:
+    """Read a benchmark's annotations and look for its videos; none is opened.
+
+    Args:
+        name: one of `BENCHMARK_NAMES`.
+        folder: of the annotations, which may lie anywhere below it; for own pairs also the file itself.
+        videos: of the videos, which may lie anywhere below it; None for the same folder.
+
+    Returns:
+        all records; one whose video is missing has no path.
+
+    Raises:
+        UsageError: an unknown name.
+        MissingPath: a folder or an annotation file that is not there.
+        BadAnnotations: annotations that cannot be read, or do not fit together.
+    """
+    if name == OWN_PAIRS:
+        return pairs(Path(folder), None if videos is None else Path(videos))
+    if name not in PUBLISHED:
+        near = difflib.get_close_matches(name, BENCHMARK_NAMES, n=1)
+        raise UsageError(
+            f"no benchmark is called {name!r}", ", ".join(BENCHMARK_NAMES), *(repr(other) for other in near)
+        )
+    found = BenchmarkFolder(Path(folder), None if videos is None else Path(videos))
+    return _overlap_told(PUBLISHED[name](found))
+
+
+def _overlap_told(benchmark: Benchmark) -> Benchmark:
+    """A note on each pair of splits that share videos."""
+    notes = list(benchmark.notes)
+    for one, other in itertools.combinations(benchmark.splits, 2):
+        ids = ({record.video for record in benchmark.splits[split]} for split in (one, other))
+        if shared := set.intersection(*ids):
+            notes.append(f"{len(shared)} videos are in {one} and in {other} ({min(shared)}, ...)")
+    return replace(benchmark, notes=tuple(notes))

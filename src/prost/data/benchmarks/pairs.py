@@ -1,0 +1,145 @@
+"""One's own pairs: a table (CSV) or one JSON object a line (JSONL) with `video` and `caption`.
+
+`video` is a path, from the folder of videos or of the table, or an id found as those of the benchmarks are. `start`
+and `end` (seconds) and `split` (train, val, test) may stand beside; without a split all is train. JSONL may give
+`captions`, a list: so a folder that `prost toybox` wrote can be read too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prost.data.benchmarks.annotations import read_table, read_text, seconds
+from prost.data.benchmarks.clips import CaptionedClip, gather
+from prost.data.benchmarks.folder import BenchmarkFolder
+from prost.data.records import Benchmark, VideoRecord
+from prost.errors import BadAnnotations, MissingPath
+
+FILES = ("pairs.csv", "pairs.jsonl", "captions.csv", "captions.jsonl")
+TABLES = (".csv", ".tsv")
+SPLIT_ORDER = ("train", "val", "test")
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def pairs(place: Path, videos: Path | None = None) -> Benchmark:
+    """Own pairs.
+
+    Args:
+        place: the file, or a folder that holds it.
+        videos: the folder of the videos; None for the file's own.
+
+    Raises:
+        MissingPath: there is no such file.
+        BadAnnotations: a line that cannot be read, or a video in two splits.
+    """
+    file = _file(place.expanduser())
+    found = BenchmarkFolder(file.parent, videos)
+    lines: dict[str, list[CaptionedClip]] = {}
+    for split, line in _read(file):
+        lines.setdefault(split, []).append(line)
+    if not lines:
+        raise BadAnnotations(f"{file} holds no pair", "video and caption")
+    paths = {
+        line.video: _path(found, file, line.video) for line in itertools.chain.from_iterable(lines.values())
+    }
+    splits = {split: gather(lines[split], paths) for split in sorted(lines, key=SPLIT_ORDER.index)}
+    _expect_apart(file, splits)
+    if list(splits) == ["train"]:
+        found.notes.append("all pairs are train: hold out part of them, or give a column split")
+    return found.benchmark("pairs", splits, {})
+
+
+def _file(place: Path) -> Path:
+    if place.is_file():
+        return place
+    if not place.is_dir():
+        raise MissingPath(
+            f"{place} is not there", "a CSV or JSONL file, or a folder with one", "check the path"
+        )
+    for name in FILES:
+        if (place / name).is_file():
+            return place / name
+    others = sorted(path for path in place.iterdir() if path.suffix.lower() in (*TABLES, ".jsonl"))
+    if len(others) == 1:
+        return others[0]
+    raise MissingPath(
+        f"{place} holds {len(others)} tables of pairs", " or ".join(FILES), "name the file itself"
+    )
+
+
+def _read(file: Path) -> Iterator[tuple[str, CaptionedClip]]:
+    """Split and pair of each caption."""
+    rows = _table_rows(file) if file.suffix.lower() in TABLES else _json_rows(file)
+    for place, row in rows:
+        video = row.get("video")
+        if not isinstance(video, str) or not video.strip():
+            raise BadAnnotations(f"{place} names no video", "video and caption")
+        captions = row.get("captions") or [row.get("caption")]
+        if not isinstance(captions, list) or not all(
+            isinstance(text, str) and text.strip() for text in captions
+        ):
+            raise BadAnnotations(f"{place} has an empty caption or none", "a sentence")
+        start, end = (seconds(row.get(key), f"{place}, {key}") for key in ("start", "end"))
+        if end is not None and end <= (start or 0.0):
+            raise BadAnnotations(f"{place} goes from {start or 0.0:g} to {end:g} s", "an end after the start")
+        for text in captions:
+            yield _split(row, place), CaptionedClip(video.strip(), text.strip(), start, end)
+
+
+def _table_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for row in read_table(file, ("video", "caption")):
+        yield f"{file}, line {row['line']}", row
+
+
+def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
+        if line.strip():
+            place = f"{file}, line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise BadAnnotations(f"{place} is no JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise BadAnnotations(f"{place} is a {type(row).__name__}", '{"video": ..., "caption": ...}')
+            yield place, row
+
+
+def _split(row: dict[str, Any], place: str) -> str:
+    if "split" not in row:
+        return "train"
+    split = SPLITS.get(str(row["split"]).strip().lower())
+    if split is None:
+        raise BadAnnotations(f"{place} has the split {row['split']!r}", "train, val, test")
+    return split
+
+
+def _path(found: BenchmarkFolder, file: Path, video: str) -> Path | None:
+    for folder in (found.videos, file.parent):
+        path = folder / video  # an absolute path stays as it is
+        if path.is_file():
+            return path
+    return found.video(video)
+
+
+def _expect_apart(file: Path, splits: dict[str, tuple[VideoRecord, ...]]) -> None:
+    """A score on videos that were trained on says nothing."""
+    for one, other in itertools.combinations(splits, 2):
+        shared = {record.video for record in splits[one]} & {record.video for record in splits[other]}
+        if shared:
+            raise BadAnnotations(
+                f"{file}: {len(shared)} videos are in {one} and in {other} ({min(shared)}, ...)",
+                "each video in one split",
+            )

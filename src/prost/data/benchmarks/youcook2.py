@@ -1,0 +1,113 @@
+"""YouCook2: steps of cooking videos, each a clip with one sentence; the official validation videos are the test.
+
+Two sources are in use, told apart by the columns of their tables. MIL-NCE's has `video_id,task,start,end,text`, a
+clip a row. UniVL's has `video_id,feature_file`, a video a row, and a pickle of `start`, `end` and `text`, three lists
+of one length, by id. They do not hold the same clips, so the source is told with every number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from prost.data.benchmarks.annotations import read_headings, read_table, seconds
+from prost.data.benchmarks.clips import CaptionedClip
+from prost.data.benchmarks.folder import BenchmarkFolder
+from prost.data.benchmarks.plain_pickle import read_plain_pickle
+from prost.data.records import Benchmark, VideoRecord
+from prost.errors import BadAnnotations
+
+MIL_NCE, UNIVL = "MIL-NCE's", "UniVL's"
+EXPECTED: dict[str, dict[str, int | None]] = {
+    MIL_NCE: {"train": 9586, "test": 3350},
+    UNIVL: {"train": 9776, "test": 3369},
+}
+MARK = {MIL_NCE: "task", UNIVL: "feature_file"}
+
+
+def youcook2(found: BenchmarkFolder) -> Benchmark:
+    """Test, and train where it is there."""
+    source, test = _test_table(found)
+    tables = {"test": test}
+    train = next((path for path in found.like("*train*.csv") if _source(path) == source), None)
+    if train is not None:
+        tables = {"train": train, "test": test}
+    splits = {}
+    for split, path in tables.items():
+        clips = _of_rows(path) if source == MIL_NCE else _of_pickle(path, _pickle(found))
+        splits[split] = _records(found, clips, path)
+    found.notes.append(f"the source is {source}; test is the official validation split, one query a clip")
+    return found.benchmark("youcook2", splits, EXPECTED[source])
+
+
+def _test_table(found: BenchmarkFolder) -> tuple[str, Path]:
+    """The table of the test, and its source."""
+    for path in found.like("*val*.csv"):
+        source = _source(path)
+        if source is not None:
+            return source, path
+    path = found.need("validation_youcook.csv", "youcookii_val.csv")
+    raise BadAnnotations(
+        f"{path} is of no known source", "video_id,task,start,end,text, or video_id,feature_file"
+    )
+
+
+def _source(path: Path) -> str | None:
+    """Whose table it is, if anybody's: other benchmarks' files may lie beside."""
+    headings = read_headings(path)
+    return next(
+        (source for source, mark in MARK.items() if mark in headings and "video_id" in headings), None
+    )
+
+
+def _of_rows(path: Path) -> list[CaptionedClip]:
+    return [
+        CaptionedClip(
+            row["video_id"],
+            row["text"],
+            seconds(row["start"], f"{path}, line {row['line']}, start"),
+            seconds(row["end"], f"{path}, line {row['line']}, end"),
+        )
+        for row in read_table(path, ("video_id", "start", "end", "text"))
+    ]
+
+
+def _pickle(found: BenchmarkFolder) -> Path:
+    """UniVL's captions; the other pickle of the package holds features."""
+    for path in (*found.like("*.pickle"), *found.like("*.pkl")):
+        if "feature" not in path.name:
+            return path
+    return found.need("youcookii_data.no_transcript.pickle")
+
+
+def _of_pickle(path: Path, captions: Path) -> list[CaptionedClip]:
+    content: Any = read_plain_pickle(captions)
+    clips = []
+    for row in read_table(path, ("video_id",)):
+        video = row["video_id"]
+        try:
+            told = content[video]
+            steps = list(zip(told["start"], told["end"], told["text"], strict=True))
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise BadAnnotations(
+                f"video {video!r} of {path} has no start, end and text of one length in {captions}",
+                "a table and a pickle of the same release",
+            ) from None
+        for start, end, text in steps:
+            times = (seconds(start, f"{captions}, {video}, start"), seconds(end, f"{captions}, {video}, end"))
+            clips.append(CaptionedClip(video, str(text), *times))
+    return clips
+
+
+def _records(found: BenchmarkFolder, clips: list[CaptionedClip], path: Path) -> tuple[VideoRecord, ...]:
+    """One record a line: two lines of one clip are two queries for two entries of the gallery, as in the papers."""
+    records = []
+    seen: Counter[str] = Counter()
+    for clip in clips:
+        if captions := found.told([clip.caption], path):
+            seen[clip.clip] += 1
+            again = f"#{seen[clip.clip]}" if seen[clip.clip] > 1 else ""
+            file = found.video(clip.video)
+            records.append(VideoRecord(clip.clip + again, file, captions, clip.start, clip.end))
+    return tuple(records)

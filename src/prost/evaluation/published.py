@@ -1,0 +1,94 @@
+"""Published figures, text to video, with their sources: they stand beside ours, marked as published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+
+from prost.evaluation.metrics import METRICS
+
+PublishedTable = Literal["time", "models", "post_processing", "layers", "others"]
+# A word of a benchmark's own variants under which its figures were published.
+_SAME = {"didemo-prost": "didemo"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published row.
+
+    Attributes:
+        table: which kind of table it stands in.
+        model: as its authors call it.
+        benchmark: as `load_benchmark` calls it.
+        values: the columns that were published.
+        source: where.
+        post_processing: "none", or the method as `evaluation.post_processing` calls it.
+        layers: layers of the frame and the event decoder, in the table about them.
+        seconds: "training", "extraction" and "search", in the table of times.
+    """
+
+    table: PublishedTable
+    model: str
+    benchmark: str
+    values: dict[str, float]
+    source: str
+    post_processing: str = "none"
+    layers: tuple[int, int] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a report."""
+        return {
+            "model": self.model,
+            "benchmark": self.benchmark,
+            "post_processing": self.post_processing,
+            **self.values,
+            "source": self.source,
+        }
+
+
+def published(table: PublishedTable | None = None, benchmark: str | None = None) -> list[Published]:
+    """The published rows of a table, of a benchmark, or of both.
+
+    >>> [(row.model, row.values["R@1"]) for row in published("models", "youcook2")][-1]
+    ('ProST', 11.4)
+    """
+    benchmark = _SAME.get(benchmark or "", benchmark)
+    return [row for row in _read() if table in (None, row.table) and benchmark in (None, row.benchmark)]
+
+
+@cache
+def _read() -> tuple[Published, ...]:
+    text = (resources.files("prost.evaluation") / "published.yaml").read_text(encoding="utf-8")
+    document = yaml.safe_load(text)
+    rows = []
+    for entry in document["rows"]:
+        source = entry["source"]
+        if isinstance(source, list):
+            source = f"{document['sources'][source[0]]} {source[1]}"
+        seconds = (
+            {
+                "training": 3600 * entry["training_hours"],
+                "extraction": entry["extraction_seconds"],
+                "search": entry["search_seconds"],
+            }
+            if entry["table"] == "time"
+            else {}
+        )
+        rows.append(
+            Published(
+                entry["table"],
+                entry["model"],
+                entry["benchmark"],
+                {column: float(entry[column]) for column in METRICS if column in entry},
+                source,
+                entry.get("post_processing", "none"),
+                tuple(entry["layers"]) if "layers" in entry else None,
+                seconds,
+            )
+        )
+    return tuple(rows)

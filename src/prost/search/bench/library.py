@@ -1,0 +1,369 @@
+"""A generated library on disk: the tables and packs of any other library, written in one stream.
+
+WORK/library-<fingerprint>-<clips>/
+    clips.prost/    what `Library` opens; one video a block of clips
+    means.npy       mean class token of each clip, for the rival that pools; no part of a library
+    build.json      what it was made of and how long that took; written last, so it marks a whole one
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prost.errors import StorageError
+from prost.model.prost import ProST
+from prost.search.bench.encoder import BlockEncoder, CodingQuality, EncodedBlock
+from prost.search.bench.generator import CLIPS_A_BLOCK, ClipBlock, Generator
+from prost.search.bench.real import Progress
+from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
+from prost.search.coding import PACK_CLIPS
+from prost.search.fragments import data_file, find_pages
+from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder
+from prost.search.quantise import dequantise, quantise
+from prost.search.scan import Codebooks, CodedClips, pack_codes
+from prost.search.snapshot import ClipSnapshot
+from prost.search.store import ClipRows, ClipSettings, Description, PrototypeSizes, Store, VideoRow
+from prost.video.sampling import sample_times
+
+TABLES, MEANS, NOTES = "clips.prost", "means.npy", "build.json"
+PACKS = "packs"
+BLOCKS_A_COMMIT = 8
+BLOCKS_SAMPLED = 256
+CHECKED_CLIPS = 64
+CLIP_SECONDS = 12.0
+# Keys, versions and file footers, a clip; and what the disk should keep free for others.
+ROW_OVERHEAD = 200
+KEPT_FREE = 2 << 30
+
+
+@dataclass(frozen=True)
+class Build:
+    """How a generated library was made.
+
+    Attributes:
+        seconds: by part: codebooks, clips (making, coding and writing them), packs.
+        bytes: on disk, by part.
+        coding: how good its codes are.
+        codes_a_slot: mean number of different codes in the frames of a slot.
+        centroids: of object prototypes, and of events.
+    """
+
+    seconds: dict[str, float]
+    bytes: dict[str, int]
+    coding: CodingQuality
+    codes_a_slot: float
+    centroids: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class GeneratedLibrary:
+    """A generated library on disk, and how it was made."""
+
+    folder: Path
+    build: Build
+
+    def store(self) -> Store:
+        """Its tables."""
+        return Store.open(str(self.folder / TABLES))
+
+    def packs(self) -> PackFolder:
+        """Its packs."""
+        return pack_folder(self.store())
+
+    def snapshot(self) -> ClipSnapshot:
+        """Its clips, none of whose prototypes stay in memory."""
+        return ClipSnapshot(self.store(), memory=0)
+
+    def means(self) -> NDArray[np.float32]:
+        """Mean class token of each clip `[n, D]`, memory-mapped."""
+        return np.load(self.folder / MEANS, mmap_mode="r")
+
+
+def pack_folder(store: Store) -> PackFolder:
+    """Where the packs of a library lie."""
+    return PackFolder(Path(store.root) / PACKS, store.description.fingerprint, store.description.sizes)
+
+
+def sizes_of(model: ProST) -> PrototypeSizes:
+    """Sizes of a model's prototypes."""
+    config = model.config
+    return PrototypeSizes(config.frames, config.object_prototypes, config.event_prototypes, config.width)
+
+
+def needed_bytes(clips: int, sizes: PrototypeSizes) -> int:
+    """What a generated library takes on disk at most, while and after it is written."""
+    slots = sizes.frames * sizes.objects
+    row = slots * (sizes.width + 4) + sizes.events * (4 * sizes.width + 4 * sizes.frames) + 8 * sizes.frames
+    scanned = 2 * slots + 8 + sizes.events * (sizes.width + 6)
+    return clips * (row + ROW_OVERHEAD + scanned + 4 * sizes.width)
+
+
+def expect_room(folder: Path, needed: int) -> int:
+    """Free bytes where a library is to be written.
+
+    Raises:
+        StorageError: fewer than `needed` and what is kept for others.
+    """
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    if needed + KEPT_FREE > free:
+        raise StorageError(
+            f"the clips take {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free",
+            f"{(needed + KEPT_FREE) / 1e9:.1f} GB of free space",
+            "fewer --clips, or --work on another disk",
+        )
+    return free
+
+
+def library_folder(work: Path, fingerprint: str, clips: int) -> Path:
+    """Where a generated library lies."""
+    return work / f"library-{fingerprint[:12]}-{clips}"
+
+
+def open_library(folder: Path, made_of: dict[str, Any]) -> GeneratedLibrary | None:
+    """A library that an earlier run made of the very same; None where there is none."""
+    try:
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    if notes["made_of"] != made_of:
+        return None
+    build = notes["build"]
+    coding = CodingQuality(**build.pop("coding"))
+    centroids = tuple(build.pop("centroids"))
+    return GeneratedLibrary(folder, Build(**build, coding=coding, centroids=centroids))
+
+
+def build_library(
+    folder: Path, model: ProST, generator: Generator, clips: int, made_of: dict[str, Any], progress: Progress
+) -> GeneratedLibrary:
+    """Write a library of generated clips; what is in the folder is replaced.
+
+    Args:
+        folder: its own; its parents are made.
+        model: whose prototypes these are.
+        generator: of the clips.
+        clips: how many.
+        made_of: plain values that tell it from other builds.
+        progress: is told what is done, how much there is, and what.
+
+    Raises:
+        StorageError: there is not enough room.
+    """
+    sizes = sizes_of(model)
+    shutil.rmtree(folder, ignore_errors=True)
+    expect_room(folder, needed_bytes(clips, sizes))
+    folder.mkdir(parents=True)
+    description = Description(model.config.name, model.fingerprint, sizes, ClipSettings())
+    store = Store.create(str(folder / TABLES), description)
+    seconds = {}
+
+    start = time.perf_counter()
+    progress(0, clips, "training codebooks")
+    books = _train(generator, clips)
+    encoder = BlockEncoder(generator, books.object)
+    quality = encoder.quality(generator.block(0, min(CHECKED_CLIPS, clips)))
+    seconds["codebooks"] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    stream = _Stream(
+        store,
+        books,
+        np.lib.format.open_memmap(folder / MEANS, mode="w+", dtype=np.float32, shape=(clips, sizes.width)),
+    )
+    for block in generator.blocks(clips):
+        stream.put(block, encoder.encode(block))
+        progress(block.first + len(block), clips, "making clips")
+    coded, event_error = stream.finish()
+    seconds["clips"] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    object_error = (1 - quality.cosine + quality.lost_cosine) * sizes.frames * sizes.objects * clips
+    _write_packs(store, books, coded, np.array([object_error, event_error]))
+    seconds["packs"] = time.perf_counter() - start
+
+    build = Build(
+        seconds,
+        _disk_bytes(store, clips),
+        quality,
+        stream.different / (clips * sizes.objects),
+        (len(books.object), len(books.event)),
+    )
+    notes = {"made_of": made_of, "build": asdict(build)}
+    (folder / NOTES).write_text(json.dumps(notes, indent=2), encoding="utf-8")
+    return GeneratedLibrary(folder, build)
+
+
+def _train(generator: Generator, clips: int) -> Codebooks:
+    """Codebooks of a library's size, trained on a sample of its own prototypes, as a library trains them."""
+    blocks = -(-clips // CLIPS_A_BLOCK)
+    chosen = np.unique(np.linspace(0, blocks - 1, min(BLOCKS_SAMPLED, blocks)).astype(int))
+    rng = np.random.default_rng(0)
+    _, slots, frames, _ = generator.tracks.shape
+    books = []
+    for part, per_clip in (("object", slots * frames), ("event", generator.events.shape[1])):
+        size = codebook_size(clips * per_clip)
+        each = -(-SAMPLES_A_CENTROID * size // len(chosen))
+        sample = []
+        for number in chosen.tolist():
+            # As many clips as the sample needs, a few vectors of each.
+            wanted = min(
+                clips - number * CLIPS_A_BLOCK, CLIPS_A_BLOCK, max(16, -(-each // min(per_clip, 12)))
+            )
+            block = generator.block(number, wanted)
+            made = (
+                generator.materialise(block).object
+                if part == "object"
+                else generator.materialise_events(block)
+            )
+            vectors = made.reshape(-1, made.shape[-1])
+            sample.append(vectors[rng.choice(len(vectors), min(each, len(vectors)), replace=False)])
+        books.append(train_codebook(torch.from_numpy(np.concatenate(sample)), size))
+    return Codebooks(*books)
+
+
+class _Stream:
+    """Clips on their way to the tables, and their codes, which stay in memory until the packs are written.
+
+    Attributes:
+        different: different codes of all slots so far.
+    """
+
+    def __init__(self, store: Store, books: Codebooks, means: NDArray[np.float32]) -> None:
+        self._store, self._books, self._means = store, books, means
+        self._waiting: list[ClipRows] = []
+        self._coded: list[CodedClips] = []
+        self._videos: list[VideoRow] = []
+        self._event_error = 0.0
+        self.different = 0
+
+    def put(self, recipe: ClipBlock, block: EncodedBlock) -> None:
+        """Take in one block."""
+        clips, frames, slots, _ = block.object_codes.shape
+        events = block.event.shape[1]
+        video = f"generated-{recipe.first:08d}"
+        starts: NDArray[np.float64] = np.arange(clips, dtype=np.float64) * CLIP_SECONDS
+        times: NDArray[np.float64] = starts[:, None] + sample_times(0.0, CLIP_SECONDS, frames)
+        ends: NDArray[np.float64] = starts + CLIP_SECONDS
+        self._waiting.append(
+            ClipRows(
+                video,
+                0,
+                starts,
+                ends,
+                times,
+                block.object_codes,
+                block.object_scales,
+                block.event,
+                np.full((clips, events, frames), 1 / frames, np.float32),
+            )
+        )
+        self._videos.append(
+            VideoRow(
+                f"/generated/{video}.mp4",
+                0,
+                0,
+                "",
+                "indexed",
+                video,
+                duration=clips * CLIP_SECONDS,
+                clips=clips,
+            )
+        )
+        class_tokens = dequantise(block.object_codes[:, :, 0], block.object_scales[:, :, 0])
+        self._means[recipe.first : recipe.first + clips] = class_tokens.mean(axis=1)
+        self._coded.append(self._code(block))
+        ordered = np.sort(block.centroids, axis=1)
+        self.different += int((ordered[:, 1:] != ordered[:, :-1]).sum()) + clips * slots
+        if len(self._waiting) == BLOCKS_A_COMMIT:
+            self._commit()
+
+    def finish(self) -> tuple[CodedClips, float]:
+        """Write what is left; all coded clips, and the sum of their events' errors."""
+        self._commit()
+        self._store.put_videos(self._videos)
+        return CodedClips.joined(self._coded), self._event_error
+
+    def _commit(self) -> None:
+        if self._waiting:
+            self._store.append_clips(self._waiting)
+            self._waiting.clear()
+
+    def _code(self, block: EncodedBlock) -> CodedClips:
+        words, starts = pack_codes(block.centroids)
+        codes, cosines = self._books.event.assign(torch.from_numpy(block.event).flatten(0, 1))
+        self._event_error += float((1 - cosines.double()).sum())
+        event, _ = quantise(block.event)
+        lengths = np.linalg.norm(event.astype(np.float32), axis=-1)
+        return CodedClips(
+            words,
+            starts,
+            codes.numpy().astype(np.uint16).reshape(block.event.shape[:2]),
+            event,
+            np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0),
+            block.object_codes.shape[2],
+        )
+
+
+def _write_packs(store: Store, books: Codebooks, coded: CodedClips, errors: NDArray[np.float64]) -> None:
+    """Packs of whole fragments, as many clips in each as a library puts there."""
+    folder, table, sizes = pack_folder(store), store.clips(), store.description.sizes
+    codebooks = folder.write_codebooks(books)
+    names: list[str] = []
+    for first, fragments in _groups(table.get_fragments()):
+        packed = tuple(
+            PackedFragment(data_file(each), each.count_rows(), _pages(table.uri, each, sizes))
+            for each in fragments
+        )
+        offsets = np.concatenate([np.arange(each.rows, dtype=np.uint32) for each in packed])
+        pack = Pack(
+            PackedRows(packed, offsets),
+            coded[first : first + len(offsets)],
+            errors * (len(offsets) / len(coded)),
+        )
+        names.append(folder.write_pack(pack, codebooks, table.version, len(names)))
+    folder.commit(Current(store.description.fingerprint, codebooks, len(coded), tuple(names)))
+
+
+def _groups(fragments: list[Any]) -> Iterator[tuple[int, list[Any]]]:
+    """Fragments that share a pack, with the place of their first clip."""
+    first, size = 0, 0
+    group: list[Any] = []
+    for fragment in fragments:
+        if group and size + fragment.count_rows() > PACK_CLIPS:
+            yield first, group
+            first, size, group = first + size, 0, []
+        group.append(fragment)
+        size += fragment.count_rows()
+    yield first, group
+
+
+def _pages(uri: str, fragment: Any, sizes: PrototypeSizes) -> dict[str, list[tuple[int, int]]] | None:
+    return find_pages(f"{uri}/data/{data_file(fragment)}", fragment.physical_rows, sizes)
+
+
+def _disk_bytes(store: Store, clips: int) -> dict[str, int]:
+    """Bytes by part: the columns of prototypes as they are defined, the tables' files, the packs."""
+    sizes = store.description.sizes
+    slots = sizes.frames * sizes.objects
+    files = sum(file.stat().st_size for file in Path(store.root).glob("*.lance/**/*") if file.is_file())
+    rows = {
+        "object prototypes, 8 bits": clips * slots * sizes.width,
+        "object scales": clips * slots * 4,
+        "event prototypes": clips * sizes.events * sizes.width * 4,
+    }
+    return {
+        **rows,
+        "rest of the tables": files - sum(rows.values()),
+        **{f"packs: {part}": size for part, size in pack_folder(store).nbytes().items()},
+    }

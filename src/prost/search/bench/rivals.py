@@ -1,0 +1,226 @@
+"""What else finds the best clips: scoring them all exactly, and indexes whose candidates get the same rerank."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prost.errors import UsageError
+from prost.model.matching import TextPrototypes, unit
+from prost.search.bench.generator import CLIPS_A_BLOCK, Generator
+from prost.search.bench.library import GeneratedLibrary
+from prost.search.bench.measure import CurvePoint, curve
+from prost.search.bench.real import Progress
+from prost.search.bench.truth import Truth
+from prost.search.event_index import HNSW, IVF_PQ, WATCHED, EventIndex
+from prost.search.quantise import quantise
+from prost.search.scan import CodedClips
+from prost.search.shortlist import open_packs
+
+EVENT_HNSW, EVENT_IVF_PQ, MEAN_HNSW = "event-hnsw", "event-ivfpq", "mean-hnsw"
+RIVALS = {
+    EVENT_HNSW: "HNSW over event prototypes, rerank",
+    EVENT_IVF_PQ: "IVF-PQ over event prototypes, rerank",
+    MEAN_HNSW: "HNSW over mean-pooled class tokens, rerank",
+}
+
+RESIDENT_BLOCKS = 4
+# Clips in one matrix product: the fastest of these is taken.
+CLIPS_AT_ONCE = (32, 128, CLIPS_A_BLOCK)
+EXACT_QUERIES = 5
+BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
+
+
+@dataclass(frozen=True)
+class Exhaustive:
+    """Scoring every clip by blocked matrix products, the blocks in memory.
+
+    Attributes:
+        ms: median of a query; scaled up linearly where the library is larger than the blocks.
+        ms_together: of a query, when all of several share the products.
+        resident: clips that were scored.
+        scaled: by what that was multiplied.
+        dtype: float32, or bfloat16 where the processor multiplies it in hardware.
+    """
+
+    ms: float
+    ms_together: float
+    resident: int
+    scaled: float
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One index with the same rerank.
+
+    Attributes:
+        name: of RIVALS.
+        title: in words.
+        build_s: seconds.
+        bytes: of the index.
+        curve: recall against time.
+    """
+
+    name: str
+    title: str
+    build_s: float
+    bytes: int
+    curve: list[CurvePoint]
+
+
+@torch.inference_mode()
+def measure_exhaustive(
+    generator: Generator, clips: int, text: TextPrototypes, object_phrase_weight: float
+) -> Exhaustive:
+    """Time the exact formula over all clips.
+
+    Args:
+        generator: of the clips.
+        clips: in the library.
+        text: prototypes of queries, on the CPU.
+        object_phrase_weight: of the model's configuration.
+    """
+    dtype = torch.bfloat16 if multiplies_bfloat16() else torch.float32
+    resident = min(clips, RESIDENT_BLOCKS * CLIPS_A_BLOCK)
+    made = [generator.materialise(block) for block in generator.blocks(resident)]
+    object = torch.from_numpy(np.concatenate([each.object for each in made])).to(dtype)
+    event = torch.from_numpy(np.concatenate([each.event for each in made])).to(dtype)
+    phrases, sentences = unit(text.phrase).to(dtype), unit(text.sentence).to(dtype)
+
+    def seconds(queries: slice, at_once: int) -> float:
+        some_phrases, some_sentences = phrases[queries], sentences[queries]
+        start = time.perf_counter()
+        for rows in range(0, resident, at_once):
+            part = slice(rows, rows + at_once)
+            _score_block(some_phrases, some_sentences, object[part], event[part], object_phrase_weight)
+        return time.perf_counter() - start
+
+    count = min(EXACT_QUERIES, len(text))
+    alone = min(
+        float(np.median([seconds(slice(query, query + 1), at_once) for query in range(count)]))
+        for at_once in CLIPS_AT_ONCE
+    )
+    together = min(seconds(slice(count), at_once) for at_once in CLIPS_AT_ONCE) / count
+    scale = clips / resident
+    return Exhaustive(
+        1000 * alone * scale, 1000 * together * scale, resident, scale, str(dtype).removeprefix("torch.")
+    )
+
+
+def _score_block(
+    phrases: torch.Tensor,
+    sentences: torch.Tensor,
+    object: torch.Tensor,
+    event: torch.Tensor,
+    object_phrase_weight: float,
+) -> torch.Tensor:
+    """Similarity `[q, n]` of unit prototypes: phrases `[q, P, D]`, object `[n, N_o, L, D]`, event `[n, N_e, D]`."""
+    queries, count, width = phrases.shape
+    cosines = object.reshape(-1, width) @ phrases.reshape(-1, width).T  # [n*N_o*L, q*P]
+    best = cosines.view(*object.shape[:3], queries, count).amax(dim=(2, 4))  # [n, N_o, q]
+    events = (event.reshape(-1, width) @ sentences.T).view(*event.shape[:2], queries).amax(dim=1)  # [n, q]
+    return (events + object_phrase_weight * best.float().mean(dim=1)).T
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has bfloat16 products in hardware; without, they are far slower than float32's."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return any(flag in flags.split() for flag in BFLOAT16_FLAGS)
+
+
+def measure_rivals(
+    library: GeneratedLibrary,
+    names: Sequence[str],
+    text: TextPrototypes,
+    truth: Truth,
+    object_phrase_weight: float,
+    progress: Progress,
+) -> list[Rival]:
+    """Build the indexes, or open those that an earlier run built, and measure them.
+
+    Args:
+        library: whose clips they index, and whose rows the rerank reads.
+        names: of RIVALS.
+        text: prototypes of Q queries, on the CPU.
+        truth: their exact best.
+        object_phrase_weight: of the model's configuration.
+        progress: is told what is done, how much there is, and what.
+
+    Raises:
+        UsageError: an unknown name, or faiss is not installed.
+    """
+    unknown = sorted(set(names) - set(RIVALS))
+    if unknown:
+        raise UsageError(f"no rival is called {unknown[0]!r}", ", ".join(RIVALS))
+    snapshot, packs = library.snapshot(), open_packs(library.packs())
+    assert packs is not None
+    read = snapshot.reader(packs.pages).read
+    rivals = []
+    for number, name in enumerate(names):
+        progress(number, len(names), f"{name}: building")
+        index, seconds, size = _index(library, name)
+        progress(number, len(names), f"{name}: measuring")
+
+        find = functools.partial(_nearest_clips, index, len(snapshot))
+        points = curve(text, truth, find, read, object_phrase_weight, len(snapshot))
+        rivals.append(Rival(name, RIVALS[name], seconds, size, points))
+    return rivals
+
+
+def _nearest_clips(index: Any, clips: int, text: TextPrototypes, count: int) -> NDArray[np.int64]:
+    """The clips of the vectors nearest to a sentence, best first, `count` at most."""
+    vectors = index.ntotal // clips
+    wanted = min(count * vectors, index.ntotal)
+    if hasattr(index, "hnsw"):
+        # It keeps an eye on as many nodes as it returns, at least: fewer would return others.
+        index.hnsw.efSearch = max(WATCHED, wanted)
+    _, found = index.search(unit(text.sentence).numpy(), wanted)
+    rows = found[0][found[0] >= 0] // vectors
+    _, first = np.unique(rows, return_index=True)
+    return rows[np.sort(first)][:count]
+
+
+def _index(library: GeneratedLibrary, name: str) -> tuple[Any, float, int]:
+    """A faiss index as a library builds it, the seconds that took, and its bytes; kept beside the library."""
+    file, notes = library.folder / f"{name}.npy", library.folder / f"{name}.json"
+    if not notes.is_file():
+        clips = _mean_clips(library) if name == MEAN_HNSW else _event_clips(library)
+        start = time.perf_counter()
+        index = EventIndex.build(IVF_PQ if name == EVENT_IVF_PQ else HNSW, clips)
+        seconds = time.perf_counter() - start
+        np.save(file, index.to_bytes())
+        notes.write_text(json.dumps({"seconds": seconds}))
+    import faiss
+
+    data = np.load(file)
+    return faiss.deserialize_index(data), json.loads(notes.read_text())["seconds"], data.nbytes
+
+
+def _event_clips(library: GeneratedLibrary) -> list[CodedClips]:
+    packs = open_packs(library.packs())
+    assert packs is not None
+    return [pack.clips for pack in packs.packs]
+
+
+def _mean_clips(library: GeneratedLibrary) -> list[CodedClips]:
+    """The clips as a pooled model has them: one event, the mean class token."""
+    means = np.array(library.means())
+    codes, _ = quantise(means)
+    lengths = np.linalg.norm(codes.astype(np.float32), axis=1)
+    scales = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    nothing = np.zeros((len(means), 1), np.uint16)
+    starts = np.zeros(len(means) + 1, np.int64)
+    return [CodedClips(np.empty(0, np.uint64), starts, nothing, codes[:, None], scales[:, None], slots=0)]

@@ -1,0 +1,197 @@
+"""One run: real prototypes, a library like them, its exact best, our search and its rivals, a report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prost.errors import UsageError
+from prost.model.checkpoint import load_prost
+from prost.model.matching import TextPrototypes
+from prost.search.bench.generator import Generator, Recombination
+from prost.search.bench.library import (
+    GeneratedLibrary,
+    build_library,
+    expect_room,
+    library_folder,
+    needed_bytes,
+    open_library,
+    sizes_of,
+)
+from prost.search.bench.measure import Measured, measure_search
+from prost.search.bench.real import Progress, encode_captions, held_out_captions, real_prototypes
+from prost.search.bench.realism import Realism, fit_recombination, judge
+from prost.search.bench.rivals import RIVALS, Exhaustive, Rival, measure_exhaustive, measure_rivals
+from prost.search.bench.truth import Truth, find_truth, largest_difference
+
+WANTED = 10
+FEWEST_VIDEOS = 12
+CHECKED_CLIPS = 64
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        clips: of the generated library.
+        work: folder for real prototypes and libraries; what is there already is used again.
+        model: what `prost.load` takes.
+        queries: held-out captions, each with its exact best ten.
+        videos: real videos to encode; three quarters are recombined, the others tell how real that looks.
+        rivals: of `RIVALS`.
+        seed: of the generator.
+    """
+
+    clips: int
+    work: Path
+    model: str = "toybox"
+    queries: int = 50
+    videos: int = 4000
+    rivals: Sequence[str] = tuple(RIVALS)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.clips < WANTED:
+            raise UsageError(f"a library of {self.clips} clips", f"{WANTED} clips or more")
+        if self.videos < FEWEST_VIDEOS:
+            raise UsageError(f"{self.videos} real videos", f"{FEWEST_VIDEOS} or more")
+        unknown = sorted(set(self.rivals) - set(RIVALS))
+        if unknown:
+            raise UsageError(f"no rival is called {unknown[0]!r}", ", ".join(RIVALS))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a run found out.
+
+    Attributes:
+        plan: what was asked for.
+        width: D.
+        recombination: as it was fitted.
+        realism: generated clips against real ones.
+        library: and how it was built.
+        truth_s: seconds that the exact best of all queries took.
+        truth_difference: largest difference of the streamed scores and plain ones.
+        measured: our search.
+        exhaustive: all clips scored exactly.
+        rivals: indexes with the same rerank.
+        machine: where it ran.
+    """
+
+    plan: Plan
+    width: int
+    recombination: Recombination
+    realism: Realism
+    library: GeneratedLibrary
+    truth_s: float
+    truth_difference: float
+    measured: Measured
+    exhaustive: Exhaustive
+    rivals: list[Rival]
+    machine: dict[str, str | int]
+
+
+def run(plan: Plan, say: Say, progress: Progress) -> Outcome:
+    """Make what is missing, then measure.
+
+    Args:
+        plan: what to measure.
+        say: is told what is done and what it takes, a line each.
+        progress: is told what is done, how much there is, and what.
+
+    Raises:
+        StorageError: there is not enough room for the library.
+    """
+    model = load_prost(plan.model)
+    sizes, weight = sizes_of(model), model.config.object_phrase_weight
+    folder = library_folder(plan.work, model.fingerprint, plan.clips)
+    if not folder.is_dir():
+        expect_room(folder, needed_bytes(plan.clips, sizes))  # before minutes are spent on encoding
+
+    real = real_prototypes(model, plan.work, plan.videos, progress)
+    recombined = len(real) * 3 // 4
+    fitted_to = recombined + (len(real) - recombined) // 3
+    base, held_out, unseen = real[:recombined], real[recombined:fitted_to], real[fitted_to:]
+    text = encode_captions(model, held_out_captions(plan.queries))
+    progress(0, 1, "fitting the generator")
+    recombination = fit_recombination(base, held_out, plan.seed)
+    generator = Generator(base, recombination)
+    realism = judge(generator, unseen, text, weight)
+
+    made_of = {"clips": plan.clips, "videos": plan.videos, **asdict(recombination)}
+    library = open_library(folder, made_of)
+    if library is None:
+        needed = needed_bytes(plan.clips, sizes)
+        free = expect_room(folder, needed)
+        say(f"{folder} will take up to {needed / 1e9:.1f} GB on disk; {free / 1e9:.1f} GB are free")
+        library = build_library(folder, model, generator, plan.clips, made_of, progress)
+    say(f"library: {plan.clips} clips, built in {sum(library.build.seconds.values()):.0f} s")
+
+    truth, truth_s = _truth(library, generator, plan, text, weight, progress)
+    say(f"exact best of {plan.queries} queries: {truth_s:.0f} s")
+    difference = largest_difference(generator, min(CHECKED_CLIPS, plan.clips), text[:8], weight)
+    progress(0, 1, "searching")
+    measured = measure_search(library, plan.model, held_out_captions(plan.queries), truth)
+    progress(0, 1, "scoring all clips exactly")
+    exhaustive = measure_exhaustive(generator, plan.clips, text, weight)
+    rivals = measure_rivals(library, plan.rivals, text, truth, weight, progress)
+    return Outcome(
+        plan,
+        sizes.width,
+        recombination,
+        realism,
+        library,
+        truth_s,
+        difference,
+        measured,
+        exhaustive,
+        rivals,
+        describe_machine(),
+    )
+
+
+def _truth(
+    library: GeneratedLibrary,
+    generator: Generator,
+    plan: Plan,
+    text: TextPrototypes,
+    weight: float,
+    progress: Progress,
+) -> tuple[Truth, float]:
+    """The exact best of the queries, kept beside the library, and the seconds that finding it took."""
+    file = library.folder / f"truth-{plan.queries}.npz"
+    if not file.is_file():
+        start = time.perf_counter()
+        truth = find_truth(generator, plan.clips, text, weight, WANTED, progress)
+        seconds = time.perf_counter() - start
+        np.savez(file, rows=truth.rows, scores=truth.scores, seconds=seconds)
+    kept = np.load(file)
+    return Truth(kept["rows"], kept["scores"]), float(kept["seconds"])
+
+
+def describe_machine() -> dict[str, str | int]:
+    """Processor, its cores, and the versions that decide about speed."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "processor": processor,
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,65 @@
+"""The videos of one version of a library: who owns a clip, and may it be found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from prost.search.store import Store, VideoRow, video_rows
+
+INDEXED = "status = 'indexed'"
+
+
+class Catalogue:
+    """One version of the videos table. Only hits become records; a filter stays columns.
+
+    Args:
+        store: the library.
+
+    Attributes:
+        version: of the table.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        with store.touching():
+            self._table = store.videos()
+            self.version: int = self._table.version
+            columns = self._table.to_table(columns=["content"], with_row_address=True)
+            self._addresses = columns["_rowaddr"].to_numpy()
+            self._contents: pa.StringArray = columns["content"].combine_chunks()
+
+    def matching(self, where: str | None = None) -> NDArray[np.int64]:
+        """Places of the indexed videos for which an expression holds.
+
+        Raises:
+            BadFilter: the expression cannot be read.
+        """
+        with self._store.touching():
+            if where is not None:
+                self._store.check_filter(self._table, where)
+            found = self._table.to_table(
+                columns=["content"],
+                filter=INDEXED if where is None else f"({where}) AND {INDEXED}",
+                with_row_address=True,
+            )
+        return np.searchsorted(self._addresses, found["_rowaddr"].to_numpy())
+
+    def owned(self, contents: pa.StringArray, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some contents belong to one of the videos at `places`."""
+        owners = self._contents.take(pa.array(places))
+        return pc.is_in(contents, value_set=owners).to_numpy(zero_copy_only=False)
+
+    def owners(self, contents: list[str], places: NDArray[np.int64]) -> dict[str, list[VideoRow]]:
+        """The videos at `places` that have one of some contents, by content, sorted by path."""
+        mine = pc.is_in(self._contents.take(pa.array(places)), value_set=pa.array(contents, pa.string()))
+        chosen = places[mine.to_numpy(zero_copy_only=False)]
+        with self._store.touching():
+            rows = video_rows(self._table.take(chosen.tolist()))
+        owners: dict[str, list[VideoRow]] = {}
+        for row in rows:
+            if row.content is not None:
+                owners.setdefault(row.content, []).append(row)
+        return owners

@@ -1,0 +1,276 @@
+"""Keep the packs of a library up to date: train codebooks, code clips, merge packs. The writer's lock is held.
+
+New clips are coded with the codebooks that are there. Codebooks are trained anew, and all clips coded again, when the
+library has outgrown them or when they fit what came later worse than what they were trained on. The old packs serve
+readers until the new ones are committed, and those that have them open beyond that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import lance
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prost.errors import PackDamaged
+from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
+from prost.search.fragments import (
+    FlatRows,
+    agree,
+    column_array,
+    data_file,
+    find_pages,
+    read_prototypes,
+)
+from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder
+from prost.search.scan import Codebooks, code_clips
+from prost.search.store import Store
+
+# Below, scoring every clip exactly takes a tenth of a second or two, and codes are not worth their while.
+SCAN_FROM = 4096
+# Clips whose prototypes are sampled for the codebook of object prototypes.
+SAMPLED_CLIPS = 8192
+CLIPS_AT_ONCE = 256
+# A pack is made in memory: 2**18 clips of the bundled model take 300 MB.
+PACK_CLIPS = 2**18
+
+# Codebooks are outgrown when the library holds so many times the clips that they were trained on and would be given
+# larger ones; they have drifted when newer prototypes are so much further from their centroids.
+OUTGROWN = 4
+DRIFTED = 1.25
+
+
+@dataclass
+class CodingReport:
+    """What became of the packs.
+
+    Attributes:
+        clips: clips that the packs hold.
+        coded: clips that were coded now.
+        trained: why the codebooks were trained anew; empty if they were not.
+        damaged: what was found damaged, and made again.
+        object_error: mean of 1 - cosine between object prototypes and their centroids, over all clips.
+        event_error: likewise for event prototypes.
+    """
+
+    clips: int = 0
+    coded: int = 0
+    trained: str = ""
+    damaged: list[str] = field(default_factory=list)
+    object_error: float = 0.0
+    event_error: float = 0.0
+
+
+Advance = Callable[[int, int], None]
+
+
+class Coding:
+    """One run over the packs of a library.
+
+    Args:
+        store: the library.
+        folder: its packs.
+        progress: called with the clips coded and the clips to code.
+    """
+
+    def __init__(self, store: Store, folder: PackFolder, progress: Advance | None = None) -> None:
+        self._store = store
+        self._folder = folder
+        self._progress = progress
+        self._sizes = store.description.sizes
+        self._table: lance.LanceDataset = store.clips()
+        self._fragments = {data_file(fragment): fragment for fragment in self._table.get_fragments()}
+        self._report = CodingReport()
+
+    def run(self, retrain: bool = False, smallest: int = SCAN_FROM) -> CodingReport:
+        """Bring the packs up to date.
+
+        Args:
+            retrain: train the codebooks anew, whether or not it is due.
+            smallest: libraries of fewer clips that have no packs get none.
+        """
+        clips = self._table.count_rows()
+        current, books, packs = self._open()
+        if current is None and clips < smallest and not self._report.damaged:
+            return self._report
+        before = current
+        reason = self._due(current, books, packs, clips, retrain)
+        if current is None or books is None or (reason and clips):
+            self._report.trained = reason
+            books = self._train()
+            current = Current(self._folder.fingerprint, self._folder.write_codebooks(books), clips)
+            packs = {}
+        living = set(self._fragments)
+        kept = {name: part for name, pack in packs.items() if (part := pack.only(living)) is not None}
+        covered = {file for pack in kept.values() for file in pack.files}
+        fresh = list(self._code(books, [file for file in self._fragments if file not in covered]))
+        names = self._write(current, packs, kept, fresh)
+        index = current.index if self._index_is_sound(current.index) else None
+        current = Current(current.fingerprint, current.codebooks, current.clips, tuple(names), index)
+        if current != before:
+            self._folder.commit(current)
+        self._sum_up([*kept.values(), *fresh])
+        return self._report
+
+    def _open(self) -> tuple[Current | None, Codebooks | None, dict[str, Pack]]:
+        """What is there and in order; the rest is reported and made again."""
+        try:
+            current = self._folder.current()
+        except PackDamaged as damage:
+            self._report.damaged.append(damage.arrived)
+            return None, None, {}
+        if current is None:
+            return None, None, {}
+        try:
+            books = self._folder.codebooks(current.codebooks)
+        except (PackDamaged, FileNotFoundError) as damage:
+            self._report.damaged.append(_told(damage))
+            return current, None, {}
+        packs = {}
+        for name in current.packs:
+            try:
+                packs[name] = self._folder.pack(name, current.codebooks)
+            except (PackDamaged, FileNotFoundError) as damage:
+                self._report.damaged.append(_told(damage))
+        return current, books, packs
+
+    def _index_is_sound(self, name: str | None) -> bool:
+        if name is None:
+            return False
+        try:
+            self._folder.index(name)
+        except (PackDamaged, FileNotFoundError) as damage:
+            self._report.damaged.append(_told(damage))
+            return False
+        return True
+
+    def _due(
+        self,
+        current: Current | None,
+        books: Codebooks | None,
+        packs: dict[str, Pack],
+        clips: int,
+        retrain: bool,
+    ) -> str:
+        """Why codebooks have to be trained, if they have to."""
+        if current is None:
+            return "there were none"
+        if books is None:
+            return "they were damaged"
+        if retrain:
+            return "it was asked for"
+        prototypes = self._sizes.frames * self._sizes.objects
+        if clips >= OUTGROWN * current.clips and codebook_size(clips * prototypes) > codebook_size(
+            current.clips * prototypes
+        ):
+            return f"the library grew from {current.clips} to {clips} clips"
+        error, _ = _mean_errors(list(packs.values()), prototypes, self._sizes.events)
+        if error > DRIFTED * books.object.error and error > 0.01:
+            return f"the quantisation error drifted from {books.object.error:.4f} to {error:.4f}"
+        return ""
+
+    def _train(self) -> Codebooks:
+        """Train on a sample: of some clips some object prototypes, of more clips the events."""
+        random = np.random.default_rng(0)
+        clips, width = self._table.count_rows(), self._sizes.width
+        slots = self._sizes.frames * self._sizes.objects
+        books = []
+        for column, a_clip in (("object_codes", slots), ("event", self._sizes.events)):
+            size = codebook_size(clips * a_clip)
+            wanted = SAMPLES_A_CENTROID * size
+            sampled = min(clips, SAMPLED_CLIPS if column == "object_codes" else -(-wanted // a_clip))
+            rows = np.sort(random.choice(clips, sampled, replace=False)) if clips else np.empty(0, np.int64)
+            from_each = min(a_clip, -(-wanted // max(1, sampled)))
+            parts = []
+            for piece in np.array_split(rows, max(1, -(-sampled // CLIPS_AT_ONCE))):
+                table = self._table.take(piece.tolist(), columns=[column])
+                vectors = column_array(table, column, self._sizes).reshape(len(piece), a_clip, width)
+                chosen = random.permuted(np.tile(np.arange(a_clip), (len(piece), 1)), axis=1)[:, :from_each]
+                parts.append(np.take_along_axis(vectors, chosen[:, :, None], axis=1).reshape(-1, width))
+            books.append(train_codebook(torch.from_numpy(np.concatenate(parts)), size))
+        return Codebooks(*books)
+
+    def _code(self, books: Codebooks, files: list[str]) -> Iterator[Pack]:
+        """Code the clips of some data files, a pack at a time."""
+        to_code = sum(self._fragments[file].count_rows() for file in files)
+        parts: list[Pack] = []
+        for file in files:
+            if sum(map(len, parts)) + self._fragments[file].count_rows() > PACK_CLIPS and parts:
+                yield Pack.joined(parts)
+                parts = []
+            part = self._code_fragment(books, file, to_code)
+            if part is not None:
+                parts.append(part)
+        if parts:
+            yield Pack.joined(parts)
+
+    def _code_fragment(self, books: Codebooks, file: str, to_code: int) -> Pack | None:
+        flat, pages = self._flat_rows(file)
+        offsets, coded, errors = [], [], []
+        for prototypes in read_prototypes(self._table, self._fragments[file], self._sizes, CLIPS_AT_ONCE):
+            if flat is not None and not agree(flat, prototypes):
+                flat, pages = None, None
+            clips, error = code_clips(books, prototypes.object_codes, prototypes.event)
+            offsets.append(prototypes.offsets.astype(np.uint32))
+            coded.append(clips)
+            errors.append(error)
+            self._report.coded += len(clips)
+            if self._progress is not None:
+                self._progress(self._report.coded, to_code)
+        if not coded:
+            return None
+        fragment = PackedFragment(file, sum(map(len, offsets)), pages)
+        return Pack(
+            PackedRows((fragment,), np.concatenate(offsets)),
+            type(coded[0]).joined(coded),
+            np.sum(errors, axis=0),
+        )
+
+    def _flat_rows(self, file: str) -> tuple[FlatRows | None, dict[str, list[tuple[int, int]]] | None]:
+        path = os.path.join(self._table.uri, "data", file)
+        pages = find_pages(path, self._fragments[file].physical_rows, self._sizes)
+        return (None, None) if pages is None else (FlatRows(path, pages, self._sizes), pages)
+
+    def _write(
+        self, current: Current, packs: dict[str, Pack], kept: dict[str, Pack], fresh: list[Pack]
+    ) -> list[str]:
+        """Write what is new; small packs before it are merged into it, so that there are few."""
+        names = [name for name in current.packs if name in kept]
+        pending = list(fresh)
+        if len(pending) == 1:
+            while names and len(kept[names[-1]]) <= min(2 * len(pending[0]), PACK_CLIPS - len(pending[0])):
+                pending[0] = Pack.joined([kept[names.pop()], pending[0]])
+        written = []
+        for number, (name, pack) in enumerate(
+            [*((name, kept[name]) for name in names), *((None, pack) for pack in pending)]
+        ):
+            unchanged = name is not None and packs[name] is pack
+            written.append(
+                name
+                if name is not None and unchanged
+                else self._folder.write_pack(pack, current.codebooks, self._table.version, number)
+            )
+        return written
+
+    def _sum_up(self, packs: list[Pack]) -> None:
+        self._report.clips = sum(map(len, packs))
+        prototypes = self._sizes.frames * self._sizes.objects
+        self._report.object_error, self._report.event_error = _mean_errors(
+            packs, prototypes, self._sizes.events
+        )
+
+
+def _mean_errors(packs: list[Pack], prototypes: int, events: int) -> tuple[float, float]:
+    """Mean errors of an object and of an event prototype; 0 without clips."""
+    clips = sum(map(len, packs))
+    sums: NDArray[np.float64] = np.sum([pack.errors for pack in packs], axis=0) if packs else np.zeros(2)
+    means = sums / max(1, clips) / (prototypes, events)
+    return float(means[0]), float(means[1])
+
+
+def _told(damage: PackDamaged | FileNotFoundError) -> str:
+    return damage.arrived if isinstance(damage, PackDamaged) else f"{damage.filename}: it is gone"

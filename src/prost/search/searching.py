@@ -1,0 +1,320 @@
+"""From a sentence to hits: who may be found, which clips are worth a look, their exact scores, their moments."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prost.errors import NotCoded, PackDamaged, UsageError
+from prost.model.matching import TextPrototypes
+from prost.search.catalogue import Catalogue
+from prost.search.coding import SCAN_FROM
+from prost.search.exact import ClipScores
+from prost.search.fragments import RowReader
+from prost.search.hits import Hit, Moment, SearchResult
+from prost.search.moments import MomentRule, merge_moments, moment, relevance, winning_event
+from prost.search.packs import FOLDER, Current, PackFolder
+from prost.search.rerank import CANDIDATES, RECALL, Ranking, Reranking
+from prost.search.scan import Candidates
+from prost.search.shortlist import OpenedPacks, Shortlist, open_packs
+from prost.search.snapshot import ClipEvidence, ClipSnapshot
+from prost.search.store import Store
+
+SCAN, INDEX, EXACT = "scan", "index", "exact"
+COARSE = (SCAN, INDEX, EXACT)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is searched for.
+
+    Attributes:
+        text: prototypes of one sentence, on the CPU.
+        object_phrase_weight: of the model's configuration.
+        limit: hits at most.
+        per_video: moments of a hit at most.
+        where: an expression over the videos.
+        coarse: how candidates are chosen; None for what suits the library.
+        recall: expected share of the best clips that is found.
+    """
+
+    text: TextPrototypes
+    object_phrase_weight: float
+    limit: int
+    per_video: int
+    where: str | None = None
+    coarse: str | None = None
+    recall: float = RECALL
+
+    def __post_init__(self) -> None:
+        for name, value in (("limit", self.limit), ("per_video", self.per_video)):
+            if value < 1:
+                raise UsageError(f"{name} {value}", "1 or more")
+        if self.coarse is not None and self.coarse not in COARSE:
+            raise UsageError(f"coarse {self.coarse!r}", "scan, index or exact", "leave it out")
+        if not 0 < self.recall <= 1:
+            raise UsageError(f"recall {self.recall:g}", "above 0, at most 1")
+
+
+@dataclass
+class View:
+    """One version of the clips, and what is derived from it.
+
+    Attributes:
+        snapshot: of the clips.
+        current: what the packs' folder named.
+        opened: its files; None where nothing was ever made, or all is damaged.
+        damaged: what is wrong with them, a line each.
+    """
+
+    snapshot: ClipSnapshot
+    current: Current | None
+    opened: OpenedPacks | None
+    damaged: tuple[str, ...]
+    _shortlists: dict[str, Shortlist] = field(default_factory=dict)
+    _reader: RowReader | None = None
+
+    def shortlist(self, coarse: str) -> Shortlist:
+        """What chooses candidates.
+
+        Raises:
+            NotCoded: nothing does in this way.
+        """
+        if self.opened is None:
+            raise NotCoded("the library has no codes", "coarse='exact'", "prost optimize")
+        if coarse not in self._shortlists:
+            self._shortlists[coarse] = self.opened.shortlist(self.snapshot.rows, coarse)
+        return self._shortlists[coarse]
+
+    def read(self) -> RowReader:
+        """What reads prototypes of single clips."""
+        if self._reader is None:
+            self._reader = self.snapshot.reader(self.opened.pages if self.opened else {})
+        return self._reader
+
+
+class Searcher:
+    """Searches a library; what it read stays, until the library changes.
+
+    Args:
+        store: the library.
+        memory: bytes of prototypes that may stay in memory.
+        rule: how start and end are told.
+    """
+
+    def __init__(self, store: Store, memory: int, rule: MomentRule) -> None:
+        self._store = store
+        self._memory = memory
+        self._rule = rule
+        self._packs = pack_folder(store)
+        self._lock = threading.Lock()
+        self._catalogue: Catalogue | None = None
+        self._view: View | None = None
+        # Who may be found when nothing is filtered, for one version of the videos and one of the clips.
+        self._all: tuple[Catalogue, ClipSnapshot, NDArray[np.int64], NDArray[np.bool_]] | None = None
+
+    def forget(self) -> None:
+        """Let go of the memory."""
+        with self._lock:
+            self._catalogue, self._view, self._all = None, None, None
+
+    def search(self, request: Request) -> SearchResult:
+        """Find videos and their moments.
+
+        Raises:
+            BadFilter: `where` cannot be read.
+            NotCoded: `coarse` asks for codes or an index that the library does not have.
+        """
+        catalogue, places, view, allowed = self._look(request)
+        notes: list[str] = []
+        if not allowed.any():
+            return SearchResult(notes=notes)
+        ranking = self._ranked(view, request, allowed, notes)
+        snapshot, scores = view.snapshot, ranking.scores
+        best = _best_videos(snapshot.content_of[ranking.rows], request.limit)
+        last_score = scores.total[best[-1][1][0]]
+        contents = [snapshot.contents[content].as_py() for content, _ in best]
+        owners = catalogue.owners(contents, places)
+        members = [self._members(request, found[scores.total[found] >= last_score]) for _, found in best]
+        evidence = snapshot.evidence(ranking.rows[np.concatenate(members)])
+        hits = []
+        for content, found in zip(contents, members, strict=True):
+            clips, evidence = evidence[: len(found)], evidence[len(found) :]
+            moments = [
+                self._moment(clip, request.text, scores, place)
+                for clip, place in zip(clips, found, strict=True)
+            ]
+            first, *copies = owners[content]
+            kept = merge_moments(moments, request.per_video, self._rule)
+            hits.append(Hit(first, tuple(kept), tuple(copy.path for copy in copies)))
+        return SearchResult(hits, notes)
+
+    def _look(self, request: Request) -> tuple[Catalogue, NDArray[np.int64], View, NDArray[np.bool_]]:
+        """The latest versions: videos first, since clips are committed before their video."""
+        with self._lock:
+            videos, clips = self._store.versions()
+            if self._catalogue is None or self._catalogue.version != videos:
+                self._catalogue = Catalogue(self._store)
+            view = self._latest_view(clips, request.coarse == INDEX)
+            catalogue, snapshot = self._catalogue, view.snapshot
+            if request.where is None:
+                if self._all is None or self._all[0] is not catalogue or self._all[1] is not snapshot:
+                    places = catalogue.matching()
+                    self._all = (catalogue, snapshot, places, _owned(catalogue, snapshot, places))
+                return catalogue, self._all[2], view, self._all[3]
+        places = catalogue.matching(request.where)
+        return catalogue, places, view, _owned(catalogue, snapshot, places)
+
+    def _latest_view(self, version: int, with_index: bool) -> View:
+        damaged: tuple[str, ...] = ()
+        current, opened = None, None
+        try:
+            current = self._packs.current() if self._packs else None
+        except PackDamaged as damage:
+            damaged = (damage.arrived,)
+        if (
+            self._view is not None
+            and not self._view.damaged  # what is mended may have the same name
+            and (self._view.snapshot.version, self._view.current) == (version, current)
+            and (not with_index or current is None or current.index is None or _has_index(self._view.opened))
+        ):
+            return self._view
+        snapshot = self._view.snapshot if self._view is not None else None
+        self._view = None  # two versions need not fit in memory
+        if snapshot is None or snapshot.version != version:
+            snapshot = None
+            snapshot = ClipSnapshot(self._store, self._memory)
+        if self._packs is not None and current is not None:
+            try:
+                opened = open_packs(self._packs, with_index)
+            except PackDamaged as damage:
+                damaged = (damage.arrived,)
+        if opened is not None:
+            damaged = opened.damaged
+            current = opened.current
+        self._view = View(snapshot, current, opened, damaged)
+        return self._view
+
+    def _ranked(self, view: View, request: Request, allowed: NDArray[np.bool_], notes: list[str]) -> Ranking:
+        """Exact scores of the clips that are worth it, best first."""
+        coarse = request.coarse or (SCAN if len(view.snapshot) >= SCAN_FROM and view.opened else EXACT)
+        if view.damaged and coarse != EXACT:
+            notes.append(
+                f"{'; '.join(view.damaged)}; clips without codes were scored exactly; try: prost optimize"
+            )
+        if coarse == EXACT or (view.damaged and view.opened is None):
+            return _exact(view.snapshot, request, np.flatnonzero(allowed))
+        shortlist = view.shortlist(coarse)
+        unknown = np.flatnonzero(allowed & ~shortlist.covered)
+        if len(unknown) > SCAN_FROM and not view.damaged:
+            notes.append(
+                f"{len(unknown)} clips have no codes yet and were scored exactly; try: prost optimize"
+            )
+        rankings = self._rankings(view, coarse, request, allowed & shortlist.covered)
+        if len(unknown):
+            rankings.append(_exact(view.snapshot, request, unknown))
+        return Ranking.joined(rankings)
+
+    def _rankings(
+        self, view: View, coarse: str, request: Request, allowed: NDArray[np.bool_]
+    ) -> list[Ranking]:
+        """Candidates scored exactly, until they hold enough videos.
+
+        One long video can fill the list of candidates. The videos found so far are then left out of the next list.
+        """
+        content_of = view.snapshot.content_of
+        rankings: list[Ranking] = []
+        found = np.empty(0, dtype=content_of.dtype)
+        while len(found) < request.limit and allowed.any():
+            count = max(CANDIDATES, request.limit)
+            everyone = None if allowed.all() else allowed
+            candidates = view.shortlist(coarse).find(
+                request.text, request.object_phrase_weight, count, everyone
+            )
+            if len(candidates) == 0:
+                coarse = SCAN  # an index may not reach what a filter left
+                continue
+            ranking = _reranked(view, candidates, request, request.limit - len(found))
+            rankings.append(ranking)
+            found = np.union1d(found, content_of[ranking.rows])
+            if len(found) < request.limit:
+                allowed = allowed & ~np.isin(content_of, found)
+        return rankings
+
+    def _members(self, request: Request, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The clips of one video, best first, that its moments are made of."""
+        # A moment can only be told twice by clips that overlap: so many are enough to have `per_video` left.
+        overlap = self._store.description.clips.overlap
+        neighbours = 2 * (math.ceil(overlap / (1 - overlap)) + 1)
+        return places[: request.per_video * (1 + neighbours)]
+
+    def _moment(self, clip: ClipEvidence, text: TextPrototypes, scores: ClipScores, place: np.intp) -> Moment:
+        phrase, sentence = text.phrase[0].numpy(), text.sentence[0].numpy()
+        winner = winning_event(sentence, clip.event)
+        curve = relevance(phrase, sentence, clip.object, clip.event_attention, winner, self._rule)
+        start, end = moment(clip.frame_times, clip.start, clip.end, curve, self._rule)
+        inside = (clip.frame_times >= start) & (clip.frame_times <= end)
+        best = int(np.argmax(np.where(inside, curve, -np.inf)))
+        return Moment(
+            start=start,
+            end=end,
+            score=float(scores.total[place]),
+            object_phrase=float(scores.object_phrase[place]),
+            event_sentence=float(scores.event_sentence[place]),
+            frame_time=float(clip.frame_times[best]),
+            clip=clip.key,
+            clip_start=float(clip.start),
+            clip_end=float(clip.end),
+        )
+
+
+def pack_folder(store: Store) -> PackFolder | None:
+    """Where the packs of a library lie; None for one on an object store, whose files cannot be mapped."""
+    if not store.local:
+        return None
+    description = store.description
+    return PackFolder(Path(store.root, FOLDER), description.fingerprint, description.sizes)
+
+
+def _has_index(opened: OpenedPacks | None) -> bool:
+    return opened is not None and opened.index is not None
+
+
+def _owned(catalogue: Catalogue, snapshot: ClipSnapshot, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which clips belong to one of some videos."""
+    if not len(snapshot):
+        return np.zeros(0, dtype=bool)
+    return catalogue.owned(snapshot.contents, places)[snapshot.content_of]
+
+
+def _exact(snapshot: ClipSnapshot, request: Request, rows: NDArray[np.int64]) -> Ranking:
+    """All of some clips, scored exactly."""
+    return Ranking.of(rows, snapshot.score(request.text, rows, request.object_phrase_weight))
+
+
+def _reranked(view: View, candidates: Candidates, request: Request, videos: int) -> Ranking:
+    """Candidates scored exactly, until the best of them hold so many videos, or all are scored."""
+    reranking = Reranking(request.text, candidates, view.read().read, request.object_phrase_weight)
+    wanted = videos
+    while True:
+        ranking = reranking.rank(wanted, request.recall)
+        if reranking.finished:
+            return ranking
+        first_of_each = np.sort(np.unique(view.snapshot.content_of[ranking.rows], return_index=True)[1])
+        # The last video that is wanted comes with its first clip; up to there the ranking has to be right.
+        needed = int(first_of_each[videos - 1]) + 1 if len(first_of_each) >= videos else 2 * len(ranking.rows)
+        if needed <= wanted:
+            return ranking
+        wanted = needed
+
+
+def _best_videos(content_of: NDArray[np.integer], limit: int) -> list[tuple[int, NDArray[np.intp]]]:
+    """Contents by their best clip, each with the places of its clips; the clips are best first."""
+    contents, first = np.unique(content_of, return_index=True)
+    best = contents[np.argsort(first)][:limit]
+    return [(int(content), np.flatnonzero(content_of == content)) for content in best]

@@ -1,0 +1,250 @@
+"""The clips of one version of a library that are worth scoring exactly, for a sentence.
+
+Packs and index know rows of data files. Here they are brought together with the rows of the version that a search
+reads: a clip that is gone is passed over whatever a pack says, and one that nothing knows yet is counted as not
+covered, so that the search can score it exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prost.errors import NotCoded, PackDamaged
+from prost.model.matching import TextPrototypes
+from prost.search.event_index import EventIndex
+from prost.search.fragments import OFFSET_BITS, Pages
+from prost.search.packs import ATTEMPTS, Current, Pack, PackedRows, PackFolder
+from prost.search.rerank import REFINED_A_CANDIDATE
+from prost.search.scan import Candidates, Codebooks, CodedClips, QueryTables, refine, scan
+
+NOWHERE = -1
+
+
+class Shortlist(Protocol):
+    """What chooses candidates."""
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """Which clips it knows `[n]`."""
+
+    def find(
+        self, text: TextPrototypes, object_phrase_weight: float, count: int, allowed: NDArray[np.bool_] | None
+    ) -> Candidates:
+        """The clips that may belong to the best for one sentence.
+
+        Args:
+            text: prototypes of the sentence, on the CPU.
+            object_phrase_weight: of the model's configuration.
+            count: how many at most.
+            allowed: which may be found `[n]`; None for all.
+        """
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """The rows of one version of the clips table, in the order of its fragments.
+
+    Attributes:
+        addresses: fragment and place in it of each row `[n]`, as Lance has them.
+        fragments: number of each fragment, by the name of its data file.
+    """
+
+    addresses: NDArray[np.uint64]
+    fragments: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+    def of(self, packed: PackedRows) -> NDArray[np.int64]:
+        """The row of each packed row `[m]`, NOWHERE for one that is gone."""
+        found = np.full(len(packed), NOWHERE, dtype=np.int64)
+        for fragment, places in packed.slices():
+            number = self.fragments.get(fragment.file)
+            if number is None:
+                continue
+            first, last = np.searchsorted(
+                self.addresses, np.array([number, number + 1], np.uint64) << np.uint64(OFFSET_BITS)
+            )
+            living = self.addresses[first:last] & np.uint64(2**OFFSET_BITS - 1)
+            offsets = packed.offsets[places].astype(np.uint64)
+            place = np.searchsorted(living, offsets)
+            there = place < len(living)
+            there[there] = living[place[there]] == offsets[there]
+            found[places] = np.where(there, first + place, NOWHERE)
+        return found
+
+
+@dataclass(frozen=True)
+class _ScannedPack:
+    """A pack, and where its clips are in the version that is searched."""
+
+    clips: CodedClips
+    rows: NDArray[np.int64]
+    living: NDArray[np.bool_]
+
+    def allowed(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """Which of the pack's clips may be found."""
+        return self.living if allowed is None else self.living & allowed[self.rows]
+
+
+class ScannedPacks:
+    """Candidates by the scan.
+
+    Args:
+        rows: of the version that is searched.
+        books: the codebooks.
+        packs: coded with them.
+    """
+
+    def __init__(self, rows: TableRows, books: Codebooks, packs: Sequence[Pack]) -> None:
+        self._books = books
+        self._packs = []
+        self.covered = np.zeros(len(rows), dtype=bool)
+        for pack in packs:
+            places = rows.of(pack.rows)
+            living = places != NOWHERE
+            self._packs.append(_ScannedPack(pack.clips, places, living))
+            self.covered[places[living]] = True
+
+    def find(
+        self, text: TextPrototypes, object_phrase_weight: float, count: int, allowed: NDArray[np.bool_] | None
+    ) -> Candidates:
+        """The best by codes, and of these the best by 8-bit events."""
+        tables = QueryTables.of(text, self._books, object_phrase_weight)
+        wide = count * REFINED_A_CANDIDATE
+        found = [scan(tables, pack.clips, wide, pack.allowed(allowed))[0] for pack in self._packs]
+        # Which pack a candidate is from is told by its place among all packs' rows.
+        before = np.cumsum([0, *(len(pack.rows) for pack in self._packs)])
+        everywhere = Candidates.best(
+            np.concatenate(
+                [
+                    np.empty(0, np.int64),
+                    *(each.rows + first for each, first in zip(found, before, strict=False)),
+                ]
+            ),
+            np.concatenate([np.empty(0, np.float32), *(each.scores for each in found)]),
+            wide,
+        )
+        rows, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+        for number, pack in enumerate(self._packs):
+            here = (everywhere.rows >= before[number]) & (everywhere.rows < before[number + 1])
+            part = Candidates(everywhere.rows[here] - before[number], everywhere.scores[here])
+            refined = refine(tables, pack.clips, [part])[0]
+            rows.append(pack.rows[refined.rows])
+            scores.append(refined.scores)
+        return Candidates.best(np.concatenate(rows), np.concatenate(scores), count)
+
+
+class IndexedEvents:
+    """Candidates by an index over event prototypes: the event-sentence score alone chooses them.
+
+    Args:
+        rows: of the version that is searched.
+        packed: which clips the index holds.
+        index: the index.
+    """
+
+    def __init__(self, rows: TableRows, packed: PackedRows, index: EventIndex) -> None:
+        self._index = index
+        self._rows = rows.of(packed)
+        self._living = self._rows != NOWHERE
+        self.covered = np.zeros(len(rows), dtype=bool)
+        self.covered[self._rows[self._living]] = True
+
+    def find(
+        self, text: TextPrototypes, object_phrase_weight: float, count: int, allowed: NDArray[np.bool_] | None
+    ) -> Candidates:
+        """The clips whose best event is nearest to the sentence."""
+        mask = self._living if allowed is None else self._living & allowed[self._rows]
+        found = self._index.find(text, count, mask)
+        return Candidates(self._rows[found.rows], found.scores)
+
+
+@dataclass(frozen=True)
+class OpenedPacks:
+    """What `current.json` named at one moment.
+
+    Attributes:
+        current: that file.
+        books: the codebooks.
+        packs: those that are in order.
+        index: the index and the clips that it holds, where there is one in order.
+        damaged: what is wrong with the others, a line each.
+    """
+
+    current: Current
+    books: Codebooks
+    packs: tuple[Pack, ...]
+    index: tuple[PackedRows, EventIndex] | None
+    damaged: tuple[str, ...]
+
+    @property
+    def pages(self) -> dict[str, dict[str, Pages]]:
+        """Where data files hold their prototypes row after row, by name."""
+        return {
+            fragment.file: fragment.pages
+            for pack in self.packs
+            for fragment in pack.rows.fragments
+            if fragment.pages is not None
+        }
+
+    def shortlist(self, rows: TableRows, coarse: str) -> Shortlist:
+        """What chooses candidates: by `scan` or by `index`.
+
+        Raises:
+            NotCoded: there is no index.
+        """
+        if coarse == "scan":
+            return ScannedPacks(rows, self.books, self.packs)
+        if self.index is None:
+            raise NotCoded(
+                "the library has no index over event prototypes",
+                "coarse='scan' or 'exact'",
+                "prost optimize --index hnsw",
+            )
+        return IndexedEvents(rows, *self.index)
+
+
+def open_packs(folder: PackFolder, with_index: bool = False) -> OpenedPacks | None:
+    """Open what is in use; None where nothing was ever made.
+
+    Raises:
+        PackDamaged: the codebooks are damaged or of another model, so no pack can be read.
+    """
+    for _ in range(ATTEMPTS):
+        current = folder.current()
+        if current is None:
+            return None
+        try:
+            return _opened(folder, current, with_index)
+        except FileNotFoundError as error:
+            # A writer committed in between, and removed it; or it is lost.
+            if folder.current() == current:
+                raise PackDamaged(f"{error.filename}: it is gone", suggestion="prost optimize") from None
+    raise PackDamaged(f"{folder.path}: it changes all the time", suggestion="search again")
+
+
+def _opened(folder: PackFolder, current: Current, with_index: bool) -> OpenedPacks:
+    books = folder.codebooks(current.codebooks)
+    packs, damaged, index = [], [], None
+    for name in current.packs:
+        try:
+            packs.append(folder.pack(name, current.codebooks))
+        except PackDamaged as damage:
+            damaged.append(damage.arrived)
+        except FileNotFoundError as error:
+            if folder.current() != current:
+                raise
+            damaged.append(f"{error.filename}: it is gone")
+    if with_index and current.index is not None:
+        try:
+            packed, kind, data = folder.index(current.index)
+            index = packed, EventIndex.from_bytes(kind, data)
+        except PackDamaged as damage:
+            damaged.append(damage.arrived)
+    return OpenedPacks(current, books, tuple(packs), index, tuple(damaged))

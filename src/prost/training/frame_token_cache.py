@@ -1,0 +1,179 @@
+"""Frame tokens of a fixed set of clips, computed once: while the vision tower is frozen they never change.
+
+What is left of a step is the text tower and the model's head, about a tenth of the whole on a CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prost.data.clip_sets import ClipSet, Plan
+from prost.errors import BadConfig, StorageError
+from prost.model.doors import RetrievalModel
+from prost.training.distributed import Processes
+from prost.training.freezing import VISION, vision_is_frozen
+from prost.training.precision import Precision, autocast, takes_bf16
+
+MEMORY = "memory"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """A batch whose frame tokens are known; as `CaptionedVideos` otherwise.
+
+    Attributes:
+        tokens: float16 `[B, L, M, D]`.
+        captions: B sentences.
+        videos: what messages call them.
+    """
+
+    tokens: Tensor
+    captions: list[str]
+    videos: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, rows: slice) -> TokenBatch:
+        return TokenBatch(self.tokens[rows], self.captions[rows], self.videos[rows])
+
+
+@dataclass(frozen=True)
+class FrameTokenCache:
+    """The frame tokens of a clip set.
+
+    float16 is half the memory, and off by 0.05% at most: far less than bfloat16, in which towers are computed.
+
+    Attributes:
+        names: what messages call the clips.
+        tokens: float16 `[N, L, M, D]`, in memory or mapped from a file.
+    """
+
+    names: Sequence[str]
+    tokens: np.ndarray
+
+    def batches(self, steps: range, plan: Plan, rows: slice) -> Iterator[TokenBatch]:
+        """The batches that the clip set would make, without the pixels.
+
+        Args:
+            steps: the steps to make.
+            plan: the clip set's.
+            rows: the part of each batch that is wanted here.
+        """
+        for step in steps:
+            places, captions = plan.of(step)
+            mine = places[rows]
+            yield TokenBatch(
+                torch.from_numpy(self.tokens[mine]),
+                captions[rows],
+                tuple(self.names[place] for place in mine),
+            )
+
+
+def open_cache(
+    model: RetrievalModel[Any, Any],
+    clips: ClipSet,
+    place: str,
+    precision: Precision,
+    processes: Processes,
+    progress: Progress,
+) -> FrameTokenCache:
+    """Find the frame tokens of a clip set, or compute them.
+
+    Args:
+        model: its vision tower is frozen.
+        clips: the set.
+        place: `memory`, or a folder; a file there is named after all that it depends on.
+        precision: of the vision tower.
+        processes: the first of them computes, the others wait.
+        progress: called with how many clips are done, of how many.
+
+    Raises:
+        BadConfig: the vision tower is trained, or several processes would each keep all in memory.
+        StorageError: no space, no permission.
+        VideoError: a file that cannot be shown.
+    """
+    if not vision_is_frozen(model):
+        raise BadConfig("cache_frame_tokens: the vision tower is trained", f"freeze: [{', '.join(VISION)}]")
+    config = model.config
+    if place == MEMORY:
+        if processes.world > 1:
+            raise BadConfig(
+                f"cache_frame_tokens: memory, in {processes.world} processes", "a folder, which they share"
+            )
+        blocks = [*frame_tokens_in_order(model, clips, precision, progress)]
+        return FrameTokenCache(clips.names, np.concatenate(blocks))
+    path = Path(place) / f"{_key(model, clips, precision)}.npy"
+    if processes.leads and not path.is_file():
+        _fill(path, len(clips.names), frame_tokens_in_order(model, clips, precision, progress))
+    processes.wait()
+    tokens: np.ndarray = np.load(path, mmap_mode="r")
+    assert tokens.shape[:2] == (len(clips.names), config.frames)
+    return FrameTokenCache(clips.names, tokens)
+
+
+@torch.no_grad()
+def frame_tokens_in_order(
+    model: RetrievalModel[Any, Any],
+    clips: ClipSet,
+    precision: Precision,
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """The frame tokens of every clip of a set, some at a time: float16 `[b, L, M, D]`."""
+    done = 0
+    for pixels in clips.in_order(model.config.frames, model.config.image_size):
+        with autocast(precision, model.device):
+            tokens = model.frame_tokens(model.normalise_pixels(pixels).to(model.device))
+        done += len(pixels)
+        if progress is not None:
+            progress(done, len(clips.names))
+        yield tokens.half().cpu().numpy()
+
+
+def _fill(path: Path, clips: int, blocks: Iterator[np.ndarray]) -> None:
+    """Write a file that is there whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mapped: np.memmap | None = None
+        first = 0
+        for block in blocks:
+            if mapped is None:
+                shape = (clips, *block.shape[1:])
+                mapped = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+            mapped[first : first + len(block)] = block
+            first += len(block)
+        assert mapped is not None
+        mapped.flush()
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError(f"frame tokens cannot be kept in {path.parent} ({error})") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _key(model: RetrievalModel[Any, Any], clips: ClipSet, precision: Precision) -> str:
+    """A name for all that frame tokens depend on."""
+    config = model.config
+    shift = [getattr(config, name, None) for name in ("token_shift_blocks", "token_shift_divisions")]
+    kind = type(model).frame_tokens.__qualname__  # all tokens of a frame, or the class token alone
+    low = takes_bf16(precision, model.device)
+    told = [clips.description, config.frames, config.image_mean, config.image_std, shift, kind, low]
+    digest = hashlib.blake2b(repr(told).encode(), digest_size=12)
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.startswith(VISION):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

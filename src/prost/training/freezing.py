@@ -1,0 +1,78 @@
+"""Which weights stay as they are."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from prost.errors import BadConfig
+from prost.model.doors import RetrievalModel
+
+Freeze = int | tuple[str, ...]
+VISION = ("clip.towers.vision_model", "clip.towers.visual_projection")
+
+
+def freeze(model: RetrievalModel[Any, Any], chosen: Freeze) -> None:
+    """Let only the other weights be trained; what an earlier stage froze is free again.
+
+    Args:
+        model: changed in place.
+        chosen: parts by name (`clip.towers.vision_model`, `clip.*`, `frame_decoder.layers.[01]`), each with all that
+            is in it; or a number, as in CLIP4Clip: the embeddings and so many first blocks of both towers. 0 and `()`
+            freeze nothing.
+
+    Raises:
+        BadConfig: a name that no weight has, more blocks than there are, or nothing left to train.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    frozen = _first_blocks(model, names, chosen) if isinstance(chosen, int) else _by_name(names, chosen)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    if len(frozen) == len(names):
+        raise BadConfig("freeze: nothing is left to train", suggestion="name fewer parts")
+
+
+def vision_is_frozen(model: RetrievalModel[Any, Any]) -> bool:
+    """Whether a video's frame tokens stay the same during the training."""
+    return not any(
+        parameter.requires_grad for name, parameter in model.named_parameters() if name.startswith(VISION)
+    )
+
+
+def trained_parameters(model: RetrievalModel[Any, Any]) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _first_blocks(model: RetrievalModel[Any, Any], names: list[str], blocks: int) -> set[str]:
+    if blocks == 0:
+        return set()
+    deepest = max(model.config.clip.vision_layers, model.config.clip.text_layers)
+    if blocks > deepest:
+        raise BadConfig(f"freeze: {blocks} blocks", f"at most {deepest}")
+    return {
+        name
+        for name in names
+        if re.search(r"\.(embeddings|pre_layrnorm)\.", name)
+        or ((block := re.search(r"\.encoder\.layers\.(\d+)\.", name)) and int(block[1]) < blocks)
+    }
+
+
+def _by_name(names: list[str], chosen: Sequence[str]) -> set[str]:
+    frozen: set[str] = set()
+    for part in chosen:
+        inside = {name for name in names if fnmatchcase(name, part) or fnmatchcase(name, f"{part}.*")}
+        if not inside:
+            known = {name[:end] for name in names for end in _ends(name)}
+            near = difflib.get_close_matches(part, sorted(known), n=1, cutoff=0.0)
+            raise BadConfig(f"freeze: no weight is called {part!r}", suggestion=repr(near[0]))
+        frozen |= inside
+    return frozen
+
+
+def _ends(name: str) -> list[int]:
+    """Where each part of a dotted name ends."""
+    return [*(dot.start() for dot in re.finditer(r"\.", name)), len(name)]

@@ -1,0 +1,137 @@
+"""The gradient of a large contrastive batch in the memory of a small one (GradCache, Gao et al., RepL4NLP 2021).
+
+Every text of a batch is compared with every video, so a batch cannot be cut into parts whose losses are added. But the
+loss needs only the representations: all parts are encoded without a graph, the loss of the whole gives the gradient of
+each representation, and each part, encoded once more with a graph, carries its gradients on to the weights. This
+is the plain gradient; the price is a second forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from prost.model.doors import join
+
+Part = TypeVar("Part")
+Measured = dict[str, float]
+
+
+class Encoded(NamedTuple):
+    """What a part of a batch became.
+
+    Attributes:
+        text: record of its texts, in float32.
+        video: record of its videos, in float32.
+        own_loss: what is descended beside the comparison, and known from this part alone (an agreement of regions and
+            their sentences, say); the parts' mean counts. None where there is nothing of the kind.
+        measured: what tells about it; likewise.
+    """
+
+    text: Any
+    video: Any
+    own_loss: Tensor | None = None
+    measured: Measured = {}  # noqa: RUF012  # no one writes to it
+
+
+Encode = Callable[[Part], Encoded]
+LossOf = Callable[[Any, Any], tuple[Tensor, Measured]]
+
+
+@dataclass(frozen=True)
+class RandomState:
+    """Where the random numbers stand, so that dropout and other draws of a forward pass can be drawn again."""
+
+    cpu: Tensor
+    cuda: Tensor | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> RandomState:
+        """As it stands."""
+        return cls(torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None)
+
+    def restore(self, device: torch.device) -> None:
+        """Stand there again."""
+        torch.set_rng_state(self.cpu)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state(self.cuda, device)
+
+
+@dataclass(frozen=True)
+class ContrastiveStep(Generic[Part]):
+    """One forward and backward pass over a batch, whole or part by part.
+
+    Attributes:
+        encode: a part of the batch to its records.
+        loss_of: both records of the whole batch to what is descended and what is measured; it may ask other processes.
+        device: where random numbers are drawn.
+    """
+
+    encode: Encode[Part]
+    loss_of: LossOf
+    device: torch.device
+
+    def backward(self, parts: Sequence[Part]) -> tuple[Tensor, Measured, Any, Any]:
+        """Put the gradient of the whole batch's loss into the weights.
+
+        Args:
+            parts: the batch, cut; one part is the plain step, and its representations are kept with their graph.
+
+        Returns:
+            the loss, what was measured, and both records without a graph.
+        """
+        if len(parts) == 1:
+            encoded = self.encode(parts[0])
+            loss, measured = self.loss_of(encoded.text, encoded.video)
+            if encoded.own_loss is not None:
+                loss = loss + encoded.own_loss
+            loss.backward()
+            text, video = (record.mapped(Tensor.detach) for record in encoded[:2])
+            return loss.detach(), measured | encoded.measured, text, video
+        return self._cached(parts)
+
+    def _cached(self, parts: Sequence[Part]) -> tuple[Tensor, Measured, Any, Any]:
+        states: list[RandomState] = []
+        seen: list[Encoded] = []
+        for part in parts:
+            states.append(RandomState.now(self.device))
+            with torch.no_grad():
+                seen.append(self.encode(part))
+        shares = [len(encoded.text) / sum(len(each.text) for each in seen) for encoded in seen]
+        text = join([encoded.text for encoded in seen]).mapped(_leaf)
+        video = join([encoded.video for encoded in seen]).mapped(_leaf)
+        loss, measured = self.loss_of(text, video)
+        loss.backward()
+        loss = loss.detach()
+        gradients = [leaf.grad for leaf in (*text.tensors(), *video.tensors())]
+        after = RandomState.now(self.device)
+        first = 0
+        for part, state, share in zip(parts, states, shares, strict=True):
+            state.restore(self.device)
+            encoded = self.encode(part)
+            rows = slice(first, first + len(encoded.text))
+            first = rows.stop
+            # A representation that the loss did not read (the event attention) has no gradient to hand on.
+            reached = [
+                (tensor, gradient[rows])
+                for tensor, gradient in zip(
+                    (*encoded.text.tensors(), *encoded.video.tensors()), gradients, strict=True
+                )
+                if gradient is not None and tensor.requires_grad
+            ]
+            if encoded.own_loss is not None:
+                loss = loss + share * encoded.own_loss.detach()
+                reached.append((share * encoded.own_loss, torch.ones_like(encoded.own_loss)))
+            for name, value in encoded.measured.items():
+                measured[name] = measured.get(name, 0.0) + share * value
+            torch.autograd.backward([tensor for tensor, _ in reached], [gradient for _, gradient in reached])
+        after.restore(self.device)
+        return loss, measured, text.mapped(Tensor.detach), video.mapped(Tensor.detach)
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_()

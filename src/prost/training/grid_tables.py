@@ -1,0 +1,241 @@
+"""Grids that have been run -> the paper's tables: mean and spread over seeds, claims that hold, published figures."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prost.errors import StorageError
+from prost.evaluation.comparison import Comparison, compare
+from prost.evaluation.post_processing import TRANSDUCTIVE
+from prost.evaluation.published import Published, published
+from prost.evaluation.report import METHOD_TITLES
+from prost.evaluation.rows import PLAIN, Row
+from prost.evaluation.tables import PAPER_COLUMNS, Table, mean_and_spread, number
+from prost.training.grid import GridResult, Run, shown
+
+METRIC = "R@1"
+TIME_COLUMNS = ("training (s)", "feature extraction (s)", "similarity search (s)")
+# With so few cells every pair is compared; with more, each with the reference alone.
+PAIRED_CELLS = 4
+
+
+def grid_table(result: GridResult) -> Table:
+    """The table of a grid, published figures below ours and marked."""
+    grid = result.grid
+    varied = [key.rpartition(".")[2].replace("_", " ") for key in grid.vary]
+    methods = (PLAIN, *grid.methods)
+    columns = ("model", *varied, *(["post-processing"] if grid.methods else []))
+    lines: list[tuple[str, ...]] = []
+    for name, runs in result.runs.items():
+        cell = result.cells[name]
+        for method in methods:
+            rows = [run.report.row(post_processing=method) for run in runs]
+            words = [
+                cell.model,
+                *map(shown, cell.varied.values()),
+                *([_method(method)] if grid.methods else []),
+            ]
+            lines.append((*words, *_columns(rows), *(_time_cells(runs) if grid.times else [])))
+    lines += [
+        _published_line(figure, len(varied), bool(grid.methods), grid.times)
+        for figure in (published(grid.published) if grid.published else [])
+    ]
+    return Table(
+        grid.title,
+        (*columns, *PAPER_COLUMNS, *(TIME_COLUMNS if grid.times else ())),
+        tuple(lines),
+        words=len(columns),
+        notes=tuple(_notes(result)),
+    )
+
+
+def grid_comparisons(result: GridResult) -> list[Comparison]:
+    """Paired bootstrap of R@1: with few cells all pairs, with more each against the reference; runs are drawn, too."""
+    reports = {name: [run.report for run in runs] for name, runs in result.runs.items()}
+    if len(reports) <= PAIRED_CELLS:
+        pairs = list(itertools.combinations(reports, 2))
+    else:
+        best = reference(result)
+        pairs = [(best, other) for other in reports if other != best]
+    found = []
+    for a, b in pairs:
+        for method in (PLAIN, *result.grid.methods):
+            found.append(compare(reports[a], reports[b], METRIC, post_processing=method, names=(a, b)))
+    return found
+
+
+def reference(result: GridResult) -> str:
+    """The cell that others are compared with: the grid's own choice, or the one with the highest mean R@1."""
+    if result.grid.reference is not None:
+        return result.grid.reference
+    means = {
+        name: sum(run.report.row().values[METRIC] for run in runs) / len(runs)
+        for name, runs in result.runs.items()
+    }
+    return max(means, key=means.__getitem__)
+
+
+def write_grid(result: GridResult, folder: Path) -> Path:
+    """Write a grid's table and numbers as JSON, CSV, Markdown and LaTeX, named after the grid's file.
+
+    Returns:
+        The Markdown file.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    table = grid_table(result)
+    texts = {
+        ".md": table.markdown(),
+        ".tex": table.latex(),
+        ".csv": table.csv(),
+        ".json": json.dumps(grid_values(result), indent=1) + "\n",
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, text in texts.items():
+            partial = folder / f".{result.path.stem}{suffix}.part"
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, folder / f"{result.path.stem}{suffix}")
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written ({error})", suggestion="another folder") from None
+    return folder / f"{result.path.stem}.md"
+
+
+def grid_values(result: GridResult) -> dict[str, Any]:
+    """Plain values: every run's rows, what may be claimed, what was published."""
+    return {
+        "title": result.grid.title,
+        "grid": result.grid.model_dump(mode="json"),
+        "machine": _machine(),
+        "cells": [
+            {
+                "name": name,
+                "model": result.cells[name].model,
+                "varied": dict(result.cells[name].varied),
+                "runs": [
+                    {
+                        "seed": seed,
+                        "setting": run.report.to_dict()["setting"],
+                        "rows": [
+                            run.report.row(score, post_processing=method).to_dict()
+                            for score in run.report.parts
+                            for method in (PLAIN, *result.grid.methods)
+                        ],
+                        "twin_accuracy": dict(run.report.twin_accuracy),
+                        "training_seconds": round(run.training_seconds, 1),
+                        **{f"{what}_seconds": round(value, 3) for what, value in run.times.items()},
+                    }
+                    for seed, run in zip(result.grid.seeds, runs, strict=True)
+                ],
+            }
+            for name, runs in result.runs.items()
+        ],
+        "comparisons": [comparison.to_dict() for comparison in grid_comparisons(result)],
+        "published": [
+            {**figure.to_dict(), **{f"{what}_seconds": value for what, value in figure.seconds.items()}}
+            for figure in (published(result.grid.published) if result.grid.published else [])
+        ],
+    }
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Mean and spread of each column; empty where the row has none."""
+    return [
+        mean_and_spread([row.values[column] for row in rows]) if column in rows[0].values else ""
+        for column in PAPER_COLUMNS
+    ]
+
+
+def _time_cells(runs: Sequence[Run]) -> list[str]:
+    measured = [[run.times[what] for run in runs if run.times] for what in _TIMES]
+    kinds = ([run.training_seconds for run in runs], *measured)
+    return [mean_and_spread(seconds, digits=3) for seconds in kinds]
+
+
+_TIMES = ("extraction", "search")
+
+
+def _method(method: str) -> str:
+    """A method's title without its parameters, which may differ between runs: a trained temperature does."""
+    if method == PLAIN:
+        return "none"
+    return f"{METHOD_TITLES[method]} ({'' if TRANSDUCTIVE[method] else 'not '}transductive)"
+
+
+def _published_line(figure: Published, varied: int, methods: bool, times: bool) -> tuple[str, ...]:
+    """A published row in the columns of a grid's table."""
+    layers = [str(count) for count in figure.layers or ()]
+    words = [
+        f"{figure.model}, published ({figure.benchmark})",
+        *layers[:varied],
+        *[""] * (varied - len(layers)),
+    ]
+    if methods:
+        words.append(_method(figure.post_processing))
+    numbers = [number(figure.values.get(column)) for column in PAPER_COLUMNS]
+    if times:
+        numbers += [number(figure.seconds.get(what), 3) for what in ("training", *_TIMES)]
+    return (*words, *numbers)
+
+
+def _notes(result: GridResult) -> list[str]:
+    """What has to be known to read the numbers."""
+    grid = result.grid
+    first = next(iter(result.runs.values()))[0].report
+    # Of the setting's lines, those about one model's weights are its own report's.
+    shared = first.setting.lines()[1:]
+    seeds = ", ".join(map(str, grid.seeds))
+    notes = [
+        "text to video, by the sum of both scores where a model has two; mean ± standard deviation over the training "
+        f"seeds {seeds}",
+        *grid.notes,
+        *shared,
+        f"made by `prost ablate {result.path}`; measured on {_machine()}",
+    ]
+    if first.twins:
+        for name, runs in result.runs.items():
+            told = [run.report.twin_accuracy["sum"] for run in runs]
+            notes.append(
+                f"twin accuracy of {name}: {mean_and_spread([value for value in told if value is not None])}"
+            )
+        if first.order_blind_ceiling is not None:
+            notes.append(f"R@1 of a perfect model that is blind to order: {first.order_blind_ceiling:.1f}")
+    if grid.times:
+        notes.append(
+            "training: steps and validations, without frame tokens computed beforehand; extraction: "
+            f"{first.setting.videos:,} videos, pixels in memory to prototypes; search: scoring "
+            f"{first.setting.captions:,} queries against them, median of several"
+        )
+    comparisons = grid_comparisons(result)
+    if comparisons:
+        paired = grid.reference or len(result.runs) <= PAIRED_CELLS
+        chosen = "" if paired else f" with {reference(result)}, the best here,"
+        notes.append(
+            f"paired bootstrap{chosen} over videos and training seeds; an order is claimed only where it holds:"
+        )
+        for comparison in comparisons:
+            method = METHOD_TITLES[comparison.row.rpartition("/")[2]]
+            notes.append(f"{method + ': ' if method else ''}{comparison}")
+    if grid.published:
+        sources = sorted({figure.source for figure in published(grid.published)})
+        notes.append(f"published figures are of other data, starts and machines: {'; '.join(sources)}")
+    return notes
+
+
+def _machine() -> str:
+    """Where the numbers come from, without the machine's name."""
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{torch.get_num_threads()} CPU threads"
+    )
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {device}"

@@ -1,0 +1,146 @@
+"""What a training tells: lines of JSON, TensorBoard, how long it will take, and what it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections import deque
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from prost.errors import UsageError
+
+Report = Callable[[dict[str, Any]], None]
+VERSIONS = ("prost-video", "torch", "transformers", "numpy", "av")
+# Of the last steps, so that what the machine does now is what is told.
+STEPS_REMEMBERED = 50
+
+
+class RunLog:
+    """Where the lines of a training go.
+
+    Args:
+        folder: gets `log.jsonl`, and `tensorboard/` where that is wanted.
+        report: called with every line.
+        tensorboard: write that too.
+
+    Raises:
+        UsageError: TensorBoard is wanted and not installed.
+    """
+
+    def __init__(self, folder: Path, report: Report | None, tensorboard: bool) -> None:
+        self._path = folder / "log.jsonl"
+        self._report = report
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise UsageError(
+                    "the recipe asks for tensorboard, which is not installed",
+                    suggestion="pip install 'prost-video[tensorboard]', or tensorboard: false",
+                ) from None
+            self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, **values: Any) -> None:
+        """Write a line; numbers, also those one level down, become curves named after the line's stage."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+        if self._board is not None and "step" in values:
+            for name, value in _numbers(values):
+                self._board.add_scalar(f"{values['stage']}/{name}", value, values["step"])
+            self._board.flush()
+        if self._report is not None:
+            self._report(values)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _numbers(values: dict[str, Any]) -> list[tuple[str, float]]:
+    found = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found += [(f"{name}/{inner}", number) for inner, number in _numbers(value)]
+        elif isinstance(value, int | float) and not isinstance(value, bool) and name not in ("step", "steps"):
+            found.append((name, float(value)))
+    return found
+
+
+class Pace:
+    """How long the rest will take: the median of the last steps, and the validations that are still to come.
+
+    The first step after a start is not counted (kernels are compiled, workers begin), nor is time spent otherwise.
+
+    Args:
+        steps: of the stage.
+        evaluate_every: steps between validations; None where the stage has none.
+        first: the step that a resumed run begins with.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        evaluate_every: int | None,
+        first: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._steps, self._clock = steps, clock
+        self._validations = (
+            0 if evaluate_every is None else -(-steps // evaluate_every) - first // evaluate_every
+        )
+        self._started = self._last = clock()
+        self._taken: deque[float] = deque(maxlen=STEPS_REMEMBERED)
+        self._validation = 0.0
+        self._warm = False
+
+    def step(self) -> None:
+        """A step has ended."""
+        now = self._clock()
+        if self._warm:
+            self._taken.append(now - self._last)
+        self._warm, self._last = True, now
+
+    def validated(self) -> None:
+        """A validation has ended, which began when the last step ended."""
+        now = self._clock()
+        self._validation, self._last = now - self._last, now
+        self._validations -= 1
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return self._clock() - self._started
+
+    def remaining(self, done: int) -> int | None:
+        """Seconds until the stage ends; None while no step has been timed."""
+        if not self._taken:
+            return None
+        left = self._steps - done
+        return round(median(self._taken) * left + self._validation * self._validations)
+
+
+def run_facts(world: int, device: torch.device) -> dict[str, Any]:
+    """With what a training was run: versions and machine."""
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        "machine": {
+            "system": platform.system(),
+            "processor": torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "processes": world,
+        },
+    }

@@ -1,0 +1,133 @@
+"""What the two stages descend: what they make of a part of a batch, and the loss of the whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prost.data.batches import CaptionedVideos
+from prost.model.clip import sentence_token
+from prost.model.doors import FrameFeatures, RetrievalModel, SentenceFeatures
+from prost.model.matching import TextPrototypes, VideoPrototypes, unit
+from prost.model.spatial import dead_share
+from prost.training.distributed import Processes
+from prost.training.frame_token_cache import TokenBatch
+from prost.training.grad_cache import Encoded, Measured
+from prost.training.grounding import grounding_loss, patch_weights, region_features
+from prost.training.loss import accuracies, contrastive_loss, retrieval_loss
+from prost.training.precision import Precision, autocast
+
+Batch = CaptionedVideos | TokenBatch
+
+
+class Objective:
+    """The stage on videos: the model's loss on its scores, and grounding where the data know what is where.
+
+    Args:
+        model: what is trained.
+        precision: of the forward pass; scores are computed in float32.
+        processes: who shares a batch.
+        grounding: weight of the grounding loss. In several parts or processes the regions of each are compared among
+            themselves.
+    """
+
+    def __init__(
+        self, model: RetrievalModel[Any, Any], precision: Precision, processes: Processes, grounding: float
+    ) -> None:
+        self.model, self.precision, self.processes, self.weight = model, precision, processes, grounding
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Texts and videos of a part of a batch."""
+        ids, mask = self._words(batch.captions)
+        with autocast(self.precision, self.model.device):
+            text = self.model.text_prototypes(ids, mask)
+            if isinstance(batch, TokenBatch):
+                tokens = batch.tokens.to(self.model.device).float()
+            else:
+                tokens = self.model.frame_tokens(self._pixels(batch))
+            video = self.model.video_head(tokens)
+        return Encoded(text.float(), video.float(), *self._grounding(tokens.float(), batch))
+
+    def loss_of(self, text: Any, video: Any) -> tuple[Tensor, Measured]:
+        """This process's share of the loss of the whole batch.
+
+        Each process scores its own texts against all videos; the rows are then put together.
+        """
+        rows = self.model.match(text, video.mapped(self.processes.gather))
+        similarity = rows.mapped(self.processes.gather)
+        loss = retrieval_loss(similarity, self.model.logit_scale)
+        return loss / self.processes.world, accuracies(similarity)
+
+    def dead_shares(self, text: Any, video: Any) -> Measured:
+        """Shares of a ProST's prototypes that are zero vectors."""
+        if not (isinstance(text, TextPrototypes) and isinstance(video, VideoPrototypes)):
+            return {}
+        return {"dead_objects": dead_share(video.object), "dead_phrases": dead_share(text.phrase)}
+
+    def _words(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask `[B, T]`, cut to the longest sentence: what follows it is padding, which costs time.
+
+        Where padding takes part in the phrases, as in the authors' checkpoints, it stays.
+        """
+        ids, mask = self.model.words(sentences)
+        if getattr(self.model.config, "mask_padding", True):
+            longest = int(mask.sum(dim=1).max())
+            ids, mask = ids[:, :longest], mask[:, :longest]
+        return ids.to(self.model.device), mask.to(self.model.device)
+
+    def _pixels(self, batch: CaptionedVideos) -> Tensor:
+        return self.model.normalise_pixels(batch.pixels).to(self.model.device)
+
+    def _grounding(self, tokens: Tensor, batch: Batch) -> tuple[Tensor | None, Measured]:
+        """The loss of regions and their sentences, and how many regions find their own.
+
+        None without regions, and in a model that reads class tokens only.
+        """
+        regions = batch.regions if isinstance(batch, CaptionedVideos) else None
+        if regions is None or not len(regions.video) or not self.weight or tokens.shape[2] == 1:
+            return None, {}
+        ids, mask = self._words(regions.sentences)
+        with autocast(self.precision, self.model.device):
+            words = self.model.clip.word_tokens(ids)
+        boxes, video, true = (
+            torch.from_numpy(part).to(self.model.device)
+            for part in (regions.boxes, regions.video, regions.true)
+        )
+        features = region_features(tokens, video, patch_weights(boxes, self.model.config.clip.grid))
+        loss, measured = grounding_loss(features, words.float(), mask, true, self.model.logit_scale)
+        return self.weight / self.processes.world * loss, measured
+
+
+class FrameObjective(Objective):
+    """The stage on frames: grounding of what stands where, and CLIP's own loss on class and end tokens at half of that.
+
+    Args:
+        model, precision, processes: see `Objective`.
+    """
+
+    def __init__(self, model: RetrievalModel[Any, Any], precision: Precision, processes: Processes) -> None:
+        super().__init__(model, precision, processes, grounding=1.0)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """End tokens and class tokens of a part of a batch of single frames."""
+        assert isinstance(batch, CaptionedVideos)
+        ids, mask = self._words(batch.captions)
+        with autocast(self.precision, self.model.device):
+            tokens = self.model.clip.frame_tokens(self._pixels(batch))  # [B, 1, M, D]
+            words = self.model.clip.word_tokens(ids)  # [B, T, D]
+        tokens = tokens.float()
+        return Encoded(
+            SentenceFeatures(sentence_token(words.float(), mask)),
+            FrameFeatures(tokens[:, :, 0]),
+            *self._grounding(tokens, batch),
+        )
+
+    def loss_of(self, text: Any, video: Any) -> tuple[Tensor, Measured]:
+        """CLIP's loss, shared among the processes as in `Objective`."""
+        frames = self.processes.gather(video.frame[:, 0])  # [B, D]
+        scores = self.processes.gather(unit(text.sentence) @ unit(frames).T)
+        right = scores.detach().argmax(dim=1) == torch.arange(len(scores), device=scores.device)
+        loss = 0.5 * contrastive_loss(scores, self.model.logit_scale)
+        return loss / self.processes.world, {"accuracy": right.float().mean().item()}

@@ -1,0 +1,164 @@
+"""What a recipe is trained and validated on: Toybox, endless or a fixed set, or a benchmark's videos."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from prost.config import DoorConfig
+from prost.data.batches import CaptionedVideos, ToyboxClips, load_batches
+from prost.data.benchmarks import load_benchmark
+from prost.data.clip_sets import ClipSet
+from prost.data.record_clips import RecordClips
+from prost.data.records import Benchmark, VideoRecord, complete_split, hold_out
+from prost.data.toybox_clip_set import ToyboxClipSet
+from prost.errors import UsageError
+from prost.training.distributed import Processes
+from prost.training.recipe import Recipe, StageConfig
+from prost.training.validation import ValidationSet
+
+log = logging.getLogger("prost")
+
+GALLERY = "toybox-400"
+# Of a benchmark without a val split: this share of its training videos chooses the best step, and is not trained on.
+HELD_OUT = 0.05
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the stage on videos sees.
+
+    Attributes:
+        recipe: of the training.
+        clips: a fixed set; None where Toybox draws new clips for every step.
+        validation: what the best step is chosen on.
+        facts: counts and notes, for the record of the run.
+    """
+
+    recipe: Recipe
+    clips: ClipSet | None
+    validation: ValidationSet
+    facts: dict[str, Any]
+
+    def batches(
+        self, steps: range, stage: StageConfig, config: DoorConfig, processes: Processes
+    ) -> Iterator[CaptionedVideos]:
+        """Make this process's part of the batches of some steps.
+
+        Args:
+            steps: the steps to make.
+            stage: says how large a batch is.
+            config: of the model, for frames and size.
+            processes: who shares a batch.
+
+        Raises:
+            UsageError: fewer clips than a batch holds, or a batch that does not divide.
+            VideoError: a file that cannot be shown.
+        """
+        rows, seed = processes.rows(stage.batch_size), self.recipe.seed
+        if self.clips is not None:
+            return self.clips.batches(
+                steps,
+                stage.batch_size,
+                seed,
+                processes.rank,
+                processes.world,
+                config.frames,
+                config.image_size,
+            )
+        toybox = self.recipe.toybox
+        drawn = ToyboxClips(
+            steps,
+            stage.batch_size,
+            config.image_size,
+            config.frames,
+            toybox.moments,
+            toybox.twins,
+            toybox.long,
+            seed,
+        )
+        return (batch[rows] for batch in load_batches(drawn, toybox.workers))
+
+
+def open_data(recipe: Recipe, config: DoorConfig) -> TrainingData:
+    """Find the data of a recipe.
+
+    Args:
+        recipe: says which.
+        config: of the model.
+
+    Raises:
+        MissingPath, UsageError: a benchmark, a split or a gallery that is not there.
+        MissingVideos: some are missing, and the recipe does not say `go_on`.
+    """
+    if recipe.benchmark is not None:
+        return _open_benchmark(recipe, config)
+    toybox = recipe.toybox
+    clips = None
+    if toybox.clips is not None:
+        clips = ToyboxClipSet.drawn(toybox.clips, toybox.moments, toybox.twins, toybox.long, toybox.workers)
+    name = recipe.validation or GALLERY
+    validation = ValidationSet.of_gallery(name, toybox.workers, recipe.cache_frame_tokens is not None)
+    counts = {"train": toybox.clips or "drawn for each step", "validation": len(validation.queries)}
+    return TrainingData(recipe, clips, validation, {"name": "toybox", "selected_on": name, "counts": counts})
+
+
+def _open_benchmark(recipe: Recipe, config: DoorConfig) -> TrainingData:
+    wanted = recipe.benchmark
+    assert wanted is not None
+    found = load_benchmark(wanted.name, wanted.folder, wanted.videos)
+    for name in ("frames", "max_words") if found.expected else ():  # one's own pairs are no paper's
+        if getattr(found, name) != getattr(config, name):
+            log.warning(
+                "the model has %s %d; the paper's setting for %s is %d",
+                name,
+                getattr(config, name),
+                found.name,
+                getattr(found, name),
+            )
+    train = complete_split(found, "train", wanted.go_on)
+    selected_on, asked = _validation_records(recipe, found)
+    if not asked:
+        train, asked = hold_out(train, HELD_OUT)
+    clips = RecordClips(train, wanted.sampling, wanted.workers, wanted.replace_failed)
+    validation = ValidationSet.of_records(
+        RecordClips(asked, wanted.sampling, wanted.workers), recipe.cache_frame_tokens is not None
+    )
+    return TrainingData(
+        recipe,
+        clips,
+        validation,
+        {
+            "name": found.name,
+            "selected_on": selected_on,
+            "notes": list(found.notes),
+            "counts": {
+                "train": len(clips.records),
+                "validation": len(asked),
+                "validation_queries": len(validation.queries),
+            },
+            "expected": found.expected,
+            "annotated": {name: len(records) for name, records in found.splits.items()},
+        },
+    )
+
+
+def _validation_records(recipe: Recipe, found: Benchmark) -> tuple[str, tuple[VideoRecord, ...]]:
+    """The split that chooses, and its name; none where a part of train has to be kept apart."""
+    assert recipe.benchmark is not None
+    name = recipe.validation or "val"
+    if name == "train":
+        raise UsageError(
+            "validation: train",
+            "a split that is not trained on",
+            "leave it out: a part of train is kept apart",
+        )
+    if name in found.splits:
+        if name == "test":
+            log.warning("the best step is selected on test: its numbers there are not held-out ones")
+        return name, complete_split(found, name, recipe.benchmark.go_on)
+    if recipe.validation is not None:
+        found.split(name)  # says which splits there are
+    return f"{HELD_OUT:.0%} of train, kept apart", ()

@@ -1,0 +1,77 @@
+"""What a training begins with: random weights, a model as it is, or its CLIP in another architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from prost.config import DoorConfig, TokenShiftConfig
+from prost.data.toybox import vocabulary
+from prost.errors import BadConfig
+from prost.model.checkpoint import build, load
+from prost.model.doors import RetrievalModel
+from prost.model.temporal_transformer import TemporalTransformer
+from prost.model.words import WordTokenizer, whole_words
+from prost.training.recipe import Recipe
+
+OWN = frozenset({"architecture", "name"})
+
+
+def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:
+    """Make the model of a recipe, its chance drawn from the recipe's seed.
+
+    Raises:
+        BadConfig: a model that the CLIP of `start` does not fit into.
+        MissingPath, CheckpointError: of `start`.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.start is None:
+        assert recipe.model is not None
+        tokenizer = whole_words(vocabulary())
+        return build(sized_for(recipe.model, tokenizer), tokenizer)
+    start = load(recipe.start)
+    if recipe.model is None:
+        return start
+    model = build(_completed(recipe.model, start.config, recipe.start), start.tokenizer)
+    model.clip.load_state_dict(start.clip.state_dict())
+    return model
+
+
+def start_temporal_transformer(model: RetrievalModel[Any, Any]) -> bool:
+    """Let a rival's temporal transformer begin as CLIP's text blocks, as their authors do.
+
+    Returns:
+        Whether there is one that they fit into.
+    """
+    transformer = getattr(model, "transformer", None)
+    return isinstance(transformer, TemporalTransformer) and transformer.start_as_text(model.clip.towers)
+
+
+def sized_for(config: DoorConfig, tokenizer: WordTokenizer) -> DoorConfig:
+    """A configuration whose text tower has a place for every word of a vocabulary."""
+    return config.model_copy(
+        update={"clip": config.clip.model_copy(update={"vocabulary": max(3, tokenizer.vocabulary)})}
+    )
+
+
+def _completed(wanted: DoorConfig, start: DoorConfig, origin: str) -> DoorConfig:
+    """A configuration with what a recipe leaves out about the backbone taken from the start's."""
+    shared = (TokenShiftConfig.model_fields.keys() & type(start).model_fields.keys()) - OWN
+    taken = {
+        name: value
+        for name, value in start.model_dump().items()
+        if name in shared and name in type(wanted).model_fields
+    }
+    said = wanted.model_dump(exclude_unset=True)
+    if "clip" in said:  # what is left out of the sizes is left out, too
+        said["clip"] = {**taken["clip"], **said["clip"]}
+    config = type(wanted).parse({**taken, **said}, origin=f"model on {origin}")
+    for name in ("clip", "width"):
+        if getattr(config, name) != getattr(start, name):
+            raise BadConfig(
+                f"model.{name} is another one than that of {origin}",
+                f"{getattr(start, name)!r}",
+                f"leave {name} out: it comes with the start",
+            )
+    return config

@@ -1,0 +1,74 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KEYS = {
+    "clips",
+    "dim",
+    "p50_ms",
+    "p95_ms",
+    "recall_at_10",
+    "exact_ms",
+    "speedup_vs_exact",
+    "bytes_per_clip",
+    "rss_mb",
+    "build_s",
+}
+
+
+@pytest.mark.slow
+def test_a_small_library_is_made_searched_and_reported(prost: Callable[..., Any], tmp_path: Path) -> None:
+    """Real videos, a real library, and a process of its own that searches it."""
+    pytest.importorskip("faiss")
+    pytest.importorskip("matplotlib")
+    arguments = ["bench", "search", "--clips", "150", "--videos", "24", "--queries", "3"]
+    places = ["--work", tmp_path / "work", "--json", tmp_path / "r.json", "--figure", tmp_path / "r.png"]
+    said = prost(*arguments, *places)
+    assert said.code == 0, said.err
+    assert "on disk" in said.err
+    assert "recall of the exact top-10" in said.out
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report.keys() >= KEYS
+    assert report["clips"] == 150
+    assert report["recall_at_10"] > 0.9
+    assert report["p95_ms"] >= report["p50_ms"] > report["without_text_ms"][0] > 0
+    assert report["exact"]["scaled"] == 1
+    assert report["rss_mb"] > 100
+    assert report["truth_largest_difference"] < 1e-4
+    assert [rival["name"] for rival in report["rivals"]] == ["event-hnsw", "event-ivfpq", "mean-hnsw"]
+    assert (tmp_path / "r.png").stat().st_size > 10_000
+
+    again = prost(*arguments, *places, "--rivals", "none")
+    assert again.code == 0, again.err
+    assert "on disk" not in again.err  # it is there already
+    assert json.loads((tmp_path / "r.json").read_text())["build_s"] == report["build_s"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--clips", "9"], "greater than or equal to 10"),
+        (["--videos", "3"], "greater than or equal to 12"),
+        (["--rivals", "event-hnsw,lucky-guess"], "no rival is called 'lucky-guess'; welcome: event-hnsw"),
+        (["--model", "/no/such/model"], "/no/such/model"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    prost: Callable[..., Any], tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    said = prost("bench", "search", "--work", tmp_path / "work", *arguments)
+    assert said.code == 2
+    assert told in said.err
+    assert len(said.err.splitlines()) == 1
+    assert not (tmp_path / "work").exists()
+
+
+def test_no_room_is_one_line(prost: Callable[..., Any], tmp_path: Path) -> None:
+    said = prost("bench", "search", "--clips", 10**12, "--work", tmp_path / "work")
+    assert said.code == 1
+    assert "GB are free" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert not (tmp_path / "work").exists()

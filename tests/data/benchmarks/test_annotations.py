@@ -1,0 +1,62 @@
+"""Lists, JSON and tables: what is welcome, and one clear line on the rest."""
+
+from pathlib import Path
+
+import pytest
+
+from prost.data.benchmarks.annotations import caption_lists, read_json, read_list, read_table, seconds
+from prost.errors import BadAnnotations
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "file"
+
+
+def test_a_list_keeps_its_order_and_drops_empty_lines(file: Path) -> None:
+    file.write_text("b \n\n a\r\n", encoding="utf-8-sig")
+    assert read_list(file) == ["b", "a"]
+    file.write_text(" \n")
+    with pytest.raises(BadAnnotations, match="is empty"):
+        read_list(file)
+    with pytest.raises(BadAnnotations, match="cannot be read"):
+        read_list(file.with_name("none"))
+
+
+def test_a_table_knows_its_columns_by_name(file: Path) -> None:
+    file.write_text('b,a\n2,"1, one"\n\n"two\nlines",3\n')
+    assert read_table(file, ("a",)) == [
+        {"b": "2", "a": "1, one", "line": "2"},
+        {"b": "two\nlines", "a": "3", "line": "5"},
+    ]
+
+
+@pytest.mark.parametrize(("text", "message"), [("", "columns \\(none\\)"), ("x,y\n1,2", "columns x, y")])
+def test_a_table_without_the_column(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    with pytest.raises(BadAnnotations, match=message):
+        read_table(file, ("video",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is no JSON"), ("[1]", "holds a list; welcome: a dict"), ("{}", "is empty")],
+)
+def test_json_that_is_not_what_it_should_be(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    with pytest.raises(BadAnnotations, match=message):
+        read_json(file, dict)
+
+
+def test_times(file: Path) -> None:
+    assert [seconds(value, "here") for value in (None, "", 0, "2.5", 3.5)] == [None, None, 0.0, 2.5, 3.5]
+    for value in ("x", -1, "inf", "nan", [1]):
+        with pytest.raises(BadAnnotations, match=r"here: .* is no time"):
+            seconds(value, "here")
+
+
+def test_captions_are_texts_or_words(file: Path) -> None:
+    assert caption_lists(file, {"a": ["one two", ["three", "four"]]}) == {"a": ["one two", "three four"]}
+    for wrong in ("text", 3):
+        with pytest.raises(BadAnnotations, match="a list of captions"):
+            caption_lists(file, {"a": wrong})

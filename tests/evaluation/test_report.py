@@ -1,0 +1,121 @@
+"""Reports: what was measured is what is written, read back and compared."""
+
+import csv
+import io
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prost.errors import BadConfig, MissingPath, StorageError, UsageError
+from prost.evaluation.comparison import compare
+from prost.evaluation.report import Report, Setting, read_report, write_report
+from prost.evaluation.rows import RankingPlan, make_rows
+
+
+@cache
+def made(seed: int = 0, quality: float = 0.5, benchmark: str = "youcook2", digest: str = "d") -> Report:
+    """A report of sixty queries of thirty videos; the greater the quality, the more is found."""
+    owner = np.repeat(np.arange(30), 2)
+    noise = np.random.default_rng(7).normal(size=(60, 30)) * 0.4
+    scores = noise + np.random.default_rng(seed).normal(size=(60, 30)) * 0.02
+    scores[np.arange(60), owner] += quality
+    plan = RankingPlan(samples=50)
+    setting = Setting(
+        f"model-{seed}", "prost", "f00d", benchmark, "test", digest, 30, 40, 60, 12, 224, 32,
+        "the middles of L equal parts", 1.5, 0.05, 0, 0, 50, 0, seed, ("a note",), {"prost": "0"},
+    )  # fmt: skip
+    rows = make_rows({"sum": scores, "object_phrase": noise}, owner, 0.05, plan=plan)
+    return Report(setting, tuple(rows), {"sum": None, "object_phrase": None}, 0, None, {"match": 0.5})
+
+
+def test_a_report_reads_back_as_it_was(tmp_path: Path) -> None:
+    report = made()
+    write_report(report, tmp_path / "r")
+    again = read_report(tmp_path / "r")
+    assert again.setting == report.setting
+    assert again.to_dict()["sum"] == report.to_dict()["sum"]
+    for row, other in zip(report.rows, again.rows, strict=True):
+        assert (row.key, row.values, row.gallery) == (other.key, other.values, other.gallery)
+        np.testing.assert_array_equal(row.ranks, other.ranks)
+        np.testing.assert_array_equal(row.videos, other.videos)
+
+
+def test_all_four_forms_hold_the_same_numbers(tmp_path: Path) -> None:
+    report = made()
+    write_report(report, tmp_path)
+    values = json.loads((tmp_path / "report.json").read_text())
+    r1 = values["sum"]["R@1"]
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text())))
+    assert len(lines) == len(report.rows)
+    assert float(lines[0]["R@1"]) == r1
+    low, high = report.rows[0].intervals["R@1"]
+    assert (float(lines[0]["R@1 low"]), float(lines[0]["R@1 high"])) == (low, high)
+    assert {line["transductive"] for line in lines if line["post_processing"] == "sinkhorn"} == {"yes"}
+    assert all(line["R@5"] == "" for line in lines if line["post_processing"] == "hungarian")
+    for name in ("report.md", "report.tex"):
+        text = (tmp_path / name).read_text()
+        assert f"{r1:.1f} [{low:.1f}, {high:.1f}]" in text
+        assert "Published for youcook2, text to video (not measured here)" in text and "TACo" in text
+
+
+def test_every_table_says_what_its_numbers_were_made_with() -> None:
+    *ours, figures = made().tables()
+    assert len(ours) == 3  # the two kinds of video to text differ where videos have two captions
+    for table in ours:
+        told = " ".join(table.notes)
+        for words in (
+            "30 videos of 40",
+            "training seed 0",
+            "middles",
+            "seed 0",
+            "test split",
+            "a note",
+            "12 frames",
+        ):
+            assert words in told
+    assert figures.rows[-1][:3] == ("ProST", "none", "11.4")
+    assert len(made(benchmark="toybox-30").tables()) == 3
+
+
+def test_files_that_are_no_report(tmp_path: Path) -> None:
+    with pytest.raises(MissingPath, match=r"report\.json does not exist"):
+        read_report(tmp_path)
+    write_report(made(), tmp_path)
+    (tmp_path / "report.json").write_text('{"setting": {}}')
+    with pytest.raises(BadConfig, match="holds no report"):
+        read_report(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_report(made(), tmp_path / "file")
+
+
+def test_an_order_is_claimed_only_where_it_holds() -> None:
+    better, worse = made(0, 1.2), made(1, 0.3)
+    assert compare([better], [worse]).verdict == "model-0 is better"
+    assert compare([worse], [better], "MnR").verdict == "model-0 is better"  # small ranks are good ones
+    alike = compare([made(2, 0.5)], [made(3, 0.5)])
+    assert alike.verdict == "no order"
+    assert alike.result.low <= 0 <= alike.result.high
+    assert "no order" in str(alike)
+
+
+def test_several_trainings_of_each() -> None:
+    result = compare(
+        [made(0, 1.0), made(1, 1.1)], [made(2, 0.2), made(3, 0.3), made(4, 0.2)], names=("a", "b")
+    )
+    means = [np.mean([made(seed, quality).row().values["R@1"] for seed, quality in runs])
+             for runs in (((0, 1.0), (1, 1.1)), ((2, 0.2), (3, 0.3), (4, 0.2)))]  # fmt: skip
+    assert result.result.difference == pytest.approx(means[0] - means[1])
+    assert (result.runs, result.verdict) == ((2, 3), "a is better")
+
+
+def test_what_cannot_be_compared() -> None:
+    with pytest.raises(UsageError, match="different videos or captions"):
+        compare([made()], [made(digest="other")])
+    with pytest.raises(UsageError, match="has no R@5"):
+        compare([made()], [made()], "R@5", post_processing="hungarian")
+    with pytest.raises(UsageError, match="no row sum/text_to_video/nnn"):
+        compare([made()], [made()], post_processing="nnn")

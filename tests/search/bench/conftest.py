@@ -1,0 +1,57 @@
+"""Real prototypes by shape, drawn by a random generator: tracks that hold still, clips in groups that look alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from prost.model.matching import TextPrototypes, unit
+from prost.search.bench.generator import Generator, Recombination
+from prost.search.bench.real import RealPrototypes
+
+VIDEOS, SLOTS, FRAMES, EVENTS, WIDTH, PHRASES = 60, 4, 5, 3, 16, 6
+
+
+def directions(vectors: np.ndarray) -> np.ndarray:
+    return unit(torch.from_numpy(vectors.astype(np.float32))).numpy()
+
+
+def draw_real(videos: int, seed: int = 0) -> RealPrototypes:
+    rng = np.random.default_rng(seed)
+    mean = 2 * np.random.default_rng(99).standard_normal((SLOTS, 1, WIDTH))
+    track = rng.standard_normal((videos, SLOTS, 1, WIDTH))
+    steps = 0.2 * rng.standard_normal((videos, SLOTS, FRAMES, WIDTH))
+    event = track[:, :EVENTS, 0] + mean[:EVENTS, 0]
+    return RealPrototypes(directions(mean + track + steps), directions(event))
+
+
+@pytest.fixture(scope="session")
+def real() -> RealPrototypes:
+    """Sixty videos; the last slot of the first is dead in two frames."""
+    drawn = draw_real(VIDEOS)
+    drawn.object[0, -1, :2] = 0
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def held_out() -> RealPrototypes:
+    return draw_real(40, seed=1)
+
+
+@pytest.fixture(scope="session")
+def generator(real: RealPrototypes) -> Generator:
+    return Generator(real, Recombination(seed=3))
+
+
+@pytest.fixture(scope="session")
+def text() -> TextPrototypes:
+    """Three queries."""
+    draw = torch.Generator().manual_seed(5)
+    return TextPrototypes(
+        torch.randn(3, PHRASES, WIDTH, generator=draw), torch.randn(3, WIDTH, generator=draw)
+    )
+
+
+def nothing(done: int, total: int, what: str) -> None:
+    """Progress that nobody looks at."""

@@ -1,0 +1,80 @@
+"""Fine-tuning on real files: parts that share no video, a report before and after, a recipe to do it again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prost.data.benchmarks import load_benchmark
+from prost.data.toybox import write
+from prost.errors import MissingVideos, UsageError
+from prost.model.checkpoint import load, save
+from prost.model.doors import RetrievalModel
+from prost.training.finetune import FineTuning, finetune
+from prost.training.recipe import read_recipe
+
+MakeModel = Callable[..., RetrievalModel[Any, Any]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten drawn videos and a table of pairs, two captions each."""
+    folder = tmp_path_factory.mktemp("own")
+    write(folder, videos=10, seed=3, split="train")
+    rows = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
+    (folder / "captions.jsonl").unlink()
+    table = ["video,caption"]
+    table += [f'{row["video"]},"{caption}"' for row in rows for caption in row["captions"][:2]]
+    (folder / "pairs.csv").write_text("\n".join(table) + "\n")
+    return folder
+
+
+def test_before_and_after_on_videos_kept_apart(make_model: MakeModel, folder: Path, tmp_path: Path) -> None:
+    save(make_model("meanP"), tmp_path / "start")
+    how = FineTuning(epochs=2, batch_size=4, learning_rate=1e-3, clip_learning_rate=1e-3, held_out=0.3)
+    out = tmp_path / "out"
+    result = finetune(str(tmp_path / "start"), folder / "pairs.csv", folder, out, how)
+    assert result.counts == {"train": 6, "val": 1, "test": 3, "missing": 0}
+    found = load_benchmark("pairs", out / "pairs.jsonl")
+    parts = {name: {record.video for record in records} for name, records in found.splits.items()}
+    assert len(set.union(*parts.values())) == sum(map(len, parts.values())) == 10
+    report = json.loads((out / "report.json").read_text())
+    assert report == json.loads(json.dumps(result.to_dict()))
+    assert report["queries"] == 6
+    for part in ("before", "after"):
+        low, high = report[part]["R@1"]["interval"]
+        assert low <= report[part]["R@1"]["value"] <= high
+    moved = report["after"]["R@1"]["value"] - report["before"]["R@1"]["value"]
+    assert report["R@1_difference"]["difference"] == pytest.approx(moved)
+    assert load(result.model).config == load(tmp_path / "start").config
+    recipe = read_recipe(out / "recipe.yaml")
+    assert (recipe.prost.steps, recipe.prost.batch_size, recipe.validation) == (2, 4, "val")
+    facts = json.loads((result.model / "training.json").read_text())
+    assert facts["data"]["selected_on"] == "val" and facts["data"]["counts"]["train"] == 6
+
+
+def test_a_frozen_tower_stays(make_model: MakeModel, folder: Path, tmp_path: Path) -> None:
+    save(make_model("prost"), tmp_path / "start")
+    how = FineTuning(epochs=1, batch_size=64, learning_rate=1e-3, freeze_vision=True)
+    result = finetune(str(tmp_path / "start"), folder / "pairs.csv", None, tmp_path / "out", how)
+    start, model = load(tmp_path / "start").state_dict(), load(result.model).state_dict()
+    vision = [name for name in start if "vision" in name or "visual" in name]
+    assert vision and all((start[name] == model[name]).all() for name in vision)
+    assert not (start["event_decoder.queries"] == model["event_decoder.queries"]).all()
+    assert len(list((tmp_path / "out" / "frame_tokens").glob("*.npy"))) == 1
+
+
+def test_captions_without_videos(make_model: MakeModel, folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text((folder / "pairs.csv").read_text() + "gone.mp4,a red ball falls\n")
+    with pytest.raises(MissingVideos, match=r"pairs train has 10 of 11 videos \(missing: gone.mp4"):
+        finetune("toybox", table, folder, tmp_path / "out", FineTuning())
+
+
+def test_too_few_videos(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join((folder / "pairs.csv").read_text().splitlines()[:3]) + "\n")
+    with pytest.raises(UsageError, match=r"1 video to keep a part of apart; welcome: two videos or more"):
+        finetune("toybox", table, folder, tmp_path / "out", FineTuning())

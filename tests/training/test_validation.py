@@ -1,0 +1,58 @@
+"""What the best step is chosen on: ranks of the true video, every caption a query, tokens kept while they may be."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from prost.data.record_clips import RecordClips
+from prost.data.records import VideoRecord
+from prost.evaluation.metrics import ranks
+from prost.model.doors import RetrievalModel
+from prost.training.freezing import VISION, freeze
+from prost.training.validation import ValidationSet
+
+MakeModel = Callable[..., RetrievalModel[Any, Any]]
+
+
+@pytest.fixture
+def records(toybox_folder: Path) -> list[VideoRecord]:
+    paths = sorted(toybox_folder.glob("*.mp4"))[:3]
+    captions = [("a red ball falls", "a ball"), ("a cat grows",), ("a boat", "a fish", "a house blinks")]
+    return [VideoRecord(path.stem, path, told) for path, told in zip(paths, captions, strict=True)]
+
+
+def test_every_caption_is_ranked_among_the_videos(make_model: MakeModel, records: list[VideoRecord]) -> None:
+    model = make_model("prost").eval()
+    found = ValidationSet.of_records(RecordClips(records)).ask(model)
+    with torch.no_grad():
+        text = model.encode_text([caption for record in records for caption in record.captions])
+        video = model.encode_video([str(record.path) for record in records])
+        scores = model.match(text, video)
+    for name, part in (("sum", scores.total), ("object_phrase", scores.object_phrase)):
+        assert np.array_equal(found.ranks[name], ranks(part.numpy(), [0, 0, 1, 2, 2, 2]))
+    expected = (100 * (found.ranks["sum"] == 1).mean(), -found.ranks["sum"].mean())
+    assert found.quality == pytest.approx(expected)
+    assert found.to_dict()["videos"] == 3 and found.twin_accuracy == {}
+
+
+def test_a_gallery_has_twins_and_a_rival_has_one_score(make_model: MakeModel) -> None:
+    found = ValidationSet.of_gallery("toybox-5").ask(make_model("meanP"))
+    assert set(found.ranks) == {"sum"} and len(found.ranks["sum"]) == 5
+    assert 0.0 <= found.to_dict()["sum"]["twin_accuracy"] <= 100.0
+
+
+def test_tokens_are_kept_only_while_the_tower_is_frozen(make_model: MakeModel) -> None:
+    model = make_model("meanP")
+    asked = ValidationSet.of_gallery("toybox-5", keep_tokens=True)
+    freeze(model, VISION)
+    first = asked.ask(model).ranks["sum"]
+    with torch.no_grad():
+        # A frozen tower that is changed all the same: kept tokens do not see it, computed ones do.
+        model.clip.towers.visual_projection.weight.neg_()
+    assert np.array_equal(asked.ask(model).ranks["sum"], first)
+    freeze(model, ())
+    assert not np.array_equal(asked.ask(model).ranks["sum"], first)
