@@ -195,6 +195,13 @@ def test_a_gallery_does_not_shrink_in_silence(toy: Any, pairs: Benchmark) -> Non
         evaluate_set(toy, benchmark_set(broken), QUICK)
 
 
+def test_queries_that_say_nothing_are_told(pairs: Benchmark) -> None:
+    first, *others = pairs.splits["test"]
+    vague = replace(pairs, splits={"test": (replace(first, captions=("it is there", "a ball")), *others)})
+    assert "1 of 6 queries hold only stop words, such as 'it is there'" in benchmark_set(vague).notes
+    assert not any("stop words" in note for note in benchmark_set(pairs).notes)
+
+
 def test_the_authors_sampling_sees_other_frames(toy: Any, pairs: Benchmark) -> None:
     middles, authors = (benchmark_set(pairs, sampling=way) for way in ("middles", "authors"))
     for one, other in zip(middles.read(4, 32), authors.read(4, 32), strict=True):

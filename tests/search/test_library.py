@@ -93,6 +93,12 @@ class TestSearching:
         assert names(result)[0] == "green.mp4"
         assert result.notes == ["the model does not know 'frisbee'; the rest of the query was searched for"]
 
+    def test_only_stop_words_are_said_to_fit_any_video(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        (note,) = library.search("it is the").notes
+        assert "'it is the' holds only stop words" in note
+        assert library.search("the green").notes == []
+
     def test_an_empty_library_has_no_hits(self, library: Library) -> None:
         assert library.search("red") == []
 

@@ -21,6 +21,7 @@ from prost.data.records import Benchmark, VideoRecord, captions_of, complete_spl
 from prost.data.toybox import CAPTIONS_FILE, Gallery, Scene, describe, gallery, render, scene_stream
 from prost.data.video_reading import Sampling, read_videos
 from prost.errors import BadConfig, MissingPath, UsageError
+from prost.model.words import says_nothing
 from prost.video.sampling import sample_times
 
 SAMPLING_TITLES: dict[Sampling, str] = {
@@ -180,6 +181,11 @@ def benchmark_set(
     notes = benchmark.notes
     if len(records) != expected:
         notes = (*notes, f"not the published gallery: {gallery_size(benchmark, split)}")
+    if empty := [caption for caption in captions if says_nothing(caption)]:
+        notes = (
+            *notes,
+            f"{len(empty)} of {len(captions)} queries hold only stop words, such as {empty[0]!r}",
+        )
     return EvaluationSet(
         benchmark.name,
         split,

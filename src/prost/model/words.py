@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,24 @@ UNKNOWN, START, END = "<unknown>", "<start>", "<end>"
 # OpenAI's file lists 262,145 merges; CLIP uses those that fill its vocabulary of 49,408 beside 512 byte symbols and
 # two special tokens.
 CLIP_MERGES = 49408 - 2 * 256 - 2
+
+# Function words: a sentence of nothing else describes no picture.
+_FUNCTION_WORDS = """
+    a an the this that these those it its he she they we i you his her their our my your of in on at to from with by
+    for as and or but not no so if then than is are was were be been being am do does did has have had will
+    would can could there here who which what when where how
+"""
+STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
+
+
+def says_nothing(sentence: str) -> bool:
+    """Whether a sentence has words, and all of them are stop words.
+
+    >>> says_nothing("It is there."), says_nothing("it is raining"), says_nothing("")
+    (True, False, False)
+    """
+    words = re.findall(r"\w+", sentence.lower())
+    return bool(words) and STOP_WORDS.issuperset(words)
 
 
 class WordTokenizer:

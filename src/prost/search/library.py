@@ -10,6 +10,7 @@ from typing import Self
 
 from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
 from prost.model.matching import TextPrototypes
+from prost.model.words import says_nothing
 from prost.search.adding import Addition, AddReport, Progress, is_under
 from prost.search.encode import Decoder, PrototypeModel
 from prost.search.hits import SearchResult
@@ -343,6 +344,10 @@ def _notes(model: PrototypeModel, query: str) -> list[str]:
     if unknown := model.unknown_words(query):
         listed = ", ".join(repr(word) for word in dict.fromkeys(unknown))
         notes.append(f"the model does not know {listed}; the rest of the query was searched for")
+    if says_nothing(query):
+        notes.append(
+            f"the query {query!r} holds only stop words, which fit any video; say what should be seen"
+        )
     return notes
 
 
