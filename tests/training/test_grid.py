@@ -93,7 +93,6 @@ def test_reports_say_with_what_they_were_made(ran: Any) -> None:
     assert (run.report.setting.training_seed, run.report.setting.videos) == (1, 12)
     assert run.report.setting.bank_captions == 0  # no method asks for it
     assert run.report.setting.model == "ProST {2, 1}"
-    assert run.training_seconds > 0
 
 
 def test_finished_cells_are_not_run_again_and_grids_share_them(ran: Any) -> None:
