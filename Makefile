@@ -45,7 +45,7 @@ format: install  ## Write the style that lint checks
 bench: install  ## Measure what the documents claim; results go to benchmarks/results/
 	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-tables: install  ## Run the paper's tables on Toybox (about 25 minutes on two cores); what is done is not done again
+tables: install  ## Run the paper's tables on Toybox (about 20 minutes on two cores); what is done is not done again
 	$(BIN)/prost ablate recipes/tables/*.yaml --output runs/tables --results docs/results
 
 docs: install  ## Write docs/cli.md from the command line's own help

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from prost.errors import BadConfig, MissingPath
@@ -190,4 +191,22 @@ def read_json(path: Path) -> dict[str, Any]:
         raise BadConfig(f"{path} is no JSON ({error})") from None
     if not isinstance(values, dict):
         raise BadConfig(f"{path} holds a {type(values).__name__}", "a JSON object")
+    return values
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the keys and values of a recipe, or of a grid of recipes.
+
+    Raises:
+        MissingPath: there is no such file.
+        BadConfig: the file is no YAML, or holds something else.
+    """
+    try:
+        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingPath(f"recipe {path} does not exist", suggestion="see the folder recipes") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path} is no YAML ({error})") from None
+    if not isinstance(values, dict):
+        raise BadConfig(f"{path} holds a {type(values).__name__}", "keys and values")
     return values

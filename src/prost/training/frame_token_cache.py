@@ -1,6 +1,6 @@
 """Frame tokens of a fixed set of clips, computed once: while the vision tower is frozen they never change.
 
-What is left of a step is the text tower and the model's head, about a tenth of the whole on a CPU.
+What is left of a step is the text tower and the model's head.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ import torch
 import yaml
 from pydantic import Field, model_validator
 
-from prost.config import StrictConfig
-from prost.errors import BadConfig, MissingPath, StorageError
+from prost.config import StrictConfig, read_yaml
+from prost.errors import BadConfig, StorageError
 from prost.evaluation.benchmark import VIDEOS_AT_ONCE, KeptTokens, encode_sentences, evaluate_set
 from prost.evaluation.published import PublishedTable
 from prost.evaluation.report import JSON_FILE, Report, read_report, write_report
@@ -159,10 +159,10 @@ def read_grid(path: Path) -> tuple[Grid, list[Cell]]:
         MissingPath: the grid, or a recipe that it names, is not there.
         BadConfig: no YAML, an unknown key (the nearest known one is named), a value out of range, in any cell.
     """
-    grid = Grid.parse(_read_yaml(path), origin=str(path))
+    grid = Grid.parse(read_yaml(path), origin=str(path))
     cells = []
     for name, place in grid.recipes.items():
-        base = _read_yaml(path.parent / place)
+        base = read_yaml(path.parent / place)
         for values in itertools.product(*grid.vary.values()):
             varied = dict(zip(grid.vary, values, strict=True))
             by_seed = {seed: _changed(base, {**varied, "seed": seed}) for seed in grid.seeds}
@@ -288,18 +288,6 @@ def _tell_training(tell: Tell, values: Mapping[str, Any]) -> None:
     """Of a training's log only the steps, not the validations' tables."""
     if "loss" in values:
         tell(f"  {values['stage']} step {values['step']} of {values['steps']}, loss {values['loss']}")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingPath(f"{path} does not exist", suggestion="see the folder recipes") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} is no YAML ({error})") from None
-    if not isinstance(values, dict):
-        raise BadConfig(f"{path} holds a {type(values).__name__}", "keys and values")
-    return values
 
 
 def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, SerializeAsAny, model_validator
 
-from prost.config import DoorConfig, StrictConfig
+from prost.config import DoorConfig, StrictConfig, read_yaml
 from prost.data.video_reading import Sampling
-from prost.errors import BadConfig, MissingPath
 from prost.model.checkpoint import config_class
 from prost.training.freezing import Freeze
 from prost.training.precision import Precision
@@ -140,12 +138,4 @@ def read_recipe(path: Path) -> Recipe:
         MissingPath: there is no such file.
         BadConfig: no YAML, an unknown key (the nearest known one is named), a value out of range.
     """
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingPath(f"recipe {path} does not exist", suggestion="see the folder recipes") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} is no YAML ({error})") from None
-    if not isinstance(values, dict):
-        raise BadConfig(f"{path} holds a {type(values).__name__}", "keys and values")
-    return Recipe.parse(values, origin=str(path))
+    return Recipe.parse(read_yaml(path), origin=str(path))
