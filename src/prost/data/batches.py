@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,14 @@ from prost.data.toybox import (
     visible_boxes,
 )
 from prost.data.toybox_clips import ClipShares, draw_clips
+
+TOLD_BY_EVENT = 0.6
+"""Of the frames in which something happens are told by that."""
+
+
+def no_twins() -> np.ndarray:
+    """Rows of twins where there are none."""
+    return np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,13 @@ class Regions:
         )
 
 
+def twins_within(twins: np.ndarray, first: int, last: int) -> np.ndarray:
+    """The pairs that lie whole between two rows of a batch, their rows counted from the first of these."""
+    pairs = twins.reshape(-1, 2) - first
+    whole = ((pairs >= 0) & (pairs < last - first)).all(axis=1)
+    return pairs[whole].reshape(-1)
+
+
 @dataclass(frozen=True)
 class CaptionedVideos:
     """A batch of videos, each with one caption.
@@ -63,12 +78,14 @@ class CaptionedVideos:
         captions: B sentences.
         videos: what messages call them; empty where each was drawn for this batch alone.
         regions: places in them and what is there, where the data know.
+        twins: rows of order-swapped pairs, one pair after another, int64 `[2 * P]`.
     """
 
     pixels: np.ndarray
     captions: list[str]
     videos: tuple[str, ...] = ()
     regions: Regions | None = None
+    twins: np.ndarray = field(default_factory=no_twins)
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -76,7 +93,8 @@ class CaptionedVideos:
     def __getitem__(self, rows: slice) -> CaptionedVideos:
         places = range(len(self))[rows]
         regions = None if self.regions is None else self.regions.within(places.start, places.stop)
-        return CaptionedVideos(self.pixels[rows], self.captions[rows], self.videos[rows], regions)
+        twins = twins_within(self.twins, places.start, places.stop)
+        return CaptionedVideos(self.pixels[rows], self.captions[rows], self.videos[rows], regions, twins)
 
 
 class ToyboxFrames(IterableDataset[CaptionedVideos]):
@@ -102,8 +120,9 @@ class ToyboxFrames(IterableDataset[CaptionedVideos]):
                 scene = sample_scene(rng, "train")
                 time = rng.uniform(0.0, scene.duration)
                 pixels.append(render(scene, [time], self.size))
-                captions.append(describe_frame(scene, time, rng, _how_many(rng)))
+                captions.append(_tell_frame(scene, time, rng))
                 regions.add_things(video, scene, np.array([time]), 0, rng)
+                regions.add_events(video, scene, np.array([time]), rng)
             yield CaptionedVideos(np.stack(pixels), captions, regions=regions.join())
 
 
@@ -150,7 +169,9 @@ class ToyboxClips(IterableDataset[CaptionedVideos]):
             regions.add_things(len(pixels), clip.scene, times, int(rng.integers(self.frames)), rng)
             regions.add_events(len(pixels), clip.scene, times, rng)
             pixels.append(clip.show(self.frames, self.size))
-        return CaptionedVideos(np.stack(pixels), captions, regions=regions.join())
+        first = self.shares.windows + self.shares.moments
+        twins = np.arange(first, first + 2 * self.shares.pairs)
+        return CaptionedVideos(np.stack(pixels), captions, regions=regions.join(), twins=twins)
 
 
 class _RegionList:
@@ -219,6 +240,14 @@ class _RegionList:
         # A thing told without what it does may be the one that does it.
         true |= (places[:, None] == places[None]).all(axis=2)
         return Regions(places[:, 0], np.stack(self.boxes), [caption.text for caption in self.captions], true)
+
+
+def _tell_frame(scene: Scene, time: float, rng: np.random.Generator) -> str:
+    """What happens in a frame, where something does, or what stands in it."""
+    for index, event in enumerate(scene.events):
+        if event.start < time < event.end and rng.random() < TOLD_BY_EVENT:
+            return describe_event(scene, index, rng).text
+    return describe_frame(scene, time, rng, _how_many(rng))
 
 
 def _how_many(rng: np.random.Generator) -> int | None:

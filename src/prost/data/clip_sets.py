@@ -13,6 +13,24 @@ from prost.data.batches import CaptionedVideos
 CLIPS_AT_ONCE = 32
 
 
+def twin_rows(places: np.ndarray, twins: np.ndarray) -> np.ndarray:
+    """Rows of a batch that hold both of a pair of twins, one pair after another.
+
+    Args:
+        places: of the batch's clips in their set `[B]`.
+        twins: as of `ClipSet`.
+
+    Returns:
+        int64 `[2 * P]`.
+
+    >>> twin_rows(np.array([5, 2, 3, 0]), np.array([-1, -1, 3, 2, -1, 4]))
+    array([1, 2])
+    """
+    row_of = {int(place): row for row, place in enumerate(places)}
+    pairs = [(row, row_of.get(int(twins[place]), -1)) for place, row in row_of.items()]
+    return np.array([pair for pair in pairs if pair[0] < pair[1]], np.int64).reshape(-1)
+
+
 class Plan(Protocol):
     """Which clips a step sees, and how each is told: a function of the step and of what it was made with."""
 
@@ -30,6 +48,10 @@ class ClipSet(Protocol):
     @property
     def names(self) -> Sequence[str]:
         """What messages call the clips, one each."""
+
+    @property
+    def twins(self) -> np.ndarray:
+        """The place of each clip's order-swapped twin, -1 where there is none; int64 `[N]`."""
 
     def plan(self, batch_size: int, seed: int) -> Plan:
         """Epochs of batches; each clip comes once an epoch, and at most once a batch.

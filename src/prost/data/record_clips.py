@@ -50,6 +50,11 @@ class RecordClips:
         """Their ids."""
         return [record.video for record in self.records]
 
+    @property
+    def twins(self) -> np.ndarray:
+        """See `ClipSet`; of files nobody knows twins."""
+        return np.full(len(self.records), -1, np.int64)
+
     def plan(self, batch_size: int, seed: int) -> RecordPlan:
         """See `ClipSet`."""
         return RecordPlan(self._batches(range(0), batch_size, seed, 0, 1, 1, 1))

@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import IterableDataset
 
 from prost.data.batches import CaptionedVideos, generator_of, load_batches
-from prost.data.clip_sets import CLIPS_AT_ONCE
+from prost.data.clip_sets import CLIPS_AT_ONCE, twin_rows
 from prost.data.toybox import Gallery
 from prost.data.toybox_clips import ClipShares, ToyboxClip, draw_clips
 from prost.errors import BadConfig
@@ -67,6 +67,15 @@ class ToyboxClipSet:
     def names(self) -> list[str]:
         """By their places."""
         return [f"toybox clip {index}" for index in range(len(self.clips))]
+
+    @property
+    def twins(self) -> np.ndarray:
+        """See `ClipSet`."""
+        twins = np.full(len(self.clips), -1, np.int64)
+        for group in self.groups:
+            if len(group) == 2:
+                twins[list(group)] = group[::-1]
+        return twins
 
     def plan(self, batch_size: int, seed: int) -> ToyboxPlan:
         """See `ClipSet`."""
@@ -161,4 +170,5 @@ class _Rendered(IterableDataset[CaptionedVideos]):
                 np.stack([self._set.clips[place].show(self._frames, self._size) for place in mine]),
                 captions[self._rows],
                 tuple(f"toybox clip {place}" for place in mine),
+                twins=twin_rows(mine, self._set.twins),
             )

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prost.data.clip_sets import ClipSet, Plan
+from prost.data.batches import no_twins, twins_within
+from prost.data.clip_sets import ClipSet, Plan, twin_rows
 from prost.errors import BadConfig, StorageError
 from prost.model.doors import RetrievalModel
 from prost.training.distributed import Processes
@@ -36,17 +37,21 @@ class TokenBatch:
         tokens: float16 `[B, L, M, D]`.
         captions: B sentences.
         videos: what messages call them.
+        twins: rows of order-swapped pairs, one pair after another, int64 `[2 * P]`.
     """
 
     tokens: Tensor
     captions: list[str]
     videos: tuple[str, ...]
+    twins: np.ndarray = field(default_factory=no_twins)
 
     def __len__(self) -> int:
         return len(self.captions)
 
     def __getitem__(self, rows: slice) -> TokenBatch:
-        return TokenBatch(self.tokens[rows], self.captions[rows], self.videos[rows])
+        places = range(len(self))[rows]
+        twins = twins_within(self.twins, places.start, places.stop)
+        return TokenBatch(self.tokens[rows], self.captions[rows], self.videos[rows], twins)
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,12 @@ class FrameTokenCache:
     Attributes:
         names: what messages call the clips.
         tokens: float16 `[N, L, M, D]`, in memory or mapped from a file.
+        twins: of the clip set.
     """
 
     names: Sequence[str]
     tokens: np.ndarray
+    twins: np.ndarray
 
     def batches(self, steps: range, plan: Plan, rows: slice) -> Iterator[TokenBatch]:
         """The batches that the clip set would make, without the pixels.
@@ -78,6 +85,7 @@ class FrameTokenCache:
                 torch.from_numpy(self.tokens[mine]),
                 captions[rows],
                 tuple(self.names[place] for place in mine),
+                twin_rows(mine, self.twins),
             )
 
 
@@ -113,14 +121,14 @@ def open_cache(
                 f"cache_frame_tokens: memory, in {processes.world} processes", "a folder, which they share"
             )
         blocks = [*frame_tokens_in_order(model, clips, precision, progress)]
-        return FrameTokenCache(clips.names, np.concatenate(blocks))
+        return FrameTokenCache(clips.names, np.concatenate(blocks), clips.twins)
     path = Path(place) / f"{_key(model, clips, precision)}.npy"
     if processes.leads and not path.is_file():
         _fill(path, len(clips.names), frame_tokens_in_order(model, clips, precision, progress))
     processes.wait()
     tokens: np.ndarray = np.load(path, mmap_mode="r")
     assert tokens.shape[:2] == (len(clips.names), config.frames)
-    return FrameTokenCache(clips.names, tokens)
+    return FrameTokenCache(clips.names, tokens, clips.twins)
 
 
 @torch.no_grad()

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from prost.data.batches import CaptionedVideos
 from prost.model.clip import sentence_token
 from prost.model.doors import FrameFeatures, RetrievalModel, SentenceFeatures
-from prost.model.matching import TextPrototypes, VideoPrototypes, unit
+from prost.model.matching import TextPrototypes, VideoPrototypes, event_sentence_score, unit
 from prost.model.spatial import dead_share
 from prost.training.distributed import Processes
 from prost.training.frame_token_cache import TokenBatch
 from prost.training.grad_cache import Encoded, Measured
 from prost.training.grounding import grounding_loss, patch_weights, region_features
 from prost.training.loss import accuracies, contrastive_loss, retrieval_loss
+from prost.training.order import order_loss, paired_scores
 from prost.training.precision import Precision, autocast
 
 Batch = CaptionedVideos | TokenBatch
 
 
 class Objective:
-    """The stage on videos: the model's loss on its scores, and grounding where the data know what is where.
+    """The stage on videos: the model's loss on its scores, grounding where the data know what is where, and order.
 
     Args:
         model: what is trained.
@@ -31,12 +33,19 @@ class Objective:
         processes: who shares a batch.
         grounding: weight of the grounding loss. In several parts or processes the regions of each are compared among
             themselves.
+        order: weight of the order loss on twins; a pair that lies in two parts takes no part.
     """
 
     def __init__(
-        self, model: RetrievalModel[Any, Any], precision: Precision, processes: Processes, grounding: float
+        self,
+        model: RetrievalModel[Any, Any],
+        precision: Precision,
+        processes: Processes,
+        grounding: float,
+        order: float,
     ) -> None:
-        self.model, self.precision, self.processes, self.weight = model, precision, processes, grounding
+        self.model, self.precision, self.processes = model, precision, processes
+        self.grounding, self.order = grounding, order
 
     def encode(self, batch: Batch) -> Encoded:
         """Texts and videos of a part of a batch."""
@@ -48,7 +57,12 @@ class Objective:
             else:
                 tokens = self.model.frame_tokens(self._pixels(batch))
             video = self.model.video_head(tokens)
-        return Encoded(text.float(), video.float(), *self._grounding(tokens.float(), batch))
+        text, video = text.float(), video.float()
+        beside = (self._grounding(tokens.float(), batch), self._order(text, video, batch.twins))
+        losses = [loss for loss, _ in beside if loss is not None]
+        return Encoded(
+            text, video, sum(losses[1:], losses[0]) if losses else None, beside[0][1] | beside[1][1]
+        )
 
     def loss_of(self, text: Any, video: Any) -> tuple[Tensor, Measured]:
         """This process's share of the loss of the whole batch.
@@ -86,7 +100,7 @@ class Objective:
         None without regions, and in a model that reads class tokens only.
         """
         regions = batch.regions if isinstance(batch, CaptionedVideos) else None
-        if regions is None or not len(regions.video) or not self.weight or tokens.shape[2] == 1:
+        if regions is None or not len(regions.video) or not self.grounding or tokens.shape[2] == 1:
             return None, {}
         ids, mask = self._words(regions.sentences)
         with autocast(self.precision, self.model.device):
@@ -97,7 +111,23 @@ class Objective:
         )
         features = region_features(tokens, video, patch_weights(boxes, self.model.config.clip.grid))
         loss, measured = grounding_loss(features, words.float(), mask, true, self.model.logit_scale)
-        return self.weight / self.processes.world * loss, measured
+        return self.grounding / self.processes.world * loss, measured
+
+    def _order(self, text: Any, video: Any, twins: np.ndarray) -> tuple[Tensor | None, Measured]:
+        """The loss of the order of twins, and how many sentences keep to their own; None without twins.
+
+        In a ProST the event-sentence score alone: objects and phrases know no order.
+        """
+        if not self.order or not len(twins):
+            return None, {}
+        rows = torch.from_numpy(twins).to(self.model.device)
+        text, video = text[rows], video[rows]
+        if isinstance(video, VideoPrototypes):
+            scores = event_sentence_score(text.sentence, video.event)
+        else:
+            scores = self.model.match(text, video).total
+        loss, measured = order_loss(paired_scores(scores), self.model.logit_scale)
+        return self.order / self.processes.world * loss, measured
 
 
 class FrameObjective(Objective):
@@ -108,7 +138,7 @@ class FrameObjective(Objective):
     """
 
     def __init__(self, model: RetrievalModel[Any, Any], precision: Precision, processes: Processes) -> None:
-        super().__init__(model, precision, processes, grounding=1.0)
+        super().__init__(model, precision, processes, grounding=1.0, order=0.0)
 
     def encode(self, batch: Batch) -> Encoded:
         """End tokens and class tokens of a part of a batch of single frames."""

@@ -43,6 +43,7 @@ class ToyboxConfig(StrictConfig):
 
     Attributes:
         grounding: weight, beside the loss of the paper, of the agreement of what happens where with its sentence.
+        order: weight, beside the loss of the paper, of each twin's sentence keeping to its own video.
         moments: share of a batch that is one event of a video, cut closely and told alone.
         twins: share of a batch that comes in order-swapped pairs, each the other's hardest negative.
         long: share of a batch that is a window of a longer video, told by one event.
@@ -51,6 +52,7 @@ class ToyboxConfig(StrictConfig):
     """
 
     grounding: float = Field(0.5, ge=0)
+    order: float = Field(0.0, ge=0)
     moments: float = Field(0.3, ge=0, le=1)
     twins: float = Field(0.3, ge=0, le=1)
     long: float = Field(0.15, ge=0, le=1)

@@ -93,7 +93,10 @@ class Trainer:
         shared = (self.model, self.recipe.precision, self.processes)
         stages: dict[str, tuple[StageConfig, Objective]] = {
             "clip": (self.recipe.clip, FrameObjective(*shared)),
-            "prost": (self.recipe.prost, Objective(*shared, self.recipe.toybox.grounding)),
+            "prost": (
+                self.recipe.prost,
+                Objective(*shared, self.recipe.toybox.grounding, self.recipe.toybox.order),
+            ),
         }
         reached = self._resume()
         for name, (stage, objective) in stages.items():

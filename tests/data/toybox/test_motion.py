@@ -6,7 +6,9 @@ import pytest
 
 from prost.data.toybox import Event, Scene, Thing
 from prost.data.toybox.motion import Pose, events_of, picture_boxes, pose_at, stage_box, visible_boxes
+from prost.data.toybox.scene import SIZES
 
+SIDE = SIZES["medium"]
 BALL = Thing("ball", "red", "medium", "plain", 0.5, 0.5)
 WALL = Thing("wall", "grey", "big", "plain", 0.2, 0.5)
 
@@ -22,17 +24,17 @@ def _pose(scene: Scene, time: float) -> Pose:
 @pytest.mark.parametrize(
     ("action", "amount", "x", "y", "side", "opacity"),
     [
-        ("moves left", -0.3, 0.2, 0.5, 0.27, 1),
-        ("moves right", 0.3, 0.8, 0.5, 0.27, 1),
-        ("rises", -0.3, 0.5, 0.2, 0.27, 1),
-        ("falls", 0.3, 0.5, 0.8, 0.27, 1),
-        ("grows", 2.0, 0.5, 0.5, 0.54, 1),
-        ("shrinks", 0.5, 0.5, 0.5, 0.135, 1),
-        ("jumps", 0.0, 0.5, 0.5, 0.27, 1),
-        ("shakes", 0.0, 0.5, 0.5, 0.27, 1),
-        ("blinks", 0.0, 0.5, 0.5, 0.27, 1),
-        ("appears", 0.0, 0.5, 0.5, 0.27, 1),
-        ("disappears", 0.0, 0.5, 0.5, 0.27, 0),
+        ("moves left", -0.3, 0.2, 0.5, SIDE, 1),
+        ("moves right", 0.3, 0.8, 0.5, SIDE, 1),
+        ("rises", -0.3, 0.5, 0.2, SIDE, 1),
+        ("falls", 0.3, 0.5, 0.8, SIDE, 1),
+        ("grows", 2.0, 0.5, 0.5, 2 * SIDE, 1),
+        ("shrinks", 0.5, 0.5, 0.5, SIDE / 2, 1),
+        ("jumps", 0.0, 0.5, 0.5, SIDE, 1),
+        ("shakes", 0.0, 0.5, 0.5, SIDE, 1),
+        ("blinks", 0.0, 0.5, 0.5, SIDE, 1),
+        ("appears", 0.0, 0.5, 0.5, SIDE, 1),
+        ("disappears", 0.0, 0.5, 0.5, SIDE, 0),
     ],
 )
 def test_what_an_action_leaves_behind(
@@ -47,7 +49,7 @@ def test_what_an_action_leaves_behind(
 
 def test_halfway_through_an_action() -> None:
     assert _pose(_scene(Event(0, "moves left", 1, 3, -0.3)), 2).x == pytest.approx(0.35)
-    assert _pose(_scene(Event(0, "grows", 1, 3, 4.0)), 2).side == pytest.approx(0.54)
+    assert _pose(_scene(Event(0, "grows", 1, 3, 4.0)), 2).side == pytest.approx(2 * SIDE)
     assert _pose(_scene(Event(0, "spins", 1, 3, 1.0)), 2).angle == pytest.approx(180)
     assert _pose(_scene(Event(0, "jumps", 1, 3)), 2).y == pytest.approx(0.26)
     assert _pose(_scene(Event(0, "blinks", 1, 3)), 1.5).opacity == 0

@@ -130,9 +130,18 @@ def test_distractors_often_look_like_an_actor() -> None:
         acting = {event.thing for event in scene.events}
         actors = [scene.objects[index] for index in acting]
         others = [t for i, t in enumerate(scene.objects) if i not in acting and t.kind not in COVERS]
-        assert 1 <= len(others) <= 4
+        assert 1 <= len(others) <= 3
         alike += [any(o.kind == a.kind or o.colour == a.colour for a in actors) for o in others]
     assert np.mean(alike) > 0.6
+
+
+def test_most_stories_have_several_actors() -> None:
+    actors = [
+        len({event.thing for event in scene.events})
+        for scene in itertools.islice(scene_stream("train", 5), 400)
+    ]
+    assert {1, 2, 3} <= set(actors)
+    assert 0.08 < np.mean(np.array(actors) == 1) < 0.25
 
 
 def test_splits_and_seeds_share_no_scene_and_repeat_themselves() -> None:

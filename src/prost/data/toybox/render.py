@@ -10,6 +10,7 @@ import numpy as np
 
 from .background import VARIANTS, backdrop
 from .drawing import sprite
+from .marks import marks, marks_side
 from .motion import events_of, pose_at
 from .scene import Scene
 
@@ -85,12 +86,19 @@ def render(scene: Scene, times: Sequence[float] | np.ndarray, size: int | None =
         events = events_of(scene, index)
         for frame, time in zip(frames, times, strict=True):
             pose = pose_at(scene, thing, events, float(time))
+            x, y = left + pose.x * stage, top + pose.y * stage
+            for event in events:
+                if event.start < time < event.end:
+                    side = marks_side(pose.side) * stage
+                    _stamp(frame, marks(event.action, _kept_side(side)), x, y, side, 1.0, 0.0, 1.0)
             if pose.opacity <= 0:
                 continue
             side = pose.side * stage
-            kept = min(SPRITE_SIDES, key=lambda kept: abs(math.log(kept / (2 * side))))
             angle = math.radians(pose.angle)
-            image = sprite(thing.kind, thing.colour, thing.texture, kept)
-            x, y = left + pose.x * stage, top + pose.y * stage
+            image = sprite(thing.kind, thing.colour, thing.texture, _kept_side(side))
             _stamp(frame, image, x, y, side, math.cos(angle), math.sin(angle), pose.opacity)
     return frames
+
+
+def _kept_side(side: float) -> int:
+    return min(SPRITE_SIDES, key=lambda kept: abs(math.log(kept / (2 * side))))

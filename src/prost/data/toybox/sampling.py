@@ -38,6 +38,9 @@ HELD_OUT_PAIRS = frozenset(
 HELD_OUT_SHARE = 0.25
 """Of the actors in "test"."""
 
+LONELY_SHARE = 0.15
+"""Of the short stories have one actor, who does all."""
+
 PICTURE_SIZES = (
     (320, 240),
     (426, 240),
@@ -201,10 +204,12 @@ def _choose(rng: np.random.Generator, options: Sequence[str]) -> str:
 
 def _cast(rng: np.random.Generator, split: str, long: bool) -> _Cast:
     """Who acts, in which order, and what each of them does."""
-    events = int(rng.integers(6, 11)) if long else 2 + int(rng.random() < 0.45)
-    most = min(6, events // 2 + 2) if long else events
-    least = max(-(-events // 3), most - 2) if long else 1
-    count = int(rng.integers(least, most + 1))
+    events = int(rng.integers(6, 11)) if long else 2 + int(rng.random() < 0.35)
+    if long:
+        most = min(6, events // 2 + 2)
+        count = int(rng.integers(max(-(-events // 3), most - 2), most + 1))
+    else:
+        count = 1 if rng.random() < LONELY_SHARE else int(rng.integers(2, events + 1))
     while True:
         owners = [*range(count), *(int(rng.integers(count)) for _ in range(events - count))]
         if max(owners.count(owner) for owner in owners) <= 3:
@@ -379,7 +384,7 @@ def _place(
         amounts.append(measures)
 
     distractors: list[Thing] = []
-    for _ in range(int(rng.integers(0, 3) if long else rng.integers(1, 5))):
+    for _ in range(int(rng.integers(0, 3) if long else rng.integers(1, 4))):
         look = _distractor(rng, split, actors)
         reach = _reach(look.size, (), ())
         spot = _spot(rng, reach, filled, 0.15)

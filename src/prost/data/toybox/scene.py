@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-SIZES = {"small": 0.19, "medium": 0.27, "big": 0.38}
+SIZES = {"small": 0.22, "medium": 0.31, "big": 0.43}
 """Side of a thing's drawing, as a fraction of the stage's side."""
 
 TEXTURES = ("plain", "striped", "dotted")
