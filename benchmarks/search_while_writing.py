@@ -170,7 +170,7 @@ def search_beside(
 
 
 def agreement(search: Searched, exact: list[tuple[str, float]], commits: list[dict[str, Any]]) -> float:
-    """The share of hits that scoring every clip would have given, for the version that fits best of those it may have read.
+    """The share of hits that scoring every clip gives, of the version that fits best among those it may have read.
 
     Args:
         search: one search.
