@@ -110,7 +110,8 @@ def same_recall(model: ProST, name: str) -> None:
     count = min(CANDIDATES, len(scenes))
     tables = QueryTables.of(text, books, weight)
     scanned = []
-    for query, found in enumerate(refine(tables, clips, scan(tables, clips, count * REFINED_A_CANDIDATE))):
+    liked = scan(tables, [clips], count * REFINED_A_CANDIDATE)
+    for query, found in enumerate(refine(tables, [clips], liked)):
         one = text[query : query + 1]
         ranking = rerank(one, found[:count], lambda rows: stored[torch.from_numpy(rows)], weight, wanted=10)
         place = np.flatnonzero(ranking.rows == query)

@@ -7,7 +7,7 @@ import torch
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.search.exact import ClipPrototypes
 from prost.search.quantise import dequantise, quantise
-from prost.search.rerank import FIRST_ROUND, expected_misses, rerank
+from prost.search.rerank import FIRST_ROUND, Reranking, chances_of_best, rerank
 from prost.search.scan import Candidates
 
 CLIPS = 600
@@ -94,6 +94,30 @@ def test_no_candidates(text, library) -> None:  # type: ignore[no-untyped-def]
     assert len(ranking.rows) == len(ranking.scores.total) == 0
 
 
+def test_a_later_question_scores_only_what_it_needs_more(text, library, truth) -> None:  # type: ignore[no-untyped-def]
+    reader = Reader(library)
+    reranking = Reranking(text, guessed(truth, 0.1), reader, 1.5)
+    first = len(reranking.rank(5).rows)
+    assert len(reranking.rank(5).rows) == first == reader.read
+    more = len(reranking.rank(5, recall=0.99999).rows)
+    assert first < more == reader.read < CLIPS
+
+
+@pytest.mark.parametrize("recall", [0.9, 0.99])
+def test_the_target_is_met_and_not_by_far(text, library, truth, recall: float) -> None:  # type: ignore[no-untyped-def]
+    """The mean over many guesses, of errors that are normal."""
+    best, shares, read = np.argsort(-truth)[:10], [], []
+    for seed in range(60):
+        errors = np.random.default_rng(seed).normal(size=CLIPS).astype(np.float32)
+        scores = truth + 0.15 * errors
+        rows = np.argsort(-scores)
+        ranking = rerank(text, Candidates(rows, scores[rows]), Reader(library), 1.5, wanted=10, recall=recall)
+        shares.append(np.isin(best, ranking.rows[:10]).mean())
+        read.append(len(ranking.rows))
+    assert np.mean(shares) >= recall - 0.005
+    assert np.mean(read) < CLIPS / 2
+
+
 def test_expected_misses_are_those_that_are_counted() -> None:
     random = np.random.default_rng(7)
     truth = random.normal(size=20_000)
@@ -103,5 +127,11 @@ def test_expected_misses_are_those_that_are_counted() -> None:
     for scored in (200, 1000):
         best = np.argsort(-truth)[:100]
         missed = int((best >= scored).sum())
-        expected = expected_misses(truth[:scored], guess[:scored], guess[scored:], 100)
-        assert missed / 2 <= expected <= 2 * missed + 1
+        expected = chances_of_best(truth[:scored], guess[:scored], guess[scored:], 100).sum()
+        assert missed / 1.3 - 1 <= expected <= 1.3 * missed + 1
+
+
+def test_with_fewer_scored_than_wanted_all_others_are_needed() -> None:
+    scores = np.ones(3, np.float32)
+    assert chances_of_best(scores, scores, np.zeros(5, np.float32), 4).tolist() == [1] * 5
+    assert chances_of_best(scores, scores, np.zeros(0, np.float32), 2).tolist() == []

@@ -6,13 +6,16 @@ cosine with a query's phrases, `m[c] = max_p <phr_p, c>`, the score of a clip is
     op ~= 1/N_o sum_o max_l m[code(l, o)]        es ~= max_e s[code(e)]
 
 without a matrix product a clip and without the phrases. Of a slot only its *different* codes are kept, four to a
-64-bit word: frames that look alike cost nothing, and a slot of twelve frames is three loads. The clips that the two
-tables like best have their event score computed again from 8-bit event prototypes (`refine`), because a code says
-little about a single vector; the best of those go on to the exact formula (`prost.search.rerank`).
+64-bit word: frames that look alike cost nothing, and a slot of twelve frames is three loads. The event score costs
+three look-ups, and since the two scores agree it tells for most clips that the other need not be computed: how much
+is enough, a sample of the clips tells first (`Borders`). The clips that the two tables like best have their event
+score computed again from 8-bit event prototypes (`refine`), because a code says little about a single vector; the
+best of those go on to the exact formula (`prost.search.rerank`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +32,18 @@ from prost.search.quantise import quantise
 CODES_A_WORD = 4
 # Clips that all queries go over before the next ones are read from memory: some 70 kB of codes.
 CLIPS_AT_ONCE = 256
+
+# One clip in so many is sampled, but no fewer clips than this.
+LONGEST_STRIDE, SAMPLED_CLIPS = 64, 4096
+# With a shorter stride a sample costs more than it saves.
+SHORTEST_STRIDE = 4
+# Deviations of their number by which the sample may hold too many good clips, before all have to be gone over again.
+SPREAD = 3.0
+# Share of the sample that has to be hopeless for its event score: fewer clips prove little, and save little.
+LEAST_HOPELESS = 0.25
+# Deviations of the sampled object-phrase scores, added to the largest that were seen; and what sums of cosines are
+# off in float32.
+MARGIN, ROUNDING = 0.3, 1e-6
 
 COMPILED: dict[str, Any] = {
     "nogil": True,
@@ -127,6 +142,11 @@ class QueryTables:
     def __len__(self) -> int:
         return len(self.sentence)
 
+    def __getitem__(self, queries: NDArray[np.intp]) -> QueryTables:
+        return QueryTables(
+            self.object[queries], self.event[queries], self.sentence[queries], self.object_phrase_weight
+        )
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -155,6 +175,54 @@ class Candidates:
             rows, scores = rows[good], scores[good]
         order = np.lexsort((rows, -scores))[:count]
         return cls(rows[order], scores[order])
+
+
+@dataclass(frozen=True)
+class Borders:
+    """What a clip needs to be among the best, as a sample of all clips tells, for each of Q sentences.
+
+    Attributes:
+        total: the least approximate similarity `[Q]`.
+        event: the least event-sentence score by codes `[Q]`; the object codes of a clip with less are not looked at.
+    """
+
+    total: NDArray[np.float32]
+    event: NDArray[np.float32]
+
+    @classmethod
+    def open(cls, queries: int) -> Borders:
+        """Those that let every clip in."""
+        return cls(np.full(queries, -np.inf, np.float32), np.full(queries, -np.inf, np.float32))
+
+    @classmethod
+    def of_sample(
+        cls, object: NDArray[np.float32], event: NDArray[np.float32], count: int, clips: int
+    ) -> Borders:
+        """What the best `count` of some clips need, if m of them are like the rest.
+
+        The two scores agree much, so of the clips with a low event score none has an object-phrase score that could
+        make up for it. How large it may be for a given event score is taken to be the largest one of the sampled
+        clips whose event score is not larger, and a margin.
+
+        Args:
+            object: what object-phrase matching adds to the scores of the sampled clips `[Q, m]`.
+            event: event-sentence scores of the sampled clips `[Q, m]`.
+            count: how many of the best are wanted.
+            clips: how many there are.
+        """
+        sampled = object.shape[1]
+        expected = count * sampled / clips
+        rank = math.ceil(expected + SPREAD * math.sqrt(expected))
+        if rank > sampled:
+            return cls.open(len(object))
+        total = np.partition(object + event, sampled - rank, axis=1)[:, sampled - rank]
+        reach = object + (MARGIN * object.std(axis=1, keepdims=True) + np.float32(ROUNDING))
+        least = np.maximum(event, total[:, None] - reach).min(axis=1)
+        hopeless = (event < least[:, None]).mean(axis=1)
+        return cls(total, np.where(hopeless < LEAST_HOPELESS, np.float32(-np.inf), least))
+
+    def __getitem__(self, queries: NDArray[np.intp]) -> Borders:
+        return Borders(self.total[queries], self.event[queries])
 
 
 def pack_codes(codes: NDArray[np.integer]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -226,44 +294,117 @@ def code_clips(
 
 
 def scan(
-    tables: QueryTables, clips: CodedClips, count: int, allowed: NDArray[np.bool_] | None = None
+    tables: QueryTables,
+    parts: Sequence[CodedClips],
+    count: int,
+    allowed: Sequence[NDArray[np.bool_]] | None = None,
 ) -> list[Candidates]:
     """The clips with the largest approximate similarity, for each of Q sentences in one pass.
 
+    A sample of the clips is scored first, which tells what a clip needs to be among the best (`Borders`). One of the
+    best is left out only if object-phrase matching likes it better, by a margin, than every sampled clip whose event
+    score is not larger.
+
     Args:
         tables: of the sentences.
-        clips: of the library, or a part of it.
+        parts: of the library; a row counts through them, as if they were joined.
         count: clips to keep for each sentence; fewer are returned where there are fewer.
-        allowed: `[n]`, which clips may be found; None for all.
+        allowed: for each part which of its clips may be found `[n]`; None for all.
     """
-    count = min(count, len(clips))
+    if allowed is None:
+        allowed = [np.ones(len(part), dtype=bool) for part in parts]
+    clips = sum(int(np.count_nonzero(each)) for each in allowed)
+    count = min(count, clips)
     if count < 1:
         return [Candidates(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in range(len(tables))]
-    scores, places = _scan(
-        tables.object * np.float32(tables.object_phrase_weight / clips.slots),
-        tables.event,
-        clips.words,
-        clips.starts,
-        clips.event_codes,
-        np.ones(len(clips), dtype=bool) if allowed is None else allowed,
-        clips.slots,
-        count,
-        numba.get_num_threads(),
-    )
-    found = []
-    for query in range(len(tables)):
-        there = places[query] >= 0  # a thread may have had fewer clips
-        found.append(Candidates.best(places[query][there], scores[query][there], count))
+    stride = min(LONGEST_STRIDE, clips // SAMPLED_CLIPS)
+    if stride < SHORTEST_STRIDE:
+        return _scan_within(Borders.open(len(tables)), tables, parts, count, allowed)
+    borders = Borders.of_sample(*_sample(tables, parts, allowed, stride), count, clips)
+    found = _scan_within(borders, tables, parts, count, allowed)
+    few = np.flatnonzero([len(each) < count for each in found])
+    if len(few):
+        # The sample holds more good clips than its share, or all that lack were left out for their events.
+        again = _scan_within(Borders.open(len(few)), tables[few], parts, count, allowed)
+        for query, each in zip(few, again, strict=True):
+            found[query] = each
     return found
 
 
-def refine(tables: QueryTables, clips: CodedClips, candidates: Sequence[Candidates]) -> list[Candidates]:
+def _sample(
+    tables: QueryTables, parts: Sequence[CodedClips], allowed: Sequence[NDArray[np.bool_]], stride: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both scores of one clip in so many, the object-phrase score weighted: each `[Q, m]`."""
+    random = np.random.default_rng(0)
+    scores = []
+    for part, may in zip(parts, allowed, strict=True):
+        # A random one of each stride, since the order of clips may have a rhythm of its own.
+        rows = np.arange(0, len(part), stride)
+        rows = np.minimum(rows + random.integers(0, stride, len(rows)), len(part) - 1)
+        scores.append(_both_scores(*_looked_up(tables, part), rows[may[rows]], part.slots))
+    object, event = (np.concatenate(each, axis=1) for each in zip(*scores, strict=True))
+    return object, event
+
+
+def _scan_within(
+    borders: Borders,
+    tables: QueryTables,
+    parts: Sequence[CodedClips],
+    count: int,
+    allowed: Sequence[NDArray[np.bool_]],
+) -> list[Candidates]:
+    """The best of the clips within the borders, at most `count`."""
+    rows: list[list[NDArray[np.int64]]] = [[] for _ in range(len(tables))]
+    scores: list[list[NDArray[np.float32]]] = [[] for _ in range(len(tables))]
+    before = 0
+    for part, may in zip(parts, allowed, strict=True):
+        best, places = _scan(
+            *_looked_up(tables, part),
+            may,
+            part.slots,
+            borders.total,
+            borders.event,
+            min(count, len(part)),
+            numba.get_num_threads(),
+        )
+        for query in range(len(tables)):
+            there = places[query] >= 0  # a thread may have had fewer clips
+            rows[query].append(places[query][there] + before)
+            scores[query].append(best[query][there])
+        before += len(part)
+    return [
+        Candidates.best(np.concatenate(rows[query]), np.concatenate(scores[query]), count)
+        for query in range(len(tables))
+    ]
+
+
+def _looked_up(tables: QueryTables, part: CodedClips) -> tuple[NDArray, ...]:
+    """Tables and codes, as the kernels take them."""
+    return (
+        tables.object * np.float32(tables.object_phrase_weight / part.slots),
+        tables.event,
+        part.words,
+        part.starts,
+        part.event_codes,
+    )
+
+
+def refine(
+    tables: QueryTables, parts: Sequence[CodedClips], candidates: Sequence[Candidates]
+) -> list[Candidates]:
     """Candidates of each sentence, with event-sentence scores from 8-bit event prototypes instead of codes."""
+    ends = np.cumsum([len(part) for part in parts])
     refined = []
     for query, found in enumerate(candidates):
-        coarse = tables.event[query][clips.event_codes[found.rows]].max(axis=1)
-        fine = _event_scores(tables.sentence[query], clips.event, clips.event_scales, found.rows)
-        refined.append(Candidates.best(found.rows, found.scores - coarse + fine, len(found)))
+        scores = found.scores.copy()
+        part_of = np.searchsorted(ends, found.rows, side="right")
+        for number in np.unique(part_of):
+            part, here = parts[number], part_of == number
+            rows = found.rows[here] - (ends[number] - len(part))
+            coarse = tables.event[query][part.event_codes[rows]].max(axis=1)
+            fine = _event_scores(tables.sentence[query], part.event, part.event_scales, rows)
+            scores[here] += fine - coarse
+        refined.append(Candidates.best(found.rows, scores, len(found)))
     return refined
 
 
@@ -324,40 +465,75 @@ def _best_of_word(table, four):  # type: ignore[no-untyped-def]
     return max(max(first, second), max(third, fourth))
 
 
+@numba.njit(inline="always", **COMPILED)
+def _object_score(table, words, starts, clip, slots):  # type: ignore[no-untyped-def]
+    """The sum over a clip's slots of the best look-up of each.
+
+    Indices are unsigned, since a signed one costs a test for negative numbers.
+    """
+    word, one = np.uint64(starts[clip]), np.uint64(1)
+    more = (starts[clip + 1] - starts[clip]) // slots - 1
+    total = np.float32(0)
+    for _ in range(slots):
+        slot_best = _best_of_word(table, words[word])
+        word += one
+        for _ in range(more):
+            slot_best = max(slot_best, _best_of_word(table, words[word]))
+            word += one
+        total += slot_best
+    return total
+
+
+@numba.njit(inline="always", **COMPILED)
+def _event_score(table, codes, clip):  # type: ignore[no-untyped-def]
+    """The best look-up of a clip's events."""
+    best = table[codes[clip, 0]]
+    for event in range(1, codes.shape[1]):
+        best = max(best, table[codes[clip, event]])
+    return best
+
+
 @numba.njit(parallel=True, **COMPILED)
-def _scan(objects, events, words, starts, event_codes, allowed, slots, count, threads):  # type: ignore[no-untyped-def]
+def _both_scores(objects, events, words, starts, event_codes, rows, slots):  # type: ignore[no-untyped-def]
+    """Object-phrase parts and event-sentence scores of some clips `[Q, N]`."""
+    object_scores = np.empty((len(objects), len(rows)), dtype=np.float32)
+    event_scores = np.empty((len(objects), len(rows)), dtype=np.float32)
+    for place in numba.prange(len(rows)):
+        for query in range(len(objects)):
+            object_scores[query, place] = _object_score(objects[query], words, starts, rows[place], slots)
+            event_scores[query, place] = _event_score(events[query], event_codes, rows[place])
+    return object_scores, event_scores
+
+
+@numba.njit(parallel=True, **COMPILED)
+def _scan(  # type: ignore[no-untyped-def]
+    objects, events, words, starts, event_codes, allowed, slots, least_total, least_event, count, threads
+):
     """The best clips of each query, from each thread's share: scores and rows `[Q, threads, count]`.
 
     A query's tables stay in a core's second cache while it goes over a block of clips, and the block stays there
-    for the next query. Indices are unsigned, since a signed one costs a test for negative numbers.
+    for the next query. The block's event scores come first, without a branch; only the clips that can still get in
+    have their object codes read.
     """
-    clips, queries, one = len(allowed), len(objects), np.uint64(1)
+    clips, queries = len(allowed), len(objects)
     best = np.full((queries, threads, count), -np.inf, dtype=np.float32)
     places = np.full((queries, threads, count), -1, dtype=np.int64)
     for thread in numba.prange(threads):
         sizes = np.zeros(queries, dtype=np.int64)
+        hopeful = np.empty(CLIPS_AT_ONCE, dtype=np.int64)
+        event_scores = np.empty(CLIPS_AT_ONCE, dtype=np.float32)
         share, end = clips * thread // threads, clips * (thread + 1) // threads
         for begin in range(share, end, CLIPS_AT_ONCE):
             for query in range(queries):
-                table, size = objects[query], sizes[query]
+                table, size, kept = objects[query], sizes[query], 0
                 for clip in range(begin, min(begin + CLIPS_AT_ONCE, end)):
-                    if not allowed[clip]:
-                        continue
-                    word = np.uint64(starts[clip])
-                    more = (starts[clip + 1] - starts[clip]) // slots - 1
-                    total = np.float32(0)
-                    for _ in range(slots):
-                        slot_best = _best_of_word(table, words[word])
-                        word += one
-                        for _ in range(more):
-                            slot_best = max(slot_best, _best_of_word(table, words[word]))
-                            word += one
-                        total += slot_best
-                    event_best = events[query, event_codes[clip, 0]]
-                    for event in range(1, event_codes.shape[1]):
-                        event_best = max(event_best, events[query, event_codes[clip, event]])
-                    total += event_best
-                    if size < count or total > best[query, thread, 0]:
+                    event_score = _event_score(events[query], event_codes, clip)
+                    hopeful[kept], event_scores[kept] = clip, event_score
+                    kept += allowed[clip] & (event_score >= least_event[query])
+                for place in range(kept):
+                    clip = hopeful[place]
+                    total = event_scores[place] + _object_score(table, words, starts, clip, slots)
+                    if total >= least_total[query] and (size < count or total > best[query, thread, 0]):
                         size = _push(best[query, thread], places[query, thread], size, total, clip)
                 sizes[query] = size
     return best, places

@@ -110,34 +110,18 @@ class ScannedPacks:
             living = places != NOWHERE
             self._packs.append(_ScannedPack(pack.clips, places, living))
             self.covered[places[living]] = True
+        # The row of the version for each packed clip, through all packs.
+        self._rows = np.concatenate([np.empty(0, np.int64), *(pack.rows for pack in self._packs)])
 
     def find(
         self, text: TextPrototypes, object_phrase_weight: float, count: int, allowed: NDArray[np.bool_] | None
     ) -> Candidates:
         """The best by codes, and of these the best by 8-bit events."""
         tables = QueryTables.of(text, self._books, object_phrase_weight)
-        wide = count * REFINED_A_CANDIDATE
-        found = [scan(tables, pack.clips, wide, pack.allowed(allowed))[0] for pack in self._packs]
-        # Which pack a candidate is from is told by its place among all packs' rows.
-        before = np.cumsum([0, *(len(pack.rows) for pack in self._packs)])
-        everywhere = Candidates.best(
-            np.concatenate(
-                [
-                    np.empty(0, np.int64),
-                    *(each.rows + first for each, first in zip(found, before, strict=False)),
-                ]
-            ),
-            np.concatenate([np.empty(0, np.float32), *(each.scores for each in found)]),
-            wide,
-        )
-        rows, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-        for number, pack in enumerate(self._packs):
-            here = (everywhere.rows >= before[number]) & (everywhere.rows < before[number + 1])
-            part = Candidates(everywhere.rows[here] - before[number], everywhere.scores[here])
-            refined = refine(tables, pack.clips, [part])[0]
-            rows.append(pack.rows[refined.rows])
-            scores.append(refined.scores)
-        return Candidates.best(np.concatenate(rows), np.concatenate(scores), count)
+        parts = [pack.clips for pack in self._packs]
+        masks = [pack.allowed(allowed) for pack in self._packs]
+        found = refine(tables, parts, scan(tables, parts, count * REFINED_A_CANDIDATE, masks))[0]
+        return Candidates.best(self._rows[found.rows], found.scores, count)
 
 
 class IndexedEvents:

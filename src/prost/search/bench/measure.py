@@ -165,7 +165,8 @@ def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: T
     warm = np.median([[times for _, times in one] for one in passes], axis=0)
 
     def find(text: TextPrototypes, count: int) -> NDArray[np.int64]:
-        return shortlist.find(text, weight, count, None).rows
+        # The first of those that a search has, whatever is scored of them.
+        return shortlist.find(text, weight, min(max(count, CANDIDATES), len(snapshot)), None).rows[:count]
 
     text = model.encode_text(captions)
     points = curve(text, truth, find, read, weight, len(snapshot))
