@@ -49,6 +49,17 @@ def test_twins_follow_each_other(clips: ToyboxClipSet) -> None:
         assert clips.clips[one].scene.objects == clips.clips[other].scene.objects
 
 
+def test_a_batch_knows_its_twins(clips: ToyboxClipSet) -> None:
+    (batch,) = clips.batches(range(1), 13, 2, 0, 1, 2, 32)
+    pairs = {tuple(pair) for pair in batch.twins.reshape(-1, 2).tolist()}
+    named = [{clips.names.index(batch.videos[row]) for row in pair} for pair in pairs]
+    assert sorted(map(sorted, named)) == sorted(sorted(group) for group in clips.groups if len(group) == 2)
+    first = min(pairs)
+    cut = batch[first[0] + 1 :]  # one of the first pair is left out, and so is the pair
+    assert len(cut.twins) == len(batch.twins) - 2
+    assert (cut.twins < len(cut)).all()
+
+
 def test_captions_are_told_anew(clips: ToyboxClipSet) -> None:
     plan = clips.plan(13, seed=0)
     told = [dict(zip(*(part.tolist() if isinstance(part, np.ndarray) else part for part in plan.of(step)), strict=True))

@@ -37,6 +37,7 @@ def test_the_head_makes_of_cached_tokens_what_the_model_makes_of_pixels(
     (pixels,) = CLIPS.batches(range(2, 3), 4, 1, 0, 1, 3, 32)
     (tokens,) = cache.batches(range(2, 3), plan, slice(None))
     assert (tokens.captions, tokens.videos) == (pixels.captions, pixels.videos)
+    assert tokens.twins.tolist() == pixels.twins.tolist()
     with torch.no_grad():
         expected = model.video_prototypes(model.normalise_pixels(pixels.pixels))
         found = model.video_head(tokens.tokens.float())
