@@ -24,7 +24,7 @@ from prost.evaluation.metrics import Metric
 from prost.model.checkpoint import load_prost
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
-from prost.search.moments import MOMENT_RULE, MomentRule, moment, relevance, winning_event
+from prost.search.moments import MOMENT_RULE, MomentRule, evidence, moment, weighted, winning_event
 from prost.video.sampling import clip_windows, sample_times
 
 SHARE = Metric(lambda values: 100.0 * values.mean(axis=-1), higher_is_better=True)
@@ -38,24 +38,17 @@ class Found:
         truth: start and end of the event, seconds.
         window: start and end of the clip, seconds.
         times: of the clip's frames `[L]`, seconds.
-        phrase, sentence: of the query.
-        object, event, attention: of the clip.
+        curves: what speaks for each frame `[4, L]`.
     """
 
     truth: tuple[float, float]
     window: tuple[float, float]
     times: np.ndarray
-    phrase: np.ndarray
-    sentence: np.ndarray
-    object: np.ndarray
-    event: np.ndarray
-    attention: np.ndarray
+    curves: np.ndarray
 
     def answer(self, rule: MomentRule) -> tuple[float, float]:
         """Start and end by the rule."""
-        winner = winning_event(self.sentence, self.event)
-        curve = relevance(self.phrase, self.sentence, self.object, self.attention, winner, rule)
-        return moment(self.times, *self.window, curve, rule)
+        return moment(self.times, *self.window, weighted(self.curves, rule), rule)
 
 
 @torch.inference_mode()
@@ -90,14 +83,15 @@ def found(
 ) -> Found:
     """Take out of both batches what the rule needs."""
     assert video.event_attention is not None
-    arrays = (
-        texts.phrase[text],
-        texts.sentence[text],
-        video.object[clip],
-        video.event[clip],
-        video.event_attention[clip],
+    sentence, event = texts.sentence[text].numpy(), video.event[clip].numpy()
+    curves = evidence(
+        texts.phrase[text].numpy(),
+        sentence,
+        video.object[clip].numpy(),
+        video.event_attention[clip].numpy(),
+        winning_event(sentence, event),
     )
-    return Found(truth, window, times, *(array.numpy() for array in arrays))
+    return Found(truth, window, times, curves)
 
 
 def iou(one: tuple[float, float], other: tuple[float, float]) -> float:

@@ -116,21 +116,37 @@ def relevance(
     Returns:
         `[L]`, in standard deviations.
     """
+    return weighted(evidence(phrase, sentence, object, event_attention, winner), rule)
+
+
+def evidence(
+    phrase: ArrayLike, sentence: ArrayLike, object: ArrayLike, event_attention: ArrayLike, winner: int
+) -> Floats:
+    """The four curves, in the order in which `MomentRule` weighs them: `[4, L]`. Arguments as of `relevance`."""
     slots = unit(object)
     frames = len(slots)
-    evidence = (slots @ unit(phrase).T).max(axis=-1)  # [L, N_o], best over phrases
-    won = evidence == evidence.max(axis=0)  # [L, N_o], where a slot takes its maximum over frames
-    curves = (
-        (rule.sentence, slots[:, 0] @ unit(sentence)),
-        (rule.objects, evidence.mean(axis=1)),
-        # A slot that several frames win alike (a dead one: all of them) is shared among them.
-        (rule.wins, frames * (won / won.sum(axis=0)).mean(axis=1)),
-        (rule.attention, frames * np.asarray(event_attention, dtype=np.float64)[winner]),
+    agreement = (slots @ unit(phrase).T).max(axis=-1)  # [L, N_o], best over phrases
+    won = agreement == agreement.max(axis=0)  # [L, N_o], where a slot takes its maximum over frames
+    return np.stack(
+        [
+            slots[:, 0] @ unit(sentence),
+            agreement.mean(axis=1),
+            # A slot that several frames win alike (a dead one: all of them) is shared among them.
+            frames * (won / won.sum(axis=0)).mean(axis=1),
+            frames * np.asarray(event_attention, dtype=np.float64)[winner],
+        ]
     )
-    weighted = sum(
-        (weight * standardise(curve, rule.quiet) for weight, curve in curves), start=np.zeros(frames)
-    )
-    mean: Floats = weighted / sum(weight for weight, _ in curves)
+
+
+def weighted(curves: Floats, rule: MomentRule = MOMENT_RULE) -> Floats:
+    """The relevance curve: the weighted mean of the standardised curves `[4, L]`, `[L]`."""
+    weights = (rule.sentence, rule.objects, rule.wins, rule.attention)
+    parts = [
+        weight * standardise(curve, rule.quiet)
+        for weight, curve in zip(weights, curves, strict=True)
+        if weight
+    ]
+    mean: Floats = np.sum(parts, axis=0) / sum(weights)
     return mean
 
 
