@@ -100,7 +100,7 @@ class TestMoment:
 
     def test_the_threshold_narrows_it(self) -> None:
         curve = [-1, 0.3, 1, 0.3, -1, -1]
-        assert moment(self.times, 0, 12, curve) == (2, 8)
+        assert moment(self.times, 0, 12, curve, MomentRule(threshold=0.2)) == (2, 8)
         assert moment(self.times, 0, 12, curve, MomentRule(threshold=0.5)) == (4, 6)
 
     def test_a_short_one_is_widened_about_its_middle(self) -> None:
