@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,12 +38,9 @@ class ClipPrototypes:
     @classmethod
     def of(cls, object_codes: NDArray[np.int8], event: NDArray[np.float32]) -> ClipPrototypes:
         """Wrap arrays, without a copy, and compute the lengths."""
-        codes = torch.from_numpy(object_codes)
-        inverse_lengths = torch.empty(codes.shape[:-1])
-        for rows in _blocks(codes):
-            square = codes[rows].float().square().sum(dim=-1)
-            inverse_lengths[rows] = torch.where(square > 0, square.clamp(min=1).rsqrt(), 0.0)
-        return cls(codes, inverse_lengths, torch.from_numpy(event))
+        vectors = object_codes.reshape(-1, object_codes.shape[-1])
+        inverse_lengths = torch.from_numpy(_inverse_lengths(vectors)).view(object_codes.shape[:-1])
+        return cls(torch.from_numpy(object_codes), inverse_lengths, torch.from_numpy(event))
 
     def __len__(self) -> int:
         return len(self.event)
@@ -89,6 +87,20 @@ def score(text: TextPrototypes, clips: ClipPrototypes, object_phrase_weight: flo
     event_sentence = event_sentence_score(text.sentence, clips.event)[0]
     total = event_sentence + object_phrase_weight * object_phrase
     return ClipScores(total.numpy(), object_phrase.numpy(), event_sentence.numpy())
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _inverse_lengths(codes):  # type: ignore[no-untyped-def]
+    """One over the length of each row of `[n, D]` int8, 0 for zero rows; no floats are made of the codes."""
+    inverse = np.zeros(len(codes), dtype=np.float32)
+    for row in range(len(codes)):
+        square = np.int32(0)
+        for component in range(codes.shape[1]):
+            code = np.int32(codes[row, component])
+            square += code * code
+        if square > 0:
+            inverse[row] = np.float32(1 / np.sqrt(square))
+    return inverse
 
 
 def _blocks(codes: Tensor) -> list[slice]:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import mmap
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import lance
 import numpy as np
@@ -109,17 +111,16 @@ class FlatRows:
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._columns = {name: _mapped_pages(memory, name, pages[name], sizes) for name in PROTOTYPES}
 
+    def row(self, column: str, offset: int) -> NDArray:
+        """One row of a column, in the map `[...]`."""
+        starts, parts = self._columns[column]
+        page = bisect_right(starts, offset) - 1
+        row: NDArray = parts[page][offset - starts[page]]
+        return row
+
     def take(self, column: str, offsets: NDArray[np.int64]) -> NDArray:
         """Rows of a column, copied into memory `[n, ...]`."""
-        starts, parts = self._columns[column]
-        if len(parts) == 1:
-            return parts[0][offsets]
-        page = np.searchsorted(starts, offsets, side="right") - 1
-        rows = np.empty((len(offsets), *parts[0].shape[1:]), dtype=parts[0].dtype)
-        for number in np.unique(page):
-            here = page == number
-            rows[here] = parts[number][offsets[here] - starts[number]]
-        return rows
+        return np.stack([self.row(column, offset) for offset in offsets.tolist()])
 
 
 def find_pages(path: str, rows: int, sizes: PrototypeSizes) -> dict[str, Pages] | None:
@@ -185,7 +186,7 @@ class RowReader:
     def read(self, rows: NDArray[np.int64]) -> ClipPrototypes:
         """Prototypes of some rows, in their order."""
         fragments = (self._addresses[rows] >> np.uint64(OFFSET_BITS)).astype(np.int64)
-        if not all(fragment in self._flat for fragment in np.unique(fragments).tolist()):
+        if not self._flat.keys() >= set(fragments.tolist()):
             table = self._table.take(rows.tolist(), columns=PROTOTYPES)
             codes, event = (column_array(table, name, self._sizes) for name in PROTOTYPES)
             return ClipPrototypes.of(codes.copy(), event.copy())
@@ -194,10 +195,11 @@ class RowReader:
             name: np.empty((len(rows), *shape_of(name, self._sizes)), dtype=COLUMN_TYPES[name])
             for name in PROTOTYPES
         }
-        for fragment in np.unique(fragments).tolist():
-            here = fragments == fragment
+        # Row by row: candidates lie all over the library, a few in each file; a list of places for each costs more.
+        for place, (fragment, offset) in enumerate(zip(fragments.tolist(), offsets.tolist(), strict=True)):
+            flat = self._flat[fragment]
             for name, values in columns.items():
-                values[here] = self._flat[fragment].take(name, offsets[here])
+                values[place] = flat.row(name, offset)
         return ClipPrototypes.of(columns["object_codes"], columns["event"])
 
 
@@ -207,9 +209,9 @@ def _row_bytes(name: str, sizes: PrototypeSizes) -> int:
 
 def _mapped_pages(
     memory: mmap.mmap, name: str, pages: Pages, sizes: PrototypeSizes
-) -> tuple[NDArray[np.int64], Sequence[NDArray]]:
+) -> tuple[list[int], Sequence[NDArray]]:
     """The first row of each page, and the pages `[rows, ...]`."""
-    starts = np.cumsum([0, *(count for count, _ in pages[:-1])])
+    starts = [0, *accumulate(count for count, _ in pages[:-1])]
     kind, shape = COLUMN_TYPES[name], shape_of(name, sizes)
     if any(place + count * _row_bytes(name, sizes) > len(memory) for count, place in pages):
         raise OSError("a data file is shorter than it was")

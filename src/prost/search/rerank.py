@@ -23,7 +23,7 @@ from prost.model.matching import TextPrototypes
 from prost.search.exact import ClipPrototypes, ClipScores, score
 from prost.search.scan import Candidates
 
-RECALL = 0.995
+RECALL = 0.9995
 # What the scan hands over: the expected number of misses is counted among these.
 CANDIDATES = 2000
 # Candidates of the tables whose events are looked at again, for each one that is handed over.
