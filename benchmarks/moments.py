@@ -31,7 +31,7 @@ SHARE = Metric(lambda values: 100.0 * values.mean(axis=-1), higher_is_better=Tru
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundClip:
     """What the rule needs of one query and the clip that was found for it.
 
     Attributes:
@@ -52,7 +52,7 @@ class Found:
 
 
 @torch.inference_mode()
-def found_clips(model: ProST, split: str, videos: int) -> Iterator[Found]:
+def found_clips(model: ProST, split: str, videos: int) -> Iterator[FoundClip]:
     """Every event of so many videos, and the clip that its sentence finds in its video."""
     rng = np.random.default_rng(0)
     for scene in itertools.islice(scene_stream(split, 0, long=True), videos):
@@ -80,7 +80,7 @@ def found(
     truth: tuple[float, float],
     window: tuple[float, float],
     times: np.ndarray,
-) -> Found:
+) -> FoundClip:
     """Take out of both batches what the rule needs."""
     assert video.event_attention is not None
     sentence, event = texts.sentence[text].numpy(), video.event[clip].numpy()
@@ -91,7 +91,7 @@ def found(
         video.event_attention[clip].numpy(),
         winning_event(sentence, event),
     )
-    return Found(truth, window, times, curves)
+    return FoundClip(truth, window, times, curves)
 
 
 def iou(one: tuple[float, float], other: tuple[float, float]) -> float:
@@ -100,7 +100,7 @@ def iou(one: tuple[float, float], other: tuple[float, float]) -> float:
     return shared / (one[1] - one[0] + other[1] - other[0] - shared)
 
 
-def tune(clips: list[Found]) -> None:
+def tune(clips: list[FoundClip]) -> None:
     """Print the rules that answer best on these clips."""
     weights = (0.0, 0.5, 1.0, 2.0)
     rows = []

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from prost.bench.real import encode_captions, encode_scenes
+from prost.bench.report import draw, to_dict
+from prost.bench.rivals import RIVALS
+from prost.bench.run import BenchSettings, run
 from prost.data.toybox import gallery
 from prost.evaluation.bootstrap import paired_bootstrap
 from prost.evaluation.metrics import ranks
 from prost.model.checkpoint import load_prost
 from prost.model.matching import VideoPrototypes
 from prost.model.prost import ProST
-from prost.search.bench.real import encode_captions, encode_scenes
-from prost.search.bench.report import draw, to_dict
-from prost.search.bench.rivals import RIVALS
-from prost.search.bench.run import Plan, run
 from prost.search.codebook import codebook_size, train_codebook
 from prost.search.exact import ClipPrototypes
 from prost.search.quantise import quantise
@@ -57,7 +57,7 @@ def growth(given: argparse.Namespace) -> None:
     rows = []
     for clips in given.clips:
         rivals = [] if given.rivals == "none" else given.rivals.split(",")
-        plan = Plan(clips, given.work, given.model, given.queries, given.videos, rivals)
+        plan = BenchSettings(clips, given.work, given.model, given.queries, given.videos, rivals)
         report = to_dict(run(plan, tell, lambda done, total, what: None))
         given.folder.mkdir(parents=True, exist_ok=True)
         name = given.folder / f"search-{clips}"

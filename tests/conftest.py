@@ -53,7 +53,7 @@ def untrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from prost.data.toybox import vocabulary
     from prost.model.checkpoint import save
     from prost.model.prost import ProST
-    from prost.model.words import whole_words
+    from prost.model.tokenizer import whole_words
 
     tokenizer = whole_words(vocabulary())
     sized = {**UNTRAINED, "clip": {**UNTRAINED["clip"], "vocabulary": tokenizer.vocabulary}}  # type: ignore[dict-item]

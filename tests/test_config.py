@@ -50,7 +50,7 @@ def test_reading_json(tmp_path: Path) -> None:
     with pytest.raises(MissingPath, match="does not exist"):
         read_json(tmp_path / "none.json")
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(BadConfig, match="holds a list; welcome: a JSON object"):
+    with pytest.raises(BadConfig, match="holds a list; expected: a JSON object"):
         read_json(tmp_path / "list.json")
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(BadConfig, match="is no JSON"):

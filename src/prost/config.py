@@ -110,7 +110,7 @@ class CLIPShape(StrictConfig):
         return self.grid**2 + 1
 
 
-class DoorConfig(StrictConfig):
+class RetrievalConfig(StrictConfig):
     """What the doors of any model need to know; the letters are the glossary's."""
 
     name: str = "untitled"
@@ -135,7 +135,7 @@ class DoorConfig(StrictConfig):
         return self.clip.image_size
 
 
-class TokenShiftConfig(DoorConfig):
+class TokenShiftConfig(RetrievalConfig):
     """A model whose last vision blocks see tokens of neighbouring frames; see `model/token_shift.py`."""
 
     token_shift_blocks: tuple[int, ...] = (10, 11)

@@ -1,6 +1,6 @@
 """Every error that prost raises on purpose, as one tree.
 
-    ProstError                      what arrived; what is welcome; what to try next
+    ProstError                      what arrived; what is expected; what to try next
     ├── UsageError                  the caller asked for something that cannot be (exit code 2)
     │   ├── MissingPath             a file or folder that is not there
     │   ├── NoVideos                a folder or list without a single video file
@@ -36,29 +36,29 @@ class ProstError(Exception):
 
     Args:
         arrived: what was given, concretely (the path, the shape, the key).
-        welcome: what would have been accepted.
+        expected: what would have been accepted.
         suggestion: what to try next.
 
     >>> str(ProstError("clip.txt is no video", "MP4, MKV, WebM", "check the path"))
-    'clip.txt is no video; welcome: MP4, MKV, WebM; try: check the path'
+    'clip.txt is no video; expected: MP4, MKV, WebM; try: check the path'
     """
 
     exit_code = 1
 
-    def __init__(self, arrived: str, welcome: str = "", suggestion: str = "") -> None:
+    def __init__(self, arrived: str, expected: str = "", suggestion: str = "") -> None:
         self.arrived = arrived
-        self.welcome = welcome
+        self.expected = expected
         self.suggestion = suggestion
         parts = [arrived]
-        if welcome:
-            parts.append(f"welcome: {welcome}")
+        if expected:
+            parts.append(f"expected: {expected}")
         if suggestion:
             parts.append(f"try: {suggestion}")
         super().__init__("; ".join(" ".join(part.split()) for part in parts))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders (isolated decoding); rebuild them from their parts.
-        return (type(self), (self.arrived, self.welcome, self.suggestion))
+        return (type(self), (self.arrived, self.expected, self.suggestion))
 
 
 class UsageError(ProstError):

@@ -52,7 +52,7 @@ def test_a_small_library_is_made_searched_and_reported(prost: Callable[..., Any]
     [
         (["--clips", "9"], "greater than or equal to 10"),
         (["--videos", "3"], "greater than or equal to 12"),
-        (["--rivals", "event-hnsw,lucky-guess"], "no rival is called 'lucky-guess'; welcome: event-hnsw"),
+        (["--rivals", "event-hnsw,lucky-guess"], "no rival is called 'lucky-guess'; expected: event-hnsw"),
         (["--model", "/no/such/model"], "/no/such/model"),
     ],
 )

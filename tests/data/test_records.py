@@ -53,7 +53,7 @@ def test_what_is_there_is_taken_where_nothing_lacks() -> None:
         ([record("a"), record("b", there=False)], 2, r"has 1 of 2 videos \(missing: b, ...\)"),
         ([record("a"), record("b", there=False)], None, r"has 1 of 2 videos \(missing: b, ...\)"),
         # A list that was shortened names no missing video, and is still not the published set.
-        ([record("a"), record("b")], 1500, r"has 2 of 1,500 videos; welcome"),
+        ([record("a"), record("b")], 1500, r"has 2 of 1,500 videos; expected"),
         ([record("a"), record("b")], 1, r"has 2 of 1 videos"),
     ],
 )
@@ -64,16 +64,16 @@ def test_another_set_than_the_published_one_is_refused(
     with pytest.raises(MissingVideos, match=message):
         complete_split(incomplete, "test")
     present = tuple(record for record in records if record.path)
-    assert complete_split(incomplete, "test", go_on=True) == present
+    assert complete_split(incomplete, "test", allow_missing=True) == present
 
 
 def test_nothing_there_is_refused_even_when_told_to_go_on() -> None:
     with pytest.raises(NoVideos, match="not one of the 1 videos"):
-        complete_split(benchmark([record("a", there=False)], 1), "test", go_on=True)
+        complete_split(benchmark([record("a", there=False)], 1), "test", allow_missing=True)
 
 
 def test_a_split_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="has no val split; welcome: test"):
+    with pytest.raises(UsageError, match="has no val split; expected: test"):
         complete_split(benchmark([record("a")], 1), "val")
 
 

@@ -89,5 +89,5 @@ def test_a_gallery_is_its_scenes() -> None:
 
 
 def test_a_batch_larger_than_the_set(clips: ToyboxClipSet) -> None:
-    with pytest.raises(BadConfig, match=r"batch_size 14 with 13 training clips; welcome: at most 13"):
+    with pytest.raises(BadConfig, match=r"batch_size 14 with 13 training clips; expected: at most 13"):
         clips.plan(14, 0)

@@ -101,7 +101,7 @@ def test_who_stops_early_leaves_no_process(five_videos: tuple[VideoRecord, ...])
 
 
 def test_choices_that_cannot_be() -> None:
-    with pytest.raises(UsageError, match="sampling 'even'; welcome: middles or authors"):
+    with pytest.raises(UsageError, match="sampling 'even'; expected: middles or authors"):
         VideoReader(4, 32, sampling="even")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="0 decoding processes"):
         VideoReader(4, 32, workers=0)

@@ -10,9 +10,9 @@ from prost.errors import BadScores
 from prost.evaluation.noise import noise_test
 from prost.evaluation.rows import DIRECTIONS, METHODS, RankingPlan
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
-from prost.model.doors import FrameFeatures, SentenceFeatures
 from prost.model.matching import Similarity, unit
 from prost.model.prost import ProST
+from prost.model.retrieval_model import FrameFeatures, SentenceFeatures
 from prost.model.ts2net import TS2Net, TS2NetConfig
 
 CLIP = {

@@ -11,12 +11,14 @@ import pytest
 
 from prost.errors import BadConfig, MissingPath, StorageError, UsageError
 from prost.evaluation.comparison import compare
-from prost.evaluation.report import Report, Setting, read_report, write_report
+from prost.evaluation.report import EvaluationReport, Setting, read_report, write_report
 from prost.evaluation.rows import RankingPlan, make_rows
 
 
 @cache
-def made(seed: int = 0, quality: float = 0.5, benchmark: str = "youcook2", digest: str = "d") -> Report:
+def made(
+    seed: int = 0, quality: float = 0.5, benchmark: str = "youcook2", digest: str = "d"
+) -> EvaluationReport:
     """A report of sixty queries of thirty videos; the greater the quality, the more is found."""
     owner = np.repeat(np.arange(30), 2)
     noise = np.random.default_rng(7).normal(size=(60, 30)) * 0.4
@@ -28,7 +30,9 @@ def made(seed: int = 0, quality: float = 0.5, benchmark: str = "youcook2", diges
         "the middles of L equal parts", 1.5, 0.05, 0, 0, 50, 0, seed, ("a note",), {"prost": "0"},
     )  # fmt: skip
     rows = make_rows({"sum": scores, "object_phrase": noise}, owner, 0.05, plan=plan)
-    return Report(setting, tuple(rows), {"sum": None, "object_phrase": None}, 0, None, {"match": 0.5})
+    return EvaluationReport(
+        setting, tuple(rows), {"sum": None, "object_phrase": None}, 0, None, {"match": 0.5}
+    )
 
 
 def test_a_report_reads_back_as_it_was(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 import csv
 import io
 
-from prost.evaluation.tables import Table, mean_and_spread, with_interval
+from prost.evaluation.tables import PaperTable, mean_and_spread, with_interval
 
-TABLE = Table(
+TABLE = PaperTable(
     "50% & more", ("model_name", "R@1"), (("a, {b}", "1.0 ± 0.5"), ('say "c"', "2.0")), notes=("x_1",)
 )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prost.explain.gallery import FRAMES_SHOWN, Answer, Truth, write_page
+from prost.explain.gallery import FRAMES_SHOWN, Answer, ExpectedMoment, write_page
 from prost.search.hits import Hit, Moment
 from prost.search.store import VideoRow
 
@@ -110,7 +110,7 @@ def test_every_picture_and_bar_says_what_it_shows(film: Path, tmp_path: Path) ->
 
 
 def test_the_bar_lies_where_the_moment_lies(film: Path, tmp_path: Path) -> None:
-    page = written(tmp_path, Answer("blue", [hit_in(film, 1.0, 3.0)], Truth(film, 2.0, 4.0)))
+    page = written(tmp_path, Answer("blue", [hit_in(film, 1.0, 3.0)], ExpectedMoment(film, 2.0, 4.0)))
     assert page.all("span", "found")[0]["style"] == "left:25.00%;width:50.00%"
     assert page.all("span", "truth")[0]["style"] == "left:50.00%;width:50.00%"
     assert page.all("div", "timeline")[0]["aria-label"].endswith("; meant from 2.0 to 4.0")
@@ -125,7 +125,7 @@ def test_other_moments_of_the_video_are_on_the_bar(film: Path, tmp_path: Path) -
 def test_only_the_video_that_was_meant_is_marked(film: Path, tmp_path: Path) -> None:
     other = film.with_name("other.mp4")
     other.write_bytes(film.read_bytes())
-    page = written(tmp_path, Answer("blue", [hit_in(other), hit_in(film)], Truth(film, 2.0, 4.0)))
+    page = written(tmp_path, Answer("blue", [hit_in(other), hit_in(film)], ExpectedMoment(film, 2.0, 4.0)))
     assert len(page.all("span", "right")) == len(page.all("span", "truth")) == 1
     assert page.text.index("other.mp4") < page.text.index("the video that was meant")
 

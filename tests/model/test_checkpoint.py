@@ -21,7 +21,7 @@ from prost.errors import (
 )
 from prost.model.checkpoint import load, save
 from prost.model.prost import ProST
-from prost.model.words import whole_words
+from prost.model.tokenizer import whole_words
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_folder_with_an_authors_file(authors_state: dict[str, Tensor], tmp_pat
     torch.save(authors_state, tmp_path / "pytorch_model.bin.4")
     assert load(tmp_path).config.frames == 10
     torch.save(authors_state, tmp_path / "pytorch_model.bin.3")
-    with pytest.raises(CheckpointError, match="holds 2 checkpoints; welcome: one of them"):
+    with pytest.raises(CheckpointError, match="holds 2 checkpoints; expected: one of them"):
         load(tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_missing_unexpected_and_misshapen_keys_are_named(
     with pytest.raises(UnexpectedKeys, match=r"no place for: clip\.towers\.surprise"):
         load(path)
     torch.save({**authors_state, "word_prototype_weight.0.bias": torch.zeros(7)}, path)
-    with pytest.raises(ShapeMismatch, match=r"mlp\.0\.bias has shape \[7\]; welcome: \[512\]"):
+    with pytest.raises(ShapeMismatch, match=r"mlp\.0\.bias has shape \[7\]; expected: \[512\]"):
         load(path)
 
 
@@ -139,7 +139,7 @@ def test_our_folder_with_another_configuration(model: ProST, tmp_path: Path) -> 
     values = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**values, "event_prototypes": 5}))
     with pytest.raises(
-        ShapeMismatch, match=r"event_decoder\.queries has shape \[3, 64\]; welcome: \[5, 64\]"
+        ShapeMismatch, match=r"event_decoder\.queries has shape \[3, 64\]; expected: \[5, 64\]"
     ):
         load(tmp_path)
     (tmp_path / "config.json").unlink()
@@ -189,7 +189,7 @@ def test_something_else(tmp_path: Path) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(
-        MissingPath, match="does not exist; welcome: a folder, a weights file, a bundled model"
+        MissingPath, match="does not exist; expected: a folder, a weights file, a bundled model"
     ):
         load(tmp_path / "nowhere")
 

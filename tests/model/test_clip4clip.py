@@ -8,7 +8,7 @@ import torch
 
 from prost.errors import BadConfig, UsageError
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
-from prost.model.doors import FrameFeatures, SentenceFeatures
+from prost.model.retrieval_model import FrameFeatures, SentenceFeatures
 
 
 def build(values: dict[str, Any]) -> CLIP4Clip:

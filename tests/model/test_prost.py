@@ -12,7 +12,7 @@ from prost.config import ModelConfig
 from prost.errors import EmptyQuery, NeedsTokenizer, UsageError
 from prost.model import authors
 from prost.model.prost import ProST
-from prost.model.words import whole_words
+from prost.model.tokenizer import whole_words
 
 NAMES = ["prost_github_b32", "prost_github_window", "prost_modelscope_b16"]
 TOLERANCE = 1e-4
@@ -182,16 +182,16 @@ def test_the_fingerprint_tells_weights_and_configuration(tiny: dict[str, Any]) -
 def test_what_does_not_fit_is_said(tiny: dict[str, Any]) -> None:
     model = tiny_model(tiny)
     with pytest.raises(
-        UsageError, match=r"pixels of shape \[1, 2, 3, 32, 32\]; welcome: \[B, 3, 3, 32, 32\]"
+        UsageError, match=r"pixels of shape \[1, 2, 3, 32, 32\]; expected: \[B, 3, 3, 32, 32\]"
     ):
         model.video_prototypes(torch.zeros(1, 2, 3, 32, 32))
-    with pytest.raises(UsageError, match=r"welcome: \[B, L, 3, 32, 32\]"):
+    with pytest.raises(UsageError, match=r"expected: \[B, L, 3, 32, 32\]"):
         model.video_prototypes(torch.zeros(1, 3, 3, 16, 16))
     with pytest.raises(UsageError, match="both of one shape"):
         model.text_prototypes(IDS, MASK[:, :3])
-    with pytest.raises(UsageError, match="17 words; welcome: at most 16"):
+    with pytest.raises(UsageError, match="17 words; expected: at most 16"):
         model.text_prototypes(torch.ones(1, 17, dtype=torch.long), torch.ones(1, 17, dtype=torch.long))
-    with pytest.raises(NeedsTokenizer, match=r"came without a vocabulary; welcome: tokenizer\.json"):
+    with pytest.raises(NeedsTokenizer, match=r"came without a vocabulary; expected: tokenizer\.json"):
         model.encode_text(["a ball"])
     with pytest.raises(UsageError, match="no video"):
         model.encode_video([])
@@ -201,7 +201,7 @@ def test_sentences_go_through_the_tokenizer(tiny: dict[str, Any]) -> None:
     model = tiny_model(tiny)
     model.tokenizer = whole_words(["a", "red", "ball"])
     text = model.encode_text(["a red ball", "a ball"])
-    ids, mask = model.words(["a red ball", "a ball"])
+    ids, mask = model.tokenize(["a red ball", "a ball"])
     torch.testing.assert_close(text.phrase, model.text_prototypes(ids, mask).phrase)
     assert model.count_words("a red ball") == 5
     with pytest.raises(EmptyQuery):

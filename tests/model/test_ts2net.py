@@ -8,7 +8,7 @@ import torch
 
 from prost.errors import BadConfig, UsageError
 from prost.model import ts2net
-from prost.model.doors import FrameFeatures, SentenceFeatures
+from prost.model.retrieval_model import FrameFeatures, SentenceFeatures
 from prost.model.ts2net import TS2Net, TS2NetConfig
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import prost.search.adding as adding
 from prost.errors import MissingPath, NoVideos, VideoError
-from prost.search.adding import AddReport, Progress
+from prost.search.adding import AddReport, IndexProgress
 from prost.search.library import Library
 from prost.video.isolation import IsolatedDecoder
 from prost.video.reasons import Reason
@@ -50,7 +50,7 @@ class TestReport:
     def test_progress(self, library: Library, folder: Path) -> None:
         (folder / "bad.mp4").write_text("no video")
         library.add(folder / "red.mp4")
-        told: list[Progress] = []
+        told: list[IndexProgress] = []
         library.add(folder, progress=told.append)
         assert [each.done for each in told] == [1, 2, 3, 4]
         assert {each.total for each in told} == {4}
@@ -378,7 +378,7 @@ class TestInterruptions:
     def test_ctrl_c_keeps_what_is_finished(self, library, many, decoded, monkeypatch) -> None:  # type: ignore[no-untyped-def]
         monkeypatch.setattr(adding, "COMMIT_VIDEOS", 100)
 
-        def interrupt(progress: Progress) -> None:
+        def interrupt(progress: IndexProgress) -> None:
             if progress.done == 5:
                 os.kill(os.getpid(), signal.SIGINT)
 

@@ -140,7 +140,7 @@ def test_large_libraries_are_coded_in_several_packs(
 ) -> None:
     monkeypatch.setattr(coding, "PACK_CLIPS", 100)
     seen: list[tuple[int, int]] = []
-    report = Coding(store, folder, lambda done, total: seen.append((done, total))).run(smallest=1)
+    report = Coding(store, folder, lambda done, total, _: seen.append((done, total))).run(smallest=1)
     assert [len(pack) for pack in packs(folder)] == [80, 80, 80]
     assert report.clips == 240
     assert seen[-1] == (240, 240)

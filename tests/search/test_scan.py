@@ -12,10 +12,10 @@ from prost.search.codebook import train_codebook
 from prost.search.scan import (
     SAMPLED_CLIPS,
     SHORTEST_STRIDE,
-    Borders,
     Candidates,
     Codebooks,
     CodedClips,
+    PruningThresholds,
     QueryTables,
     code_clips,
     pack_codes,
@@ -332,7 +332,7 @@ class TestSample:
         # would need more from the objects than the last one had, even with the margin of 0.3 deviations.
         object = np.array([[0.9, 0.7, 0.6, 0.1]], np.float32)
         event = np.array([[0.8, 0.7, 0.6, 0.5]], np.float32)
-        borders = Borders.of_sample(object, event, 50, 400)
+        borders = PruningThresholds.of_sample(object, event, 50, 400)
         assert borders.total == pytest.approx([1.2])
         assert borders.event == pytest.approx([0.6])
 
@@ -341,20 +341,20 @@ class TestSample:
         # deviation is 0.2: 0.5 + 0.06 may come on top of an event score, so that 0.64 is needed.
         object = np.array([[0.1, 0.1, 0.5, 0.5]], np.float32)
         event = np.array([[1.3, 1.2, 0.7, 0.5]], np.float32)
-        borders = Borders.of_sample(object, event, 50, 400)
+        borders = PruningThresholds.of_sample(object, event, 50, 400)
         assert borders.total == pytest.approx([1.2])
         assert borders.event == pytest.approx([0.64], abs=1e-5)
 
     def test_few_hopeless_clips_are_not_left_out(self) -> None:
         # Every clip with a low event score is among the best: nothing is known of those with a lower one yet.
         event = np.linspace(0, 1, 400, dtype=np.float32)[None]
-        borders = Borders.of_sample(3 * (1 - event), event, 20, 4000)
+        borders = PruningThresholds.of_sample(3 * (1 - event), event, 20, 4000)
         assert borders.event.tolist() == [-np.inf]
         assert borders.total[0] > 2
 
     def test_a_sample_smaller_than_what_is_wanted_tells_nothing(self) -> None:
         scores = np.ones((2, 4), np.float32)
-        borders = Borders.of_sample(scores, scores, 390, 400)
+        borders = PruningThresholds.of_sample(scores, scores, 390, 400)
         assert borders.total.tolist() == borders.event.tolist() == [-np.inf, -np.inf]
 
 

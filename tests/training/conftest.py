@@ -10,8 +10,8 @@ import torch
 
 from prost.data.toybox import vocabulary
 from prost.model.checkpoint import build, config_class
-from prost.model.doors import RetrievalModel
-from prost.model.words import whole_words
+from prost.model.retrieval_model import RetrievalModel
+from prost.model.tokenizer import whole_words
 
 CLIP = {
     "image_size": 32, "patch_size": 16, "vision_width": 64, "vision_layers": 2, "text_width": 64, "text_layers": 1,

@@ -11,7 +11,7 @@ from prost.data.benchmarks import load_benchmark
 from prost.data.toybox import write
 from prost.errors import MissingVideos, UsageError
 from prost.model.checkpoint import load, save
-from prost.model.doors import RetrievalModel
+from prost.model.retrieval_model import RetrievalModel
 from prost.training.finetune import FineTuning, finetune
 from prost.training.recipe import read_recipe
 
@@ -76,5 +76,5 @@ def test_captions_without_videos(make_model: MakeModel, folder: Path, tmp_path: 
 def test_too_few_videos(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     table.write_text("\n".join((folder / "pairs.csv").read_text().splitlines()[:3]) + "\n")
-    with pytest.raises(UsageError, match=r"1 video to keep a part of apart; welcome: two videos or more"):
+    with pytest.raises(UsageError, match=r"1 video to keep a part of apart; expected: two videos or more"):
         finetune("toybox", table, folder, tmp_path / "out", FineTuning())

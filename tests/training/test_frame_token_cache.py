@@ -10,7 +10,7 @@ import torch
 
 from prost.data.toybox_clip_set import ToyboxClipSet
 from prost.errors import BadConfig, StorageError
-from prost.model.doors import RetrievalModel
+from prost.model.retrieval_model import RetrievalModel
 from prost.training.distributed import Processes
 from prost.training.frame_token_cache import FrameTokenCache, open_cache
 from prost.training.freezing import VISION, freeze
@@ -21,7 +21,7 @@ CLIPS = ToyboxClipSet.drawn(6, moments=0.5, twins=0.4, long=0.0)
 
 
 def cached(model: RetrievalModel[Any, Any], place: str, clips: ToyboxClipSet = CLIPS) -> FrameTokenCache:
-    return open_cache(model, clips, place, "fp32", ALONE, lambda done, total: None)
+    return open_cache(model, clips, place, "fp32", ALONE, lambda done, total, _: None)
 
 
 @pytest.mark.parametrize("kind", ["prost", "seqTransf", "ts2net"])
@@ -52,7 +52,7 @@ def test_a_folder_is_computed_once_for_all_heads_on_one_tower(make_model: MakeMo
     for model in (first, second):
         freeze(model, VISION)
         cache = open_cache(
-            model, CLIPS, str(tmp_path), "fp32", ALONE, lambda done, total: told.append((done, total))
+            model, CLIPS, str(tmp_path), "fp32", ALONE, lambda done, total, _: told.append((done, total))
         )
         assert isinstance(cache.tokens, np.memmap)
     assert told == [(6, 6)]
@@ -84,13 +84,13 @@ def freezing(model: RetrievalModel[Any, Any]) -> RetrievalModel[Any, Any]:
 
 def test_what_is_trained_is_not_cached(make_model: MakeModel) -> None:
     with pytest.raises(
-        BadConfig, match=r"the vision tower is trained; welcome: freeze: \[clip.towers.vision_model"
+        BadConfig, match=r"the vision tower is trained; expected: freeze: \[clip.towers.vision_model"
     ):
         cached(make_model("prost"), "memory")
 
 
 def test_several_processes_share_a_folder_not_memory(make_model: MakeModel) -> None:
-    with pytest.raises(BadConfig, match=r"memory, in 2 processes; welcome: a folder"):
+    with pytest.raises(BadConfig, match=r"memory, in 2 processes; expected: a folder"):
         open_cache(
             freezing(make_model("prost")),
             CLIPS,
@@ -106,7 +106,7 @@ def test_no_half_file_is_left(make_model: MakeModel, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be kept"):
         cached(freezing(make_model("prost")), str(tmp_path / "file"))
 
-    def fail(done: int, total: int) -> None:
+    def fail(done: int, total: int, _: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

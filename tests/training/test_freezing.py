@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from prost.errors import BadConfig
-from prost.model.doors import RetrievalModel
+from prost.model.retrieval_model import RetrievalModel
 from prost.training.freezing import VISION, freeze, trained_parameters, vision_is_frozen
 
 MakeModel = Callable[..., RetrievalModel[Any, Any]]
@@ -58,7 +58,7 @@ def test_a_later_stage_frees_again(make_model: MakeModel) -> None:
     ("chosen", "said"),
     [
         (("clip.towers.vison_model",), r"no weight is called 'clip.towers.vison_model'; try: '.*\.vision_model'"),
-        (9, r"9 blocks; welcome: at most 2"),
+        (9, r"9 blocks; expected: at most 2"),
         (("*",), "nothing is left to train"),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prost.model.doors import RetrievalModel, join
+from prost.model.retrieval_model import RetrievalModel, join
 from prost.training.grad_cache import ContrastiveStep, Encoded, RandomState
 from prost.training.loss import retrieval_loss
 
@@ -22,7 +22,7 @@ def pixels() -> Tensor:
 
 
 def step_of(model: RetrievalModel[Any, Any], pixels: Tensor, own: bool = False) -> ContrastiveStep[range]:
-    ids, mask = model.words(WORDS)
+    ids, mask = model.tokenize(WORDS)
 
     def encode(part: range) -> Encoded:
         rows = slice(part.start, part.stop)

@@ -40,7 +40,7 @@ def test_defaults_of_a_stage_are_the_papers() -> None:
         ),
         (
             "model: {architecture: xclip}\nprost: {steps: 1}",
-            "architecture 'xclip'; welcome: prost, clip4clip, ts2net",
+            "architecture 'xclip'; expected: prost, clip4clip, ts2net",
         ),
         ("prost: {steps: 1}", "neither model nor start"),
         ("model: {}\nprost: {steps: 1}\ncache_frame_tokens: memory", "needs a fixed set of clips"),

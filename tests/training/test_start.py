@@ -9,7 +9,7 @@ import torch
 
 from prost.errors import BadConfig, MissingPath
 from prost.model.checkpoint import save
-from prost.model.doors import RetrievalModel
+from prost.model.retrieval_model import RetrievalModel
 from prost.training.recipe import Recipe
 from prost.training.start import start_temporal_transformer, starting_model
 

@@ -11,7 +11,7 @@ import torch
 from prost.data.record_clips import RecordClips
 from prost.data.records import VideoRecord
 from prost.evaluation.metrics import ranks
-from prost.model.doors import RetrievalModel
+from prost.model.retrieval_model import RetrievalModel
 from prost.training.freezing import VISION, freeze
 from prost.training.validation import ValidationSet
 

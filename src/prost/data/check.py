@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from prost.data.records import Benchmark, VideoRecord
 from prost.data.video_reading import VideoReader
+from prost.progress import Advance
 
 # Decoding costs the same whatever the size of the frames; their pixels are not looked at.
 SIZE = 32
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def check(
     sample: int | None = None,
     seed: int = 0,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> DataCheck:
     """Count, and decode the paper's number of frames of some videos or of all.
 

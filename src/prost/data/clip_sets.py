@@ -31,7 +31,7 @@ def twin_rows(places: np.ndarray, twins: np.ndarray) -> np.ndarray:
     return np.array([pair for pair in pairs if pair[0] < pair[1]], np.int64).reshape(-1)
 
 
-class Plan(Protocol):
+class BatchPlan(Protocol):
     """Which clips a step sees, and how each is told: a function of the step and of what it was made with."""
 
     def of(self, step: int) -> tuple[np.ndarray, list[str]]:
@@ -53,7 +53,7 @@ class ClipSet(Protocol):
     def twins(self) -> np.ndarray:
         """The place of each clip's order-swapped twin, -1 where there is none; int64 `[N]`."""
 
-    def plan(self, batch_size: int, seed: int) -> Plan:
+    def plan(self, batch_size: int, seed: int) -> BatchPlan:
         """Epochs of batches; each clip comes once an epoch, and at most once a batch.
 
         Raises:

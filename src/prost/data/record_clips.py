@@ -108,7 +108,7 @@ class RecordPlan:
         self._place = {record.video: place for place, record in enumerate(batches.records)}
 
     def of(self, step: int) -> tuple[np.ndarray, list[str]]:
-        """See `Plan`."""
+        """See `BatchPlan`."""
         chosen = self._batches.chosen(step)
         return (
             np.array([self._place[record.video] for record, _ in chosen]),

@@ -74,7 +74,7 @@ class Benchmark:
         return self.splits[name]
 
 
-def complete_split(benchmark: Benchmark, name: str, go_on: bool = False) -> tuple[VideoRecord, ...]:
+def complete_split(benchmark: Benchmark, name: str, allow_missing: bool = False) -> tuple[VideoRecord, ...]:
     """The records of a split whose videos are there; refused where that is not the published set.
 
     A gallery that lacks videos is easier than the paper's, so its numbers must not pass for the paper's.
@@ -82,10 +82,10 @@ def complete_split(benchmark: Benchmark, name: str, go_on: bool = False) -> tupl
     Args:
         benchmark: where from.
         name: of the split.
-        go_on: take what is there; `gallery_size` then says with every number how much that is.
+        allow_missing: take what is there; `gallery_size` then says with every number how much that is.
 
     Raises:
-        MissingVideos: videos are missing, and `go_on` was not asked for.
+        MissingVideos: videos are missing, and `allow_missing` was not asked for.
         NoVideos: not one is there.
     """
     records = benchmark.split(name)
@@ -97,7 +97,7 @@ def complete_split(benchmark: Benchmark, name: str, go_on: bool = False) -> tupl
             "name the folder of the videos",
         )
     wanted = benchmark.expected.get(name) or len(records)
-    if (len(present) < len(records) or len(present) != wanted) and not go_on:
+    if (len(present) < len(records) or len(present) != wanted) and not allow_missing:
         absent = next((record.video for record in records if record.path is None), None)
         raise MissingVideos(
             f"{benchmark.name} {name} has {len(present):,} of {wanted:,} videos"

@@ -100,7 +100,7 @@ class ToyboxClipSet:
 
 
 class ToyboxPlan:
-    """Epochs, each in an order of its own; see `Plan`.
+    """Epochs, each in an order of its own; see `BatchPlan`.
 
     What is left of an epoch when no whole batch can be made of it is left out: another part each time.
 
@@ -123,7 +123,7 @@ class ToyboxPlan:
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def of(self, step: int) -> tuple[np.ndarray, list[str]]:
-        """See `Plan`; a caption is told in other words each time."""
+        """See `BatchPlan`; a caption is told in other words each time."""
         epoch, turn = divmod(step, len(self._set.clips) // self._batch_size)
         if epoch != self._epoch:
             groups = self._set.groups

@@ -64,7 +64,7 @@ class VideoBatches(IterableDataset[CaptionedVideos]):
             raise MissingVideos(
                 f"{len(absent)} of {len(records)} videos are missing ({absent[0]}, ...)",
                 "records whose files are there",
-                "complete_split with go_on",
+                "complete_split with allow_missing",
             )
         if len({record.video for record in records}) < len(records):
             raise UsageError("records whose ids repeat", "each video once, with all its captions")

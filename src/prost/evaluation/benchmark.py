@@ -19,11 +19,11 @@ from torch import Tensor
 
 from prost.config import read_json
 from prost.evaluation.metrics import Scores
-from prost.evaluation.report import Report, Setting
+from prost.evaluation.report import EvaluationReport, Setting
 from prost.evaluation.rows import Bank, RankingPlan, left_out, make_rows
 from prost.evaluation.sets import BankSet, EvaluationSet, Reader
-from prost.model.doors import RetrievalModel, join
 from prost.model.matching import Similarity
+from prost.model.retrieval_model import RetrievalModel, join
 
 VIDEOS_AT_ONCE = 32
 SENTENCES_AT_ONCE = 256
@@ -61,7 +61,7 @@ def evaluate_set(
     name: str | None = None,
     training_seed: int | None = None,
     kept: KeptTokens | None = None,
-) -> Report:
+) -> EvaluationReport:
     """Encode, match, rank.
 
     Args:
@@ -104,7 +104,7 @@ def evaluate_features(
     training_seed: int | None = None,
     bank: tuple[Any, Any] = (None, None),
     seconds: dict[str, float] | None = None,
-) -> Report:
+) -> EvaluationReport:
     """Match and rank what a model made of captions and videos; the rest of `evaluate_set`.
 
     Args:
@@ -160,7 +160,7 @@ def evaluate_features(
         tuple(notes),
         {"prost": version("prost-video"), "torch": torch.__version__, "python": platform.python_version()},
     )
-    return Report(
+    return EvaluationReport(
         setting,
         tuple(rows),
         {part: twin_accuracy(matrix, data.twin) for part, matrix in scores.items()},

@@ -10,7 +10,7 @@ import numpy as np
 
 from prost.errors import UsageError
 from prost.evaluation.bootstrap import PairedResult, paired_bootstrap
-from prost.evaluation.report import Report
+from prost.evaluation.report import EvaluationReport
 from prost.evaluation.rows import PLAIN
 
 
@@ -66,8 +66,8 @@ class Comparison:
 
 
 def compare(
-    a: Sequence[Report],
-    b: Sequence[Report],
+    a: Sequence[EvaluationReport],
+    b: Sequence[EvaluationReport],
     metric: str = "R@1",
     score: str = "sum",
     direction: str = "text_to_video",

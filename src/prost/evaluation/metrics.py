@@ -17,7 +17,7 @@ from prost.errors import BadScores, UsageError
 
 Scores = NDArray[np.floating[Any]]
 Ranks = NDArray[np.float64]
-Truth = Sequence[int] | NDArray[np.integer[Any]] | Sequence[Collection[int]]
+TrueItems = Sequence[int] | NDArray[np.integer[Any]] | Sequence[Collection[int]]
 Ties = Literal["mean", "optimistic", "pessimistic"]
 VideoToText = Literal["clip4clip", "strict"]
 
@@ -116,7 +116,7 @@ class BothDirections:
         return self.text_to_video.r_sum + self.video_to_text.r_sum
 
 
-def ranks(scores: ArrayLike, truth: Truth | None = None, ties: Ties = "mean") -> Ranks:
+def ranks(scores: ArrayLike, truth: TrueItems | None = None, ties: Ties = "mean") -> Ranks:
     """Rank of the true item of each query, from 1.
 
     Among n wrong items that score as much as the true one, the true one stands on average in the middle: 1 + greater +
@@ -149,7 +149,7 @@ def ranks(scores: ArrayLike, truth: Truth | None = None, ties: Ties = "mean") ->
     return result
 
 
-def rank_metrics(scores: ArrayLike, truth: Truth | None = None, ties: Ties = "mean") -> RetrievalMetrics:
+def rank_metrics(scores: ArrayLike, truth: TrueItems | None = None, ties: Ties = "mean") -> RetrievalMetrics:
     """The columns of a retrieval table; see `ranks` for the arguments and errors.
 
     A constant matrix finds nothing:
@@ -298,7 +298,9 @@ def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 
-def _true_cells(truth: Truth | None, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _true_cells(
+    truth: TrueItems | None, shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows (ascending) and columns of the true cells of a score matrix."""
     queries, gallery = shape
     if truth is None:

@@ -17,7 +17,7 @@ from prost.evaluation.bootstrap import PairedResult, paired_bootstrap
 from prost.evaluation.metrics import METRICS, Ranks, RetrievalMetrics
 from prost.evaluation.published import Published, published
 from prost.evaluation.rows import DIRECTIONS, PLAIN, SCORES, Row
-from prost.evaluation.tables import Table, as_csv, number, with_interval
+from prost.evaluation.tables import PaperTable, as_csv, number, with_interval
 
 JSON_FILE, RANKS_FILE = "report.json", "ranks.npz"
 SCORE_TITLES = {"sum": "sum", "event_sentence": "event-sentence", "object_phrase": "object-phrase"}
@@ -113,7 +113,7 @@ class Setting:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ReportSection:
     """One score's plain row, text to video.
 
     Attributes:
@@ -131,13 +131,13 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class EvaluationReport:
     """A model's results on an evaluation set.
 
     Attributes:
         setting: what they were made with.
         rows: every score, direction and post-processing.
-        twin_accuracy: for each score; see `Part`.
+        twin_accuracy: for each score; see `ReportSection`.
         twins: how many of the videos have an order-swapped twin in the gallery.
         order_blind_ceiling: R@1 in percent of a perfect model that is blind to order; None where there are no twins.
         seconds: wall time of reading, encoding and matching.
@@ -165,10 +165,10 @@ class Report:
         raise UsageError(f"no row {key} in this report", ", ".join(row.key for row in self.rows))
 
     @property
-    def parts(self) -> dict[str, Part]:
+    def parts(self) -> dict[str, ReportSection]:
         """The plain rows of text to video, by score."""
         return {
-            row.score: Part(
+            row.score: ReportSection(
                 RetrievalMetrics.from_ranks(row.ranks, row.gallery),
                 row.intervals["R@1"],
                 row.ranks,
@@ -217,7 +217,7 @@ class Report:
             "noise_test": self.noise,
         }
 
-    def tables(self, with_intervals: Collection[str] = tuple(METRICS)) -> list[Table]:
+    def tables(self, with_intervals: Collection[str] = tuple(METRICS)) -> list[PaperTable]:
         """One table a direction, then the published figures.
 
         Args:
@@ -237,7 +237,7 @@ class Report:
             tables.append(_published_table(figures))
         return tables
 
-    def _table(self, direction: str, title: str, with_intervals: Collection[str]) -> Table:
+    def _table(self, direction: str, title: str, with_intervals: Collection[str]) -> PaperTable:
         shows_twins = direction == "text_to_video" and self.twins > 0
         lines = []
         for row in self.rows:
@@ -264,7 +264,7 @@ class Report:
                 "twins: percent of queries that prefer their video to its order-swapped twin (chance 50); "
                 f"{self.twins:,} videos have one; R@1 of a perfect model that is blind to order: {ceiling}"
             )
-        return Table(
+        return PaperTable(
             f"{self.setting.model} on {self.setting.benchmark} ({self.setting.split}): {title}",
             ("score", "post-processing", *METRICS, *(["twins"] if shows_twins else [])),
             tuple(lines),
@@ -315,7 +315,7 @@ def method_title(row: Row) -> str:
     return f"{METHOD_TITLES[row.post_processing]} ({', '.join(shown)}; {kind})"
 
 
-def write_report(report: Report, folder: Path) -> None:
+def write_report(report: EvaluationReport, folder: Path) -> None:
     """Write `report.json`, `report.csv`, `report.md`, `report.tex` and `ranks.npz`.
 
     `report.json` comes last and whole: a folder that has it is complete.
@@ -340,7 +340,7 @@ def write_report(report: Report, folder: Path) -> None:
         raise StorageError(f"{folder} cannot be written ({error})", suggestion="another folder") from None
 
 
-def read_report(folder: Path) -> Report:
+def read_report(folder: Path) -> EvaluationReport:
     """Read what `write_report` wrote.
 
     Raises:
@@ -353,7 +353,7 @@ def read_report(folder: Path) -> Report:
             arrays: dict[str, NDArray[Any]] = dict(file)
         setting = Setting(**{**values["setting"], "notes": tuple(values["setting"]["notes"])})
         rows = tuple(_row(entry, arrays) for entry in values["rows"])
-        return Report(
+        return EvaluationReport(
             setting,
             rows,
             {score: values[score]["twin_accuracy"] for score in SCORES if score in values},
@@ -385,7 +385,7 @@ def _row(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Row:
     )
 
 
-def _published_table(figures: Sequence[Published]) -> Table:
+def _published_table(figures: Sequence[Published]) -> PaperTable:
     """Published figures of one benchmark, marked as such."""
     lines: list[tuple[str, ...]] = []
     for figure in figures:
@@ -400,7 +400,7 @@ def _published_table(figures: Sequence[Published]) -> Table:
         )
         if line not in lines:
             lines.append(line)
-    return Table(
+    return PaperTable(
         f"Published for {figures[0].benchmark}, text to video (not measured here)",
         ("model", "post-processing", *METRICS, "source"),
         tuple(lines),

@@ -21,7 +21,7 @@ from prost.data.records import Benchmark, VideoRecord, captions_of, complete_spl
 from prost.data.toybox import CAPTIONS_FILE, Gallery, Scene, describe, gallery, render, scene_stream
 from prost.data.video_reading import Sampling, read_videos
 from prost.errors import BadConfig, MissingPath, UsageError
-from prost.model.words import says_nothing
+from prost.model.tokenizer import says_nothing
 from prost.video.sampling import sample_times
 
 SAMPLING_TITLES: dict[Sampling, str] = {

@@ -28,7 +28,7 @@ _LATEX = {
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """Cells as they are to be read.
 
     Attributes:
@@ -48,7 +48,7 @@ class Table:
     def markdown(self) -> str:
         """A pipe table under its title, notes below.
 
-        >>> print(Table("Two", ("model", "R@1"), (("a|b", "1.0"),), notes=("seed 0",)).markdown())
+        >>> print(PaperTable("Two", ("model", "R@1"), (("a|b", "1.0"),), notes=("seed 0",)).markdown())
         ## Two
         <BLANKLINE>
         | model | R@1 |
@@ -67,7 +67,7 @@ class Table:
     def latex(self) -> str:
         """A `table` with rules of the booktabs package.
 
-        >>> print(Table("R", ("model", "R@1"), (("a_b", "1.0"),)).latex())
+        >>> print(PaperTable("R", ("model", "R@1"), (("a_b", "1.0"),)).latex())
         \\begin{table}
           \\caption{R}
           \\begin{tabular}{lr}
@@ -99,7 +99,7 @@ class Table:
     def csv(self) -> str:
         """Comma-separated, headings first; title and notes are left out.
 
-        >>> Table("R", ("model", "R@1"), (("a, b", "1.0"),)).csv()
+        >>> PaperTable("R", ("model", "R@1"), (("a, b", "1.0"),)).csv()
         'model,R@1\\n"a, b",1.0\\n'
         """
         return as_csv(self.columns, self.rows)

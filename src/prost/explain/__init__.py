@@ -1,5 +1,5 @@
 """A hit -> the evidence for it."""
 
-from prost.explain.gallery import Answer, Truth, write_page
+from prost.explain.gallery import Answer, ExpectedMoment, write_page
 
-__all__ = ["Answer", "Truth", "write_page"]
+__all__ = ["Answer", "ExpectedMoment", "write_page"]

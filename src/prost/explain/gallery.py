@@ -30,7 +30,7 @@ JPEG_QUALITY = 82
 
 
 @dataclass(frozen=True)
-class Truth:
+class ExpectedMoment:
     """The moment that a query was written about, where that is known.
 
     Attributes:
@@ -50,7 +50,7 @@ class Answer:
 
     query: str
     hits: Sequence[Hit]
-    truth: Truth | None = None
+    truth: ExpectedMoment | None = None
 
 
 def write_page(
@@ -130,7 +130,7 @@ def _section(
 def _card(
     hit: Hit,
     rank: int,
-    truth: Truth | None,
+    truth: ExpectedMoment | None,
     folder: Path,
     decoder: IsolatedDecoder,
     object_phrase_weight: float,
@@ -179,7 +179,7 @@ def _data_uri(pixels: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
 
 
-def _timeline(hit: Hit, truth: Truth | None) -> str:
+def _timeline(hit: Hit, truth: ExpectedMoment | None) -> str:
     told = f"found from {hit.start:.1f} to {hit.end:.1f} of {hit.duration:.1f} seconds"
     bars = _bar("found", hit.start, hit.end, hit.duration)
     for other in hit.moments[1:]:

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from prost.config import DoorConfig, ModelConfig, read_json
+from prost.config import ModelConfig, RetrievalConfig, read_json
 from prost.errors import (
     BadConfig,
     CheckpointError,
@@ -32,15 +32,15 @@ from prost.errors import (
 )
 from prost.model import authors, rivals
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
-from prost.model.doors import RetrievalModel
 from prost.model.prost import ProST
+from prost.model.retrieval_model import RetrievalModel
+from prost.model.tokenizer import WordTokenizer, find_tokenizer
 from prost.model.ts2net import TS2Net, TS2NetConfig
-from prost.model.words import WordTokenizer, find_tokenizer
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # What `architecture` in a configuration stands for; one without the word is ProST's.
 ARCHITECTURES: dict[
-    str, tuple[type[DoorConfig], Callable[[Any, WordTokenizer | None], RetrievalModel[Any, Any]]]
+    str, tuple[type[RetrievalConfig], Callable[[Any, WordTokenizer | None], RetrievalModel[Any, Any]]]
 ] = {
     "prost": (ModelConfig, ProST),
     "clip4clip": (CLIP4ClipConfig, CLIP4Clip),
@@ -111,7 +111,7 @@ def load(name_or_path: str | os.PathLike[str], **overrides: Any) -> RetrievalMod
     return model.eval()
 
 
-def config_class(values: Mapping[str, Any], origin: str) -> type[DoorConfig]:
+def config_class(values: Mapping[str, Any], origin: str) -> type[RetrievalConfig]:
     """The configuration that values are of, by their `architecture`; without the word they are ProST's.
 
     Raises:
@@ -123,7 +123,7 @@ def config_class(values: Mapping[str, Any], origin: str) -> type[DoorConfig]:
     return ARCHITECTURES[architecture][0]
 
 
-def build(config: DoorConfig, tokenizer: WordTokenizer | None) -> RetrievalModel[Any, Any]:
+def build(config: RetrievalConfig, tokenizer: WordTokenizer | None) -> RetrievalModel[Any, Any]:
     """A model of random weights."""
     model_class = next(model for known, model in ARCHITECTURES.values() if type(config) is known)
     return model_class(config, tokenizer)

@@ -7,16 +7,16 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from prost.config import DoorConfig
+from prost.config import RetrievalConfig
 from prost.errors import UsageError
 from prost.model.clip import HEAD_WIDTH, CLIPBackbone, sentence_token
-from prost.model.doors import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.matching import Similarity, unit
+from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
-from prost.model.words import WordTokenizer
+from prost.model.tokenizer import WordTokenizer
 
 
-class CLIP4ClipConfig(DoorConfig):
+class CLIP4ClipConfig(RetrievalConfig):
     """A CLIP4Clip; the defaults are its authors'.
 
     `temporal` is what happens between frames and mean: nothing (`meanP`), a transformer of `temporal_layers` with

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from prost.config import ModelConfig
 from prost.model.clip import CLIPBackbone, sentence_token
-from prost.model.doors import RetrievalModel
 from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match
+from prost.model.retrieval_model import RetrievalModel
 from prost.model.spatial import ObjectPrototypes, PhrasePrototypes
 from prost.model.temporal import EventDecoder, FrameDecoder
-from prost.model.words import WordTokenizer
+from prost.model.tokenizer import WordTokenizer
 
 
 class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):

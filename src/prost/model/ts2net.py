@@ -11,11 +11,11 @@ from torch import Tensor
 from prost.config import TokenShiftConfig
 from prost.errors import UsageError
 from prost.model.clip import HEAD_WIDTH, CLIPBackbone, sentence_token
-from prost.model.doors import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.matching import COSINES_AT_ONCE, Similarity, unit
+from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.token_selection import TokenSelector
-from prost.model.words import WordTokenizer
+from prost.model.tokenizer import WordTokenizer
 
 # How sharply a sentence prefers its best frames; a constant of the authors' code.
 FRAME_SHARPNESS = 4.0

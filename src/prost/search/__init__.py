@@ -1,6 +1,6 @@
 """Prototypes in a library, sentences against them, hits out."""
 
-from prost.search.adding import AddReport, Progress
+from prost.search.adding import AddReport, IndexProgress
 from prost.search.hits import Hit, Moment, SearchResult
 from prost.search.library import Library, LibraryStats
 from prost.search.moments import MomentRule
@@ -10,11 +10,11 @@ __all__ = [
     "AddReport",
     "ClipSettings",
     "Hit",
+    "IndexProgress",
     "Library",
     "LibraryStats",
     "Moment",
     "MomentRule",
-    "Progress",
     "SearchResult",
     "VideoRow",
 ]

@@ -57,7 +57,7 @@ class AddReport:
 
 
 @dataclass(frozen=True)
-class Progress:
+class IndexProgress:
     """How far an `add` is: files done, files in all, and the one that was done last."""
 
     done: int
@@ -65,7 +65,7 @@ class Progress:
     path: str
 
 
-class Addition:
+class IndexRun:
     """One run of `Library.add`; the writer's lock is held by the caller.
 
     Args:
@@ -84,7 +84,7 @@ class Addition:
         decoder: Callable[[], Decoder],
         tags: Iterable[str] = (),
         retry_failed: bool = False,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[IndexProgress], None] | None = None,
     ) -> None:
         self._store = store
         self._model = model
@@ -309,7 +309,7 @@ class Addition:
     def _finish(self, path: str) -> None:
         self._done += 1
         if self._progress is not None:
-            self._progress(Progress(self._done, self._total, path))
+            self._progress(IndexProgress(self._done, self._total, path))
 
     def _commit_is_due(self) -> bool:
         return (

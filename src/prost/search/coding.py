@@ -8,7 +8,7 @@ readers until the new ones are committed, and those that have them open beyond t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import lance
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from prost.errors import PackDamaged
+from prost.progress import Advance
 from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
 from prost.search.fragments import (
     FlatRows,
@@ -63,9 +64,6 @@ class CodingReport:
     damaged: list[str] = field(default_factory=list)
     object_error: float = 0.0
     event_error: float = 0.0
-
-
-Advance = Callable[[int, int], None]
 
 
 class Coding:
@@ -220,7 +218,7 @@ class Coding:
             errors.append(error)
             self._report.coded += len(clips)
             if self._progress is not None:
-                self._progress(self._report.coded, to_code)
+                self._progress(self._report.coded, to_code, "")
         if not coded:
             return None
         fragment = PackedFragment(file, sum(map(len, offsets)), pages)

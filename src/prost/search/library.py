@@ -10,8 +10,9 @@ from typing import Self
 
 from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
 from prost.model.matching import TextPrototypes
-from prost.model.words import says_nothing
-from prost.search.adding import Addition, AddReport, Progress, is_under
+from prost.model.tokenizer import says_nothing
+from prost.progress import Advance
+from prost.search.adding import AddReport, IndexProgress, IndexRun, is_under
 from prost.search.encode import Decoder, PrototypeModel
 from prost.search.hits import SearchResult
 from prost.search.moments import MOMENT_RULE, MomentRule
@@ -126,7 +127,7 @@ class Library:
         *,
         tags: Iterable[str] = (),
         retry_failed: bool = False,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[IndexProgress], None] | None = None,
     ) -> AddReport:
         """Bring the library up to date with files and folders (all that is in them).
 
@@ -157,7 +158,7 @@ class Library:
         found = find_videos(absolute)
         inside = [os.fspath(path) for path in found.videos if not is_under(os.fspath(path), self.path)]
         with self._store.writing():
-            addition = Addition(self._store, model, self._decoder, tags, retry_failed, progress)
+            addition = IndexRun(self._store, model, self._decoder, tags, retry_failed, progress)
             report = addition.run(inside, [path for path in absolute if os.path.isdir(path)])
             self._settle()
         report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
@@ -262,7 +263,7 @@ class Library:
         *,
         retrain: bool = False,
         index: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Advance | None = None,
     ) -> OptimizeReport:
         """Make searches fast: compact the tables, and bring codes and index up to date.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from prost.errors import UsageError
-from prost.search.coding import Advance, Coding, CodingReport
+from prost.progress import Advance
+from prost.search.coding import Coding, CodingReport
 from prost.search.event_index import KINDS, EventIndex
 from prost.search.packs import Current, PackedRows, PackFolder
 from prost.search.store import Store

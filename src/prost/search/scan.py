@@ -8,9 +8,9 @@ cosine with a query's phrases, `m[c] = max_p <phr_p, c>`, the score of a clip is
 without a matrix product a clip and without the phrases. Of a slot only its *different* codes are kept, four to a
 64-bit word: frames that look alike cost nothing, and a slot of twelve frames is three loads. The event score costs
 three look-ups, and since the two scores agree it tells for most clips that the other need not be computed: how much
-is enough, a sample of the clips tells first (`Borders`). The clips that the two tables like best have their event
-score computed again from 8-bit event prototypes (`refine`), because a code says little about a single vector; the
-best of those go on to the exact formula (`prost.search.rerank`).
+is enough, a sample of the clips tells first (`PruningThresholds`). The clips that the two tables like best have
+their event score computed again from 8-bit event prototypes (`refine`), because a code says little about a single
+vector; the best of those go on to the exact formula (`prost.search.rerank`).
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Borders:
+class PruningThresholds:
     """What a clip needs to be among the best, as a sample of all clips tells, for each of Q sentences.
 
     Attributes:
@@ -190,14 +190,14 @@ class Borders:
     event: NDArray[np.float32]
 
     @classmethod
-    def open(cls, queries: int) -> Borders:
+    def open(cls, queries: int) -> PruningThresholds:
         """Those that let every clip in."""
         return cls(np.full(queries, -np.inf, np.float32), np.full(queries, -np.inf, np.float32))
 
     @classmethod
     def of_sample(
         cls, object: NDArray[np.float32], event: NDArray[np.float32], count: int, clips: int
-    ) -> Borders:
+    ) -> PruningThresholds:
         """What the best `count` of some clips need, if m of them are like the rest.
 
         The two scores agree much, so of the clips with a low event score none has an object-phrase score that could
@@ -221,8 +221,8 @@ class Borders:
         hopeless = (event < least[:, None]).mean(axis=1)
         return cls(total, np.where(hopeless < LEAST_HOPELESS, np.float32(-np.inf), least))
 
-    def __getitem__(self, queries: NDArray[np.intp]) -> Borders:
-        return Borders(self.total[queries], self.event[queries])
+    def __getitem__(self, queries: NDArray[np.intp]) -> PruningThresholds:
+        return PruningThresholds(self.total[queries], self.event[queries])
 
 
 def pack_codes(codes: NDArray[np.integer]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -301,9 +301,9 @@ def scan(
 ) -> list[Candidates]:
     """The clips with the largest approximate similarity, for each of Q sentences in one pass.
 
-    A sample of the clips is scored first, which tells what a clip needs to be among the best (`Borders`). One of the
-    best is left out only if object-phrase matching likes it better, by a margin, than every sampled clip whose event
-    score is not larger.
+    A sample of the clips is scored first, which tells what a clip needs to be among the best (`PruningThresholds`).
+    One of the best is left out only if object-phrase matching likes it better, by a margin, than every sampled clip
+    whose event score is not larger.
 
     Args:
         tables: of the sentences.
@@ -319,13 +319,13 @@ def scan(
         return [Candidates(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in range(len(tables))]
     stride = min(LONGEST_STRIDE, clips // SAMPLED_CLIPS)
     if stride < SHORTEST_STRIDE:
-        return _scan_within(Borders.open(len(tables)), tables, parts, count, allowed)
-    borders = Borders.of_sample(*_sample(tables, parts, allowed, stride), count, clips)
+        return _scan_within(PruningThresholds.open(len(tables)), tables, parts, count, allowed)
+    borders = PruningThresholds.of_sample(*_sample(tables, parts, allowed, stride), count, clips)
     found = _scan_within(borders, tables, parts, count, allowed)
     few = np.flatnonzero([len(each) < count for each in found])
     if len(few):
         # The sample holds more good clips than its share, or all that lack were left out for their events.
-        again = _scan_within(Borders.open(len(few)), tables[few], parts, count, allowed)
+        again = _scan_within(PruningThresholds.open(len(few)), tables[few], parts, count, allowed)
         for query, each in zip(few, again, strict=True):
             found[query] = each
     return found
@@ -347,7 +347,7 @@ def _sample(
 
 
 def _scan_within(
-    borders: Borders,
+    borders: PruningThresholds,
     tables: QueryTables,
     parts: Sequence[CodedClips],
     count: int,

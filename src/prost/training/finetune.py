@@ -18,10 +18,10 @@ from prost.errors import BadConfig, StorageError, UsageError
 from prost.evaluation.bootstrap import confidence_interval, paired_bootstrap
 from prost.model.checkpoint import load
 from prost.training.freezing import VISION
-from prost.training.logs import Report
+from prost.training.logs import StepLogger
 from prost.training.recipe import BenchmarkConfig, Recipe, StageConfig
 from prost.training.trainer import train
-from prost.training.validation import Found, ValidationSet
+from prost.training.validation import ValidationResult, ValidationSet
 
 # Of the videos that are trained on: the best step is chosen on these, never on those of the report.
 CHOOSING = 0.1
@@ -41,7 +41,7 @@ class FineTuning:
         clip_learning_rate: of the backbone.
         freeze_vision: train the rest only, from frame tokens that are computed once: many times faster.
         held_out: share of the videos that the report is about, where the pairs have no test split.
-        go_on: leave out captions whose video is missing, and say how many.
+        allow_missing: leave out captions whose video is missing, and say how many.
         workers: decoding processes.
         seed: of the parts and of the training.
     """
@@ -52,7 +52,7 @@ class FineTuning:
     clip_learning_rate: float = 1e-7
     freeze_vision: bool = False
     held_out: float = 0.2
-    go_on: bool = False
+    allow_missing: bool = False
     workers: int = 1
     seed: int = 0
 
@@ -70,8 +70,8 @@ class FineTuned:
     """
 
     model: Path
-    before: Found
-    after: Found
+    before: ValidationResult
+    after: ValidationResult
     video: Sequence[int]
     counts: dict[str, int]
 
@@ -94,7 +94,7 @@ class FineTuned:
             },
         }
 
-    def _columns(self, found: Found) -> dict[str, Any]:
+    def _columns(self, found: ValidationResult) -> dict[str, Any]:
         values = found.metrics("sum").to_dict()
         return {
             metric: {
@@ -113,7 +113,7 @@ def finetune(
     videos: Path | None,
     output: Path,
     how: FineTuning,
-    report: Report | None = None,
+    report: StepLogger | None = None,
 ) -> FineTuned:
     """Train a model further on one's own pairs.
 
@@ -161,7 +161,7 @@ def _parts(
 ) -> tuple[dict[str, tuple[VideoRecord, ...]], int]:
     """Records to train on, to choose by and to report on; and how many have no video."""
     found = load_benchmark("pairs", pairs, videos)
-    splits = {name: complete_split(found, name, how.go_on) for name in found.splits}
+    splits = {name: complete_split(found, name, how.allow_missing) for name in found.splits}
     if "train" not in splits:
         raise UsageError(f"{pairs} has no train split", "rows of split train, or no column split")
     missing = sum(record.path is None for records in found.splits.values() for record in records)

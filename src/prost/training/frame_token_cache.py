@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from prost.data.batches import no_twins, twins_within
-from prost.data.clip_sets import ClipSet, Plan, twin_rows
+from prost.data.clip_sets import BatchPlan, ClipSet, twin_rows
 from prost.errors import BadConfig, StorageError
-from prost.model.doors import RetrievalModel
+from prost.model.retrieval_model import RetrievalModel
+from prost.progress import Advance
 from prost.training.distributed import Processes
 from prost.training.freezing import VISION, vision_is_frozen
 from prost.training.precision import Precision, autocast, takes_bf16
 
 MEMORY = "memory"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FrameTokenCache:
     tokens: np.ndarray
     twins: np.ndarray
 
-    def batches(self, steps: range, plan: Plan, rows: slice) -> Iterator[TokenBatch]:
+    def batches(self, steps: range, plan: BatchPlan, rows: slice) -> Iterator[TokenBatch]:
         """The batches that the clip set would make, without the pixels.
 
         Args:
@@ -95,7 +95,7 @@ def open_cache(
     place: str,
     precision: Precision,
     processes: Processes,
-    progress: Progress,
+    progress: Advance,
 ) -> FrameTokenCache:
     """Find the frame tokens of a clip set, or compute them.
 
@@ -136,7 +136,7 @@ def frame_tokens_in_order(
     model: RetrievalModel[Any, Any],
     clips: ClipSet,
     precision: Precision,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> Iterator[np.ndarray]:
     """The frame tokens of every clip of a set, some at a time: float16 `[b, L, M, D]`."""
     done = 0
@@ -145,7 +145,7 @@ def frame_tokens_in_order(
             tokens = model.frame_tokens(model.normalise_pixels(pixels).to(model.device))
         done += len(pixels)
         if progress is not None:
-            progress(done, len(clips.names))
+            progress(done, len(clips.names), "")
         yield tokens.half().cpu().numpy()
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from prost.errors import BadConfig
-from prost.model.doors import RetrievalModel
+from prost.model.retrieval_model import RetrievalModel
 
 Freeze = int | tuple[str, ...]
 VISION = ("clip.towers.vision_model", "clip.towers.visual_projection")

@@ -15,10 +15,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from prost.model.doors import join
+from prost.model.retrieval_model import join
 
-Part = TypeVar("Part")
-Measured = dict[str, float]
+MicroBatch = TypeVar("MicroBatch")
+LossTerms = dict[str, float]
 
 
 class Encoded(NamedTuple):
@@ -35,11 +35,11 @@ class Encoded(NamedTuple):
     text: Any
     video: Any
     own_loss: Tensor | None = None
-    measured: Measured = {}  # noqa: RUF012  # no one writes to it
+    measured: LossTerms = {}  # noqa: RUF012  # no one writes to it
 
 
-Encode = Callable[[Part], Encoded]
-LossOf = Callable[[Any, Any], tuple[Tensor, Measured]]
+Encode = Callable[[MicroBatch], Encoded]
+LossOf = Callable[[Any, Any], tuple[Tensor, LossTerms]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class RandomState:
 
 
 @dataclass(frozen=True)
-class ContrastiveStep(Generic[Part]):
+class ContrastiveStep(Generic[MicroBatch]):
     """One forward and backward pass over a batch, whole or part by part.
 
     Attributes:
@@ -71,11 +71,11 @@ class ContrastiveStep(Generic[Part]):
         device: where random numbers are drawn.
     """
 
-    encode: Encode[Part]
+    encode: Encode[MicroBatch]
     loss_of: LossOf
     device: torch.device
 
-    def backward(self, parts: Sequence[Part]) -> tuple[Tensor, Measured, Any, Any]:
+    def backward(self, parts: Sequence[MicroBatch]) -> tuple[Tensor, LossTerms, Any, Any]:
         """Put the gradient of the whole batch's loss into the weights.
 
         Args:
@@ -94,7 +94,7 @@ class ContrastiveStep(Generic[Part]):
             return loss.detach(), measured | encoded.measured, text, video
         return self._cached(parts)
 
-    def _cached(self, parts: Sequence[Part]) -> tuple[Tensor, Measured, Any, Any]:
+    def _cached(self, parts: Sequence[MicroBatch]) -> tuple[Tensor, LossTerms, Any, Any]:
         states: list[RandomState] = []
         seen: list[Encoded] = []
         for part in parts:

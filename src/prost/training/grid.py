@@ -28,11 +28,11 @@ from prost.config import StrictConfig, read_yaml
 from prost.errors import BadConfig, StorageError
 from prost.evaluation.benchmark import VIDEOS_AT_ONCE, KeptTokens, encode_sentences, evaluate_set
 from prost.evaluation.published import PublishedTable
-from prost.evaluation.report import JSON_FILE, Report, read_report, write_report
+from prost.evaluation.report import JSON_FILE, EvaluationReport, read_report, write_report
 from prost.evaluation.rows import METHODS, RankingPlan
 from prost.evaluation.sets import EvaluationSet, SetConfig, open_set
 from prost.model.checkpoint import load
-from prost.model.doors import join
+from prost.model.retrieval_model import join
 from prost.training.recipe import Recipe
 from prost.training.trainer import run_recipe
 
@@ -119,7 +119,7 @@ class Run:
         times: seconds of "extraction" and "search", where the grid measures them: in the runs of its first seed.
     """
 
-    report: Report
+    report: EvaluationReport
     training_seconds: float
     times: Mapping[str, float]
 

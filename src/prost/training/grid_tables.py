@@ -18,7 +18,7 @@ from prost.evaluation.post_processing import TRANSDUCTIVE
 from prost.evaluation.published import Published, published
 from prost.evaluation.report import METHOD_TITLES
 from prost.evaluation.rows import PLAIN, Row
-from prost.evaluation.tables import PAPER_COLUMNS, Table, mean_and_spread, number
+from prost.evaluation.tables import PAPER_COLUMNS, PaperTable, mean_and_spread, number
 from prost.training.grid import GridResult, Run, shown
 
 METRIC = "R@1"
@@ -27,7 +27,7 @@ TIME_COLUMNS = ("training (s)", "feature extraction (s)", "similarity search (s)
 PAIRED_CELLS = 4
 
 
-def grid_table(result: GridResult) -> Table:
+def grid_table(result: GridResult) -> PaperTable:
     """The table of a grid, published figures below ours and marked."""
     grid = result.grid
     varied = [key.rpartition(".")[2].replace("_", " ") for key in grid.vary]
@@ -48,7 +48,7 @@ def grid_table(result: GridResult) -> Table:
         _published_line(figure, len(varied), bool(grid.methods), grid.times)
         for figure in (published(grid.published) if grid.published else [])
     ]
-    return Table(
+    return PaperTable(
         grid.title,
         (*columns, *PAPER_COLUMNS, *(TIME_COLUMNS if grid.times else ())),
         tuple(lines),

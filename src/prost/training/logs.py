@@ -17,7 +17,7 @@ import torch
 
 from prost.errors import UsageError
 
-Report = Callable[[dict[str, Any]], None]
+StepLogger = Callable[[dict[str, Any]], None]
 VERSIONS = ("prost-video", "torch", "transformers", "numpy", "av")
 # Of the last steps, so that what the machine does now is what is told.
 STEPS_REMEMBERED = 50
@@ -35,7 +35,7 @@ class RunLog:
         UsageError: TensorBoard is wanted and not installed.
     """
 
-    def __init__(self, folder: Path, report: Report | None, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, report: StepLogger | None, tensorboard: bool) -> None:
         self._path = folder / "log.jsonl"
         self._report = report
         self._board: Any = None

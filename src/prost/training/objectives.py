@@ -10,12 +10,12 @@ from torch import Tensor
 
 from prost.data.batches import CaptionedVideos
 from prost.model.clip import sentence_token
-from prost.model.doors import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.matching import TextPrototypes, VideoPrototypes, event_sentence_score, unit
+from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.spatial import dead_share
 from prost.training.distributed import Processes
 from prost.training.frame_token_cache import TokenBatch
-from prost.training.grad_cache import Encoded, Measured
+from prost.training.grad_cache import Encoded, LossTerms
 from prost.training.grounding import grounding_loss, patch_weights, region_features
 from prost.training.loss import accuracies, contrastive_loss, retrieval_loss
 from prost.training.order import order_loss, paired_scores
@@ -64,7 +64,7 @@ class Objective:
             text, video, sum(losses[1:], losses[0]) if losses else None, beside[0][1] | beside[1][1]
         )
 
-    def loss_of(self, text: Any, video: Any) -> tuple[Tensor, Measured]:
+    def loss_of(self, text: Any, video: Any) -> tuple[Tensor, LossTerms]:
         """This process's share of the loss of the whole batch.
 
         Each process scores its own texts against all videos; the rows are then put together.
@@ -74,7 +74,7 @@ class Objective:
         loss = retrieval_loss(similarity, self.model.logit_scale)
         return loss / self.processes.world, accuracies(similarity)
 
-    def dead_shares(self, text: Any, video: Any) -> Measured:
+    def dead_shares(self, text: Any, video: Any) -> LossTerms:
         """Shares of a ProST's prototypes that are zero vectors."""
         if not (isinstance(text, TextPrototypes) and isinstance(video, VideoPrototypes)):
             return {}
@@ -85,7 +85,7 @@ class Objective:
 
         Where padding takes part in the phrases, as in the authors' checkpoints, it stays.
         """
-        ids, mask = self.model.words(sentences)
+        ids, mask = self.model.tokenize(sentences)
         if getattr(self.model.config, "mask_padding", True):
             longest = int(mask.sum(dim=1).max())
             ids, mask = ids[:, :longest], mask[:, :longest]
@@ -94,7 +94,7 @@ class Objective:
     def _pixels(self, batch: CaptionedVideos) -> Tensor:
         return self.model.normalise_pixels(batch.pixels).to(self.model.device)
 
-    def _grounding(self, tokens: Tensor, batch: Batch) -> tuple[Tensor | None, Measured]:
+    def _grounding(self, tokens: Tensor, batch: Batch) -> tuple[Tensor | None, LossTerms]:
         """The loss of regions and their sentences, and how many regions find their own.
 
         None without regions, and in a model that reads class tokens only.
@@ -113,7 +113,7 @@ class Objective:
         loss, measured = grounding_loss(features, words.float(), mask, true, self.model.logit_scale)
         return self.grounding / self.processes.world * loss, measured
 
-    def _order(self, text: Any, video: Any, twins: np.ndarray) -> tuple[Tensor | None, Measured]:
+    def _order(self, text: Any, video: Any, twins: np.ndarray) -> tuple[Tensor | None, LossTerms]:
         """The loss of the order of twins, and how many sentences keep to their own; None without twins.
 
         In a ProST the event-sentence score alone: objects and phrases know no order.
@@ -154,7 +154,7 @@ class FrameObjective(Objective):
             *self._grounding(tokens, batch),
         )
 
-    def loss_of(self, text: Any, video: Any) -> tuple[Tensor, Measured]:
+    def loss_of(self, text: Any, video: Any) -> tuple[Tensor, LossTerms]:
         """CLIP's loss, shared among the processes as in `Objective`."""
         frames = self.processes.gather(video.frame[:, 0])  # [B, D]
         scores = self.processes.gather(unit(text.sentence) @ unit(frames).T)

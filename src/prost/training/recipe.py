@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from prost.config import DoorConfig, StrictConfig, read_yaml
+from prost.config import RetrievalConfig, StrictConfig, read_yaml
 from prost.data.video_reading import Sampling
 from prost.model.checkpoint import config_class
 from prost.training.freezing import Freeze
@@ -67,7 +67,7 @@ class BenchmarkConfig(StrictConfig):
         name: `msrvtt-9k` and the like, or `pairs`.
         folder: where its annotations lie; for `pairs` the CSV or JSONL file.
         videos: where its videos lie, if not there.
-        go_on: train on what is there although videos are missing.
+        allow_missing: train on what is there although videos are missing.
         sampling: how frames are chosen: `middles` of equal parts, or as the `authors` do.
         replace_failed: let another video take the place of one that cannot be decoded; else it ends the training.
         workers: processes that decode.
@@ -76,7 +76,7 @@ class BenchmarkConfig(StrictConfig):
     name: str
     folder: Path
     videos: Path | None = None
-    go_on: bool = False
+    allow_missing: bool = False
     sampling: Sampling = "middles"
     replace_failed: bool = False
     workers: int = Field(1, ge=1)
@@ -103,7 +103,7 @@ class Recipe(StrictConfig):
         tensorboard: write the log for TensorBoard too.
     """
 
-    model: SerializeAsAny[DoorConfig] | None = None
+    model: SerializeAsAny[RetrievalConfig] | None = None
     start: str | None = None
     toybox: ToyboxConfig = ToyboxConfig()
     benchmark: BenchmarkConfig | None = None

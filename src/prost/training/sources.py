@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from prost.config import DoorConfig
+from prost.config import RetrievalConfig
 from prost.data.batches import CaptionedVideos, ToyboxClips, load_batches
 from prost.data.benchmarks import load_benchmark
 from prost.data.clip_sets import ClipSet
@@ -43,7 +43,7 @@ class TrainingData:
     facts: dict[str, Any]
 
     def batches(
-        self, steps: range, stage: StageConfig, config: DoorConfig, processes: Processes
+        self, steps: range, stage: StageConfig, config: RetrievalConfig, processes: Processes
     ) -> Iterator[CaptionedVideos]:
         """Make this process's part of the batches of some steps.
 
@@ -82,7 +82,7 @@ class TrainingData:
         return (batch[rows] for batch in load_batches(drawn, toybox.workers))
 
 
-def open_data(recipe: Recipe, config: DoorConfig) -> TrainingData:
+def open_data(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
     """Find the data of a recipe.
 
     Args:
@@ -91,7 +91,7 @@ def open_data(recipe: Recipe, config: DoorConfig) -> TrainingData:
 
     Raises:
         MissingPath, UsageError: a benchmark, a split or a gallery that is not there.
-        MissingVideos: some are missing, and the recipe does not say `go_on`.
+        MissingVideos: some are missing, and the recipe does not say `allow_missing`.
     """
     if recipe.benchmark is not None:
         return _open_benchmark(recipe, config)
@@ -105,7 +105,7 @@ def open_data(recipe: Recipe, config: DoorConfig) -> TrainingData:
     return TrainingData(recipe, clips, validation, {"name": "toybox", "selected_on": name, "counts": counts})
 
 
-def _open_benchmark(recipe: Recipe, config: DoorConfig) -> TrainingData:
+def _open_benchmark(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
     wanted = recipe.benchmark
     assert wanted is not None
     found = load_benchmark(wanted.name, wanted.folder, wanted.videos)
@@ -118,7 +118,7 @@ def _open_benchmark(recipe: Recipe, config: DoorConfig) -> TrainingData:
                 found.name,
                 getattr(found, name),
             )
-    train = complete_split(found, "train", wanted.go_on)
+    train = complete_split(found, "train", wanted.allow_missing)
     selected_on, asked = _validation_records(recipe, found)
     if not asked:
         train, asked = hold_out(train, HELD_OUT)
@@ -158,7 +158,7 @@ def _validation_records(recipe: Recipe, found: Benchmark) -> tuple[str, tuple[Vi
     if name in found.splits:
         if name == "test":
             log.warning("the best step is selected on test: its numbers there are not held-out ones")
-        return name, complete_split(found, name, recipe.benchmark.go_on)
+        return name, complete_split(found, name, recipe.benchmark.allow_missing)
     if recipe.validation is not None:
         found.split(name)  # says which splits there are
     return f"{HELD_OUT:.0%} of train, kept apart", ()

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from prost.config import DoorConfig, TokenShiftConfig
+from prost.config import RetrievalConfig, TokenShiftConfig
 from prost.data.toybox import vocabulary
 from prost.errors import BadConfig
 from prost.model.checkpoint import build, load
-from prost.model.doors import RetrievalModel
+from prost.model.retrieval_model import RetrievalModel
 from prost.model.temporal_transformer import TemporalTransformer
-from prost.model.words import WordTokenizer, whole_words
+from prost.model.tokenizer import WordTokenizer, whole_words
 from prost.training.recipe import Recipe
 
 OWN = frozenset({"architecture", "name"})
@@ -48,14 +48,14 @@ def start_temporal_transformer(model: RetrievalModel[Any, Any]) -> bool:
     return isinstance(transformer, TemporalTransformer) and transformer.start_as_text(model.clip.towers)
 
 
-def sized_for(config: DoorConfig, tokenizer: WordTokenizer) -> DoorConfig:
+def sized_for(config: RetrievalConfig, tokenizer: WordTokenizer) -> RetrievalConfig:
     """A configuration whose text tower has a place for every word of a vocabulary."""
     return config.model_copy(
         update={"clip": config.clip.model_copy(update={"vocabulary": max(3, tokenizer.vocabulary)})}
     )
 
 
-def _completed(wanted: DoorConfig, start: DoorConfig, origin: str) -> DoorConfig:
+def _completed(wanted: RetrievalConfig, start: RetrievalConfig, origin: str) -> RetrievalConfig:
     """A configuration with what a recipe leaves out about the backbone taken from the start's."""
     shared = (TokenShiftConfig.model_fields.keys() & type(start).model_fields.keys()) - OWN
     taken = {

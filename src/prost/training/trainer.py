@@ -18,9 +18,9 @@ from prost.model.checkpoint import save
 from prost.training.distributed import Processes, join_processes
 from prost.training.frame_token_cache import open_cache
 from prost.training.freezing import freeze, trained_parameters
-from prost.training.grad_cache import ContrastiveStep, Measured
+from prost.training.grad_cache import ContrastiveStep, LossTerms
 from prost.training.interruption import Interruption
-from prost.training.logs import Pace, Report, RunLog, run_facts
+from prost.training.logs import Pace, RunLog, StepLogger, run_facts
 from prost.training.objectives import Batch, FrameObjective, Objective
 from prost.training.optimizer import make_optimizer, make_schedule
 from prost.training.recipe import Recipe, StageConfig, read_recipe
@@ -34,7 +34,7 @@ LOG_EVERY = 20
 NAMED = 6
 
 
-def run_recipe(recipe_path: Path, output: Path, report: Report | None = None) -> Path:
+def run_recipe(recipe_path: Path, output: Path, report: StepLogger | None = None) -> Path:
     """Train a model from a recipe.
 
     An output folder that holds an interrupted run of the same recipe is carried on from its last checkpoint, and ends
@@ -58,7 +58,7 @@ def run_recipe(recipe_path: Path, output: Path, report: Report | None = None) ->
     return train(read_recipe(recipe_path), output, report)
 
 
-def train(recipe: Recipe, output: Path, report: Report | None = None) -> Path:
+def train(recipe: Recipe, output: Path, report: StepLogger | None = None) -> Path:
     """As `run_recipe`, for a recipe that is read already."""
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class Trainer:
         processes: who shares the work.
     """
 
-    def __init__(self, recipe: Recipe, output: Path, report: Report | None, processes: Processes) -> None:
+    def __init__(self, recipe: Recipe, output: Path, report: StepLogger | None, processes: Processes) -> None:
         self.recipe = recipe
         self.output = output
         self.processes = processes
@@ -185,12 +185,12 @@ class Trainer:
         )
         return cache.batches(steps, plan, rows)
 
-    def _tell_cached(self, done: int, total: int) -> None:
+    def _tell_cached(self, done: int, total: int, _: str) -> None:
         self._log(stage="frame tokens", step=done, steps=total)
 
     def _backward(
         self, objective: Objective, stage: StageConfig, batch: Batch
-    ) -> tuple[Tensor, Measured, list[bool]]:
+    ) -> tuple[Tensor, LossTerms, list[bool]]:
         """Put the gradient of the whole batch into the weights; tell the loss, and which rows are numbers."""
         size = stage.micro_batch or len(batch)
         parts: list[Batch] = [batch[first : first + size] for first in range(0, len(batch), size)]

@@ -17,7 +17,7 @@ from prost.data.toybox import gallery
 from prost.data.toybox_clip_set import ToyboxClipSet
 from prost.evaluation.benchmark import twin_accuracy
 from prost.evaluation.metrics import RetrievalMetrics, text_to_video_ranks
-from prost.model.doors import RetrievalModel, join
+from prost.model.retrieval_model import RetrievalModel, join
 from prost.training.frame_token_cache import frame_tokens_in_order
 from prost.training.freezing import vision_is_frozen
 from prost.training.precision import Precision
@@ -26,7 +26,7 @@ SENTENCES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class Found:
+class ValidationResult:
     """What a model found of a gallery, text to video.
 
     Attributes:
@@ -97,7 +97,7 @@ class ValidationSet:
         return cls(clips, queries, video.tolist(), [None] * len(clips.records), keep_tokens)
 
     @torch.no_grad()
-    def ask(self, model: RetrievalModel[Any, Any], precision: Precision = "fp32") -> Found:
+    def ask(self, model: RetrievalModel[Any, Any], precision: Precision = "fp32") -> ValidationResult:
         """Ask all queries.
 
         Args:
@@ -128,7 +128,7 @@ class ValidationSet:
             if part is not None
         }
         twins = {name: twin_accuracy(part, self.twin) for name, part in scores.items()}
-        return Found(
+        return ValidationResult(
             {name: text_to_video_ranks(part, np.array(self.video)) for name, part in scores.items()},
             len(self.clips.names),
             {name: share for name, share in twins.items() if share is not None},

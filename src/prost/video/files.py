@@ -30,7 +30,7 @@ BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundVideos:
     """What a search through files and folders gave.
 
     Attributes:
@@ -42,7 +42,7 @@ class Found:
     unreadable: list[Path]
 
 
-def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]) -> Found:
+def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]) -> FoundVideos:
     """Every video under the given files and folders.
 
     Folders are walked to the bottom, links to folders included, each real folder once (so loops end). Hidden
@@ -72,7 +72,7 @@ def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
             " ".join(sorted(VIDEO_EXTENSIONS)),
             "another folder, or name the file itself",
         )
-    return Found(_sorted_paths(videos), _sorted_paths(unreadable))
+    return FoundVideos(_sorted_paths(videos), _sorted_paths(unreadable))
 
 
 def _videos_under(folder: str, unreadable: set[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Lists, JSON and tables: what is welcome, and one clear line on the rest."""
+"""Lists, JSON and tables: what is expected, and one clear line on the rest."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_a_table_without_the_column(file: Path, text: str, message: str) -> None
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is no JSON"), ("[1]", "holds a list; welcome: a dict"), ("{}", "is empty")],
+    [("{", "is no JSON"), ("[1]", "holds a list; expected: a dict"), ("{}", "is empty")],
 )
 def test_json_that_is_not_what_it_should_be(file: Path, text: str, message: str) -> None:
     file.write_text(text)

@@ -28,13 +28,13 @@ def test_the_names() -> None:
 def test_an_empty_folder_is_one_clear_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(MissingPath) as caught:
         load_benchmark(name, tmp_path)
-    assert "\n" not in str(caught.value) and "welcome: " in str(caught.value)
+    assert "\n" not in str(caught.value) and "expected: " in str(caught.value)
 
 
 def test_an_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no benchmark is called 'msrvtt9k'.*try: 'msrvtt-9k'"):
         load_benchmark("msrvtt9k", tmp_path)
-    with pytest.raises(UsageError, match="welcome: msrvtt-9k, "):
+    with pytest.raises(UsageError, match="expected: msrvtt-9k, "):
         load_benchmark("?", tmp_path)
 
 

@@ -108,7 +108,7 @@ def test_full_has_a_validation_split_and_all_captions(package, mini: Miniature) 
 def test_the_schema_is_told_by_what_the_file_holds(mini: Miniature) -> None:
     clip4clip_package(mini)
     mini.json("msrvtt_data/MSRVTT_data.json", {"clips": []})
-    with pytest.raises(BadAnnotations, match="holds clips; welcome: sentences"):
+    with pytest.raises(BadAnnotations, match="holds clips; expected: sentences"):
         load_benchmark("msrvtt-9k", mini.folder)
     mini.json("msrvtt_data/MSRVTT_data.json", {"sentences": [{"video": "video0"}]})
     with pytest.raises(BadAnnotations, match="sentences without video_id"):

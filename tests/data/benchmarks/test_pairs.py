@@ -65,12 +65,12 @@ def test_a_folder_of_toybox_is_a_folder_of_pairs(toybox_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["video,text", "a,b"], "has the columns video, text; welcome: among others caption"),
+        (["video,text", "a,b"], "has the columns video, text; expected: among others caption"),
         (["video,caption", "a,"], "line 2 has an empty caption or none"),
         (["video,caption", ",b"], "line 2 names no video"),
-        (["video,caption", "a,b,c"], "line 2 has 3 columns; welcome: 2.*quotes"),
+        (["video,caption", "a,b,c"], "line 2 has 3 columns; expected: 2.*quotes"),
         (["video,caption"], "is empty"),
-        (["video,caption,split", "a,b,dev", "a,c,hold"], "line 3 has the split 'hold'; welcome: train, val, test"),
+        (["video,caption,split", "a,b,dev", "a,c,hold"], "line 3 has the split 'hold'; expected: train, val, test"),
         (["video,caption,split", "a,b,train", "a,c,test"], r"1 videos are in train and in test \(a"),
         (["video,caption,start,end", "a,b,3,3"], "line 2 goes from 3 to 3 s"),
         (["video,caption,start,end", "a,b,-1,3"], "line 2, start: '-1' is no time"),

@@ -32,7 +32,7 @@ def test_missing_videos_are_told_and_refused(vatex: Miniature) -> None:
     assert gallery_size(benchmark, "test") == "1 of 1,500 videos"
     with pytest.raises(MissingVideos, match=r"vatex test has 1 of 1,500 videos \(missing: bbb_000002_000012"):
         complete_split(benchmark, "test")
-    assert complete_split(benchmark, "test", go_on=True) == (present,)
+    assert complete_split(benchmark, "test", allow_missing=True) == (present,)
 
 
 def test_validation_on_test_is_not_offered_as_validation(vatex: Miniature) -> None:
@@ -48,5 +48,5 @@ def test_validation_on_test_is_not_offered_as_validation(vatex: Miniature) -> No
 
 def test_captions_of_another_form(vatex: Miniature) -> None:
     vatex.json("ref_captions.json", {"aaa_000001_000011": "one text"})
-    with pytest.raises(BadAnnotations, match="'aaa_000001_000011' has a str; welcome: a list of captions"):
+    with pytest.raises(BadAnnotations, match="'aaa_000001_000011' has a str; expected: a list of captions"):
         load_benchmark("vatex", vatex.folder)

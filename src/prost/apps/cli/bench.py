@@ -51,11 +51,11 @@ def search(
     """
     import json
 
-    from prost.search.bench.report import draw, tables, to_dict
-    from prost.search.bench.run import Plan, run
+    from prost.bench.report import draw, tables, to_dict
+    from prost.bench.run import BenchSettings, run
 
     names = () if rivals == "none" else tuple(name.strip() for name in rivals.split(","))
-    plan = Plan(clips, work, model, queries, videos, names, seed)
+    plan = BenchSettings(clips, work, model, queries, videos, names, seed)
     with progress("bench") as advance:
         report = to_dict(run(plan, say, advance))
     for title, columns, rows in tables(report):

@@ -16,7 +16,7 @@ from prost.apps.cli.output import progress, say
 from prost.apps.cli.search import print_hits
 
 if TYPE_CHECKING:
-    from prost.explain.gallery import Answer, Truth
+    from prost.explain.gallery import Answer, ExpectedMoment
     from prost.search.library import Library
 
 SEED = 0
@@ -58,7 +58,7 @@ def demo(
         webbrowser.open(page.absolute().as_uri())
 
 
-def questions(folder: Path, captions: Sequence[dict[str, Any]]) -> list[tuple[str, Truth]]:
+def questions(folder: Path, captions: Sequence[dict[str, Any]]) -> list[tuple[str, ExpectedMoment]]:
     """Sentences that are true of one moment in a folder of Toybox videos.
 
     Args:
@@ -69,7 +69,7 @@ def questions(folder: Path, captions: Sequence[dict[str, Any]]) -> list[tuple[st
         captions of whole videos, the first of one that has a twin, then single events of the longest videos; with the
         moments that they tell.
     """
-    from prost.explain.gallery import Truth
+    from prost.explain.gallery import ExpectedMoment
 
     by_length = sorted(captions, key=lambda video: video["duration"])
     short = by_length[: len(by_length) // 2]
@@ -79,12 +79,12 @@ def questions(folder: Path, captions: Sequence[dict[str, Any]]) -> list[tuple[st
     step = max(1, len(others) // WHOLE_VIDEOS)
     # A video's first caption is true of no other video in its folder.
     whole = [
-        (video["captions"][0], Truth(folder / video["video"], 0.0, video["duration"]))
+        (video["captions"][0], ExpectedMoment(folder / video["video"], 0.0, video["duration"]))
         for video in [*twins[:1], *others[::step]]
     ]
     things = Counter((thing["colour"], thing["name"]) for video in captions for thing in video["objects"])
     single = [
-        (event["text"], Truth(folder / video["video"], event["start"], event["end"]))
+        (event["text"], ExpectedMoment(folder / video["video"], event["start"], event["end"]))
         for video in reversed(by_length)
         for event in [event for event in video["events"] if _is_told_once(event, video, things)][:1]
     ]
@@ -110,7 +110,7 @@ def _videos(folder: Path, videos: int) -> list[dict[str, Any]]:
     return read_captions(folder)
 
 
-def _answers(library: Library, asked: Sequence[tuple[str, Truth]]) -> list[Answer]:
+def _answers(library: Library, asked: Sequence[tuple[str, ExpectedMoment]]) -> list[Answer]:
     from prost.explain.gallery import Answer
 
     return [Answer(sentence, library.search(sentence, HITS_A_SENTENCE), truth) for sentence, truth in asked]

@@ -41,7 +41,9 @@ def finetune(
     held_out: Annotated[
         float, typer.Option("--held-out", help="Share of the videos kept apart, without a test split.")
     ] = 0.2,
-    go_on: Annotated[bool, typer.Option("--go-on", help="Leave out pairs whose video is missing.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out pairs whose video is missing.")
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Parts the videos and draws all chance.")] = 0,
     as_json: JsonOption = False,
@@ -56,7 +58,7 @@ def finetune(
         clip_learning_rate=clip_learning_rate,
         freeze_vision=freeze_vision,
         held_out=held_out,
-        go_on=go_on,
+        allow_missing=allow_missing,
         workers=workers,
         seed=seed,
     )

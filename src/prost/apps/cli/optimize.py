@@ -28,9 +28,7 @@ def optimize(
     from prost.search.library import Library
 
     with Library(library) as opened, progress("coding") as advance:
-        report = opened.optimize(
-            retrain=retrain, index=index, progress=lambda done, total: advance(done, total, "")
-        )
+        report = opened.optimize(retrain=retrain, index=index, progress=advance)
         clips = opened.stats().clips
     if as_json:
         print_json(asdict(report))

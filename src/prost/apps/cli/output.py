@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from prost.progress import Advance
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 # A log is no terminal: wide enough there that no path is broken.
 LOG_WIDTH = 200
 SECONDS_BETWEEN_LOG_LINES = 5.0
-
-Advance = Callable[[int, int, str], None]
 
 
 def console() -> Console:

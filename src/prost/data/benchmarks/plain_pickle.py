@@ -43,7 +43,7 @@ def read_plain_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             return _PlainUnpickler(file, encoding="latin1").load()
     except BadAnnotations as refusal:
-        raise BadAnnotations(f"{path}: {refusal.arrived}", refusal.welcome, refusal.suggestion) from None
+        raise BadAnnotations(f"{path}: {refusal.arrived}", refusal.expected, refusal.suggestion) from None
     except OSError as error:
         raise BadAnnotations(f"{path} cannot be read ({error.strerror})") from None
     except Exception as error:

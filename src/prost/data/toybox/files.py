@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from prost.errors import StorageError, UsageError
+from prost.progress import Advance
 
 from .gallery import Gallery, mixed_gallery
 from .grammar import describe, describe_event
@@ -38,11 +39,9 @@ _FRAMES_AT_ONCE = 64
 _BT601 = 6
 """SMPTE 170M, as H.264 numbers matrix, primaries and transfer: what players assume for pictures of this size."""
 
-Progress = Callable[[int, int, str], None]
-
 
 def write(
-    folder: str | Path, videos: int = 60, seed: int = 0, split: str = "test", progress: Progress | None = None
+    folder: str | Path, videos: int = 60, seed: int = 0, split: str = "test", progress: Advance | None = None
 ) -> Path:
     """Writes a folder of videos of varied size, frame rate and length, with captions.
 
@@ -71,7 +70,7 @@ def write(
     return write_gallery(folder, mixed_gallery(videos, seed, split), progress)
 
 
-def write_gallery(folder: str | Path, gallery: Gallery, progress: Progress | None = None) -> Path:
+def write_gallery(folder: str | Path, gallery: Gallery, progress: Advance | None = None) -> Path:
     """Writes a gallery's videos as files, in its order; the first caption of each is its query.
 
     Raises:

@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prost.errors import UsageError
-from prost.model.checkpoint import load_prost
-from prost.model.matching import TextPrototypes
-from prost.search.bench.generator import Generator, Recombination
-from prost.search.bench.library import (
+from prost.bench.exact_answers import ExactAnswers, find_exact_answers, largest_difference
+from prost.bench.generator import Generator, Recombination
+from prost.bench.library import (
     GeneratedLibrary,
     build_library,
     expect_room,
@@ -25,11 +23,14 @@ from prost.search.bench.library import (
     open_library,
     sizes_of,
 )
-from prost.search.bench.measure import Measured, measure_search
-from prost.search.bench.real import Progress, encode_captions, held_out_captions, real_prototypes
-from prost.search.bench.realism import Realism, fit_recombination, judge
-from prost.search.bench.rivals import RIVALS, Exhaustive, Rival, measure_exhaustive, measure_rivals
-from prost.search.bench.truth import Truth, find_truth, largest_difference
+from prost.bench.measure import Measurement, measure_search
+from prost.bench.real import encode_captions, held_out_captions, real_prototypes
+from prost.bench.realism import Realism, fit_recombination, judge
+from prost.bench.rivals import RIVALS, Exhaustive, Rival, measure_exhaustive, measure_rivals
+from prost.errors import UsageError
+from prost.model.checkpoint import load_prost
+from prost.model.matching import TextPrototypes
+from prost.progress import Advance
 
 WANTED = 10
 FEWEST_VIDEOS = 12
@@ -39,7 +40,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchSettings:
     """What to measure.
 
     Attributes:
@@ -88,20 +89,20 @@ class Outcome:
         machine: where it ran.
     """
 
-    plan: Plan
+    plan: BenchSettings
     width: int
     recombination: Recombination
     realism: Realism
     library: GeneratedLibrary
     truth_s: float
     truth_difference: float
-    measured: Measured
+    measured: Measurement
     exhaustive: Exhaustive
     rivals: list[Rival]
     machine: dict[str, str | int]
 
 
-def run(plan: Plan, say: Say, progress: Progress) -> Outcome:
+def run(plan: BenchSettings, say: Say, progress: Advance) -> Outcome:
     """Make what is missing, then measure.
 
     Args:
@@ -163,20 +164,20 @@ def run(plan: Plan, say: Say, progress: Progress) -> Outcome:
 def _truth(
     library: GeneratedLibrary,
     generator: Generator,
-    plan: Plan,
+    plan: BenchSettings,
     text: TextPrototypes,
     weight: float,
-    progress: Progress,
-) -> tuple[Truth, float]:
+    progress: Advance,
+) -> tuple[ExactAnswers, float]:
     """The exact best of the queries, kept beside the library, and the seconds that finding it took."""
     file = library.folder / f"truth-{plan.queries}.npz"
     if not file.is_file():
         start = time.perf_counter()
-        truth = find_truth(generator, plan.clips, text, weight, WANTED, progress)
+        truth = find_exact_answers(generator, plan.clips, text, weight, WANTED, progress)
         seconds = time.perf_counter() - start
         np.savez(file, rows=truth.rows, scores=truth.scores, seconds=seconds)
     kept = np.load(file)
-    return Truth(kept["rows"], kept["scores"]), float(kept["seconds"])
+    return ExactAnswers(kept["rows"], kept["scores"]), float(kept["seconds"])
 
 
 def describe_machine() -> dict[str, str | int]:

@@ -1,6 +1,7 @@
 """Exit codes and messages: one clear line on stderr, whatever happens."""
 
 import errno
+import importlib
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from prost.apps.cli import door
 from prost.errors import BadFilter, VideoError
+
+# The package also exports the function `main`, so the module is imported by its full name.
+command_line = importlib.import_module("prost.apps.cli.main")
 
 Capture = pytest.CaptureFixture[str]
 
@@ -24,7 +27,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     def anything() -> None:
         pass
 
-    monkeypatch.setattr(door, "app", app)
+    monkeypatch.setattr(command_line, "app", app)
     return app
 
 
@@ -33,7 +36,7 @@ def run_raising(app: typer.Typer, error: BaseException) -> int:
     def command() -> None:
         raise error
 
-    return door.main(["raise"])
+    return command_line.main(["raise"])
 
 
 def test_a_failure_is_one_line_and_one(raising: typer.Typer, capsys: Capture) -> None:
@@ -46,7 +49,7 @@ def test_a_failure_is_one_line_and_one(raising: typer.Typer, capsys: Capture) ->
 
 def test_wrong_use_is_two(raising: typer.Typer, capsys: Capture) -> None:
     assert run_raising(raising, BadFilter("where 'x'", "SQL")) == 2
-    assert capsys.readouterr().err == "error: where 'x'; welcome: SQL\n"
+    assert capsys.readouterr().err == "error: where 'x'; expected: SQL\n"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
@@ -90,16 +93,16 @@ def test_stopped_from_the_keyboard(raising: typer.Typer, capsys: Capture) -> Non
     ],
 )
 def test_wrong_words_are_one_line_and_two(arguments: list[str], said: str, capsys: Capture) -> None:
-    assert door.main(arguments) == 2
+    assert command_line.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ") and said in err and err.count("\n") == 1
 
 
 def test_without_words_the_help_is_shown(capsys: Capture) -> None:
-    assert door.main([]) == 0
+    assert command_line.main([]) == 0
     bare = capsys.readouterr().out
-    assert door.main(["--help"]) == 0
+    assert command_line.main(["--help"]) == 0
     assert capsys.readouterr().out == bare
     for command in ("demo", "index", "search", "toybox", "eval", "train", "doctor"):
         assert command in bare

@@ -6,7 +6,7 @@ A generated vector is a turn of a real one about its slot's mean `m`, towards th
 
 Where both are drawn alike this keeps means and covariances, which a plain average would shrink. The partner is turned
 to in all frames of a slot, so that a track stays as steady as real ones are. It is linear before `unit`, and that is
-what makes the exact truth of a million clips affordable (`prost.search.bench.truth`).
+what makes the exact truth of a million clips affordable (`prost.bench.exact_answers`).
 
 Every block of clips is a function of the seed and the block's number: nothing but the settings needs to be kept.
 """
@@ -20,14 +20,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from prost.search.bench.real import RealPrototypes
+from prost.bench.real import RealPrototypes
 
 CLIPS_A_BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class Recombination:
-    """How far generated clips are from real ones; the two turns are found by `prost.search.bench.realism`.
+    """How far generated clips are from real ones; the two turns are found by `prost.bench.realism`.
 
     Attributes:
         seed: of all random numbers.

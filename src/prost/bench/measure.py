@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prost.bench.exact_answers import ExactAnswers
+from prost.bench.library import TABLES, GeneratedLibrary
 from prost.model.checkpoint import load_prost
 from prost.model.matching import TextPrototypes
-from prost.search.bench.library import TABLES, GeneratedLibrary
-from prost.search.bench.truth import Truth
 from prost.search.exact import ClipPrototypes, score
 from prost.search.rerank import CANDIDATES, Ranking, rerank
 from prost.search.shortlist import open_packs
@@ -65,7 +65,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What searching a library by scan and rerank takes and gives.
 
     Attributes:
@@ -87,7 +87,9 @@ class Measured:
     mapped_mb: float
 
 
-def measure_search(library: GeneratedLibrary, model: str, captions: Sequence[str], truth: Truth) -> Measured:
+def measure_search(
+    library: GeneratedLibrary, model: str, captions: Sequence[str], truth: ExactAnswers
+) -> Measurement:
     """Measure in a new process, which has loaded nothing but what a search needs.
 
     Args:
@@ -102,7 +104,7 @@ def measure_search(library: GeneratedLibrary, model: str, captions: Sequence[str
 
 
 def curve(
-    text: TextPrototypes, truth: Truth, find: Find, read: Read, object_phrase_weight: float, clips: int
+    text: TextPrototypes, truth: ExactAnswers, find: Find, read: Read, object_phrase_weight: float, clips: int
 ) -> list[CurvePoint]:
     """Recall against time, for some numbers of candidates.
 
@@ -136,7 +138,7 @@ def _rank(text: TextPrototypes, find: Find, read: Read, object_phrase_weight: fl
 
 
 @torch.inference_mode()
-def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: Truth) -> Measured:
+def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: ExactAnswers) -> Measurement:
     model = load_prost(name)
     weight = model.config.object_phrase_weight
     snapshot, packs = library.snapshot(), open_packs(library.packs())
@@ -171,7 +173,7 @@ def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: T
     text = model.encode_text(captions)
     points = curve(text, truth, find, read, weight, len(snapshot))
     own, mapped = max(memory)
-    return Measured(
+    return Measurement(
         _times(warm),
         _times(np.array(cold)),
         truth.recall([ranking.rows[:wanted] for ranking in rankings]),

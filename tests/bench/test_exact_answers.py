@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from prost.bench.exact_answers import ExactAnswers, RecipeScorer, find_exact_answers, largest_difference
+from prost.bench.generator import CLIPS_A_BLOCK, Generator
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
-from prost.search.bench.generator import CLIPS_A_BLOCK, Generator
-from prost.search.bench.truth import RecipeScorer, Truth, find_truth, largest_difference
 
 from .conftest import nothing
 
@@ -32,13 +32,13 @@ def test_scores_of_recipes_are_scores_of_their_prototypes(generator: Generator, 
 def test_the_truth_is_the_best_of_all_clips(
     generator: Generator, text: TextPrototypes, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr("prost.search.bench.truth.QUERIES_AT_ONCE", at_once)
-    truth = find_truth(generator, CLIPS, text, 1.5, 10, nothing)
+    monkeypatch.setattr("prost.bench.exact_answers.QUERIES_AT_ONCE", at_once)
+    truth = find_exact_answers(generator, CLIPS, text, 1.5, 10, nothing)
     plain = plain_scores(generator, text, CLIPS, 1.5)
     np.testing.assert_array_equal(truth.rows, np.argsort(-plain, axis=1)[:, :10])
     np.testing.assert_allclose(truth.scores, -np.sort(-plain, axis=1)[:, :10], atol=1e-5)
 
 
 def test_recall_is_the_mean_share_that_was_found() -> None:
-    truth = Truth(np.array([[1, 2], [3, 4]]), np.zeros((2, 2), np.float32))
+    truth = ExactAnswers(np.array([[1, 2], [3, 4]]), np.zeros((2, 2), np.float32))
     assert truth.recall([np.array([2, 1, 7]), np.array([4, 9])]) == 0.75

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prost.bench.measure import Times
+from prost.bench.run import Outcome
 from prost.errors import UsageError
-from prost.search.bench.measure import Times
-from prost.search.bench.run import Outcome
 
 OURS = "scan, rerank"
-Table = tuple[str, list[str], list[list[str]]]
+TextTable = tuple[str, list[str], list[list[str]]]
 
 
 def to_dict(outcome: Outcome) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def to_dict(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def tables(report: dict[str, Any]) -> list[Table]:
+def tables(report: dict[str, Any]) -> list[TextTable]:
     """Title, columns and rows of each table; a column that starts with `>` is of numbers."""
     exact, machine = report["exact"], report["machine"]
     scaled = f" (timed on {exact['resident']:,} clips, scaled up linearly)" if exact["scaled"] > 1 else ""

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prost.bench.generator import CLIPS_A_BLOCK, Generator, Recombination
+from prost.bench.real import RealPrototypes
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
-from prost.search.bench.generator import CLIPS_A_BLOCK, Generator, Recombination
-from prost.search.bench.real import RealPrototypes
 
 TURNS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 VECTORS_COMPARED = 1000

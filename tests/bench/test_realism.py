@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from prost.model.matching import TextPrototypes
-from prost.search.bench.generator import Generator, Recombination
-from prost.search.bench.real import RealPrototypes
-from prost.search.bench.realism import (
+from prost.bench.generator import Generator, Recombination
+from prost.bench.real import RealPrototypes
+from prost.bench.realism import (
     TURNS,
     fit_recombination,
     histogram,
@@ -13,6 +12,7 @@ from prost.search.bench.realism import (
     ks_statistic,
     nearest_distances,
 )
+from prost.model.matching import TextPrototypes
 
 
 def test_ks_statistic_is_scipys() -> None:

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prost.config import DoorConfig
+from prost.config import RetrievalConfig
 from prost.errors import NeedsTokenizer, UsageError
 from prost.model.clip import CLIPBackbone
 from prost.model.matching import Record, Similarity, expect
-from prost.model.words import WordTokenizer
+from prost.model.tokenizer import WordTokenizer
 from prost.video.decode import decode_frames
 from prost.video.probe import probe
 from prost.video.sampling import sample_times
@@ -40,7 +40,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         tokenizer: how sentences become ids; without one, only `text_prototypes` takes text.
     """
 
-    def __init__(self, config: DoorConfig, clip: CLIPBackbone, tokenizer: WordTokenizer | None) -> None:
+    def __init__(self, config: RetrievalConfig, clip: CLIPBackbone, tokenizer: WordTokenizer | None) -> None:
         super().__init__()
         self.config = config
         self.clip = clip
@@ -126,7 +126,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             NeedsTokenizer: the weights came without a vocabulary.
             EmptyQuery: a sentence without a word.
         """
-        ids, mask = self.words(sentences)
+        ids, mask = self.tokenize(sentences)
         return self.text_prototypes(ids.to(self.device), mask.to(self.device))
 
     @torch.inference_mode()
@@ -145,7 +145,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             raise UsageError("no video", "at least one path")
         return self.video_prototypes(torch.stack(pixels).to(self.device))
 
-    def words(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def tokenize(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokenise sentences: ids and mask, both `[B, max_words]`.
 
         Raises:

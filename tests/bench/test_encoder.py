@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from prost.search.bench.encoder import BlockEncoder, nearest_centroids
-from prost.search.bench.generator import Generator
+from prost.bench.encoder import BlockEncoder, nearest_centroids
+from prost.bench.generator import Generator
 from prost.search.codebook import Codebook, train_codebook
 from prost.search.quantise import dequantise, quantise
 

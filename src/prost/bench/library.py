@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prost.bench.encoder import BlockEncoder, CodingQuality, EncodedBlock
+from prost.bench.generator import CLIPS_A_BLOCK, ClipBlock, Generator
 from prost.errors import StorageError
 from prost.model.prost import ProST
-from prost.search.bench.encoder import BlockEncoder, CodingQuality, EncodedBlock
-from prost.search.bench.generator import CLIPS_A_BLOCK, ClipBlock, Generator
-from prost.search.bench.real import Progress
+from prost.progress import Advance
 from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
 from prost.search.coding import PACK_CLIPS
 from prost.search.fragments import data_file, find_pages
@@ -145,7 +145,7 @@ def open_library(folder: Path, made_of: dict[str, Any]) -> GeneratedLibrary | No
 
 
 def build_library(
-    folder: Path, model: ProST, generator: Generator, clips: int, made_of: dict[str, Any], progress: Progress
+    folder: Path, model: ProST, generator: Generator, clips: int, made_of: dict[str, Any], progress: Advance
 ) -> GeneratedLibrary:
     """Write a library of generated clips; what is in the folder is replaced.
 

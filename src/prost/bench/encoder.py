@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prost.search.bench.generator import ClipBlock, Generator, turn
+from prost.bench.generator import ClipBlock, Generator, turn
 from prost.search.codebook import Codebook
 from prost.search.quantise import LARGEST_CODE
 

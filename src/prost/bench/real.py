@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from prost.data.toybox import Scene, describe, render, scene_stream
 from prost.model.matching import TextPrototypes, unit
 from prost.model.prost import ProST
+from prost.progress import Advance
 from prost.video.sampling import sample_times
 
 # Scenes of the videos and of the captions come from different streams of the test split: no caption tells of a video
@@ -23,8 +24,6 @@ from prost.video.sampling import sample_times
 VIDEO_STREAM, CAPTION_STREAM = 101, 102
 SPLIT = "test"
 VIDEOS_AT_ONCE = 32
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class RealPrototypes:
         return RealPrototypes(self.object[rows], self.event[rows])
 
 
-def real_prototypes(model: ProST, folder: Path, count: int, progress: Progress) -> RealPrototypes:
+def real_prototypes(model: ProST, folder: Path, count: int, progress: Advance) -> RealPrototypes:
     """Prototypes of the first `count` videos of the stream, encoded once and kept in `folder`.
 
     Args:
@@ -70,7 +69,7 @@ def real_prototypes(model: ProST, folder: Path, count: int, progress: Progress) 
 
 
 @torch.inference_mode()
-def encode_scenes(model: ProST, scenes: Sequence[Scene], progress: Progress) -> RealPrototypes:
+def encode_scenes(model: ProST, scenes: Sequence[Scene], progress: Advance) -> RealPrototypes:
     """Render each scene as one clip at the model's own size, and encode it; pixels never touch the disk."""
     config = model.config
     frames, slots, width = config.frames, config.object_prototypes, config.width

@@ -5,12 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prost.config import ModelConfig
-from prost.errors import StorageError
-from prost.model.matching import TextPrototypes, unit
-from prost.model.prost import ProST
-from prost.search.bench.generator import Generator
-from prost.search.bench.library import (
+from prost.bench.exact_answers import find_exact_answers
+from prost.bench.generator import Generator
+from prost.bench.library import (
     TABLES,
     GeneratedLibrary,
     build_library,
@@ -19,15 +16,18 @@ from prost.search.bench.library import (
     open_library,
     sizes_of,
 )
-from prost.search.bench.measure import curve
-from prost.search.bench.rivals import RIVALS, _score_block, measure_exhaustive, measure_rivals
-from prost.search.bench.truth import find_truth
+from prost.bench.measure import curve
+from prost.bench.rivals import RIVALS, _score_block, measure_exhaustive, measure_rivals
+from prost.config import ModelConfig
+from prost.errors import StorageError
+from prost.model.matching import TextPrototypes, unit
+from prost.model.prost import ProST
 from prost.search.quantise import dequantise
 from prost.search.rerank import rerank
 from prost.search.shortlist import open_packs
 
 from .conftest import EVENTS, FRAMES, SLOTS, WIDTH, nothing
-from .test_truth import plain_scores
+from .test_exact_answers import plain_scores
 
 CLIPS = 1100
 MADE_OF = {"clips": CLIPS}
@@ -72,7 +72,7 @@ def parts(library: GeneratedLibrary) -> tuple[Any, Any]:
 def test_a_generated_library_finds_the_exact_best(
     library: GeneratedLibrary, generator: Generator, text: TextPrototypes
 ) -> None:
-    truth = find_truth(generator, CLIPS, text, 1.5, 10, nothing)
+    truth = find_exact_answers(generator, CLIPS, text, 1.5, 10, nothing)
     shortlist, reader = parts(library)
     found = []
     for query in range(len(text)):
@@ -114,7 +114,7 @@ def test_a_build_tells_what_is_on_the_disk(library: GeneratedLibrary, small_mode
 def test_too_little_room_is_one_clear_line(tmp_path: Path, small_model: ProST, generator: Generator) -> None:
     needed = needed_bytes(10**15, sizes_of(small_model))
     with pytest.raises(
-        StorageError, match=r"the clips take [0-9.]+ GB in .*GB are free; welcome: .*fewer --clips"
+        StorageError, match=r"the clips take [0-9.]+ GB in .*GB are free; expected: .*fewer --clips"
     ):
         expect_room(tmp_path / "not" / "there", needed)
     assert expect_room(tmp_path / "not" / "there", 0) > 0
@@ -126,7 +126,7 @@ def test_too_little_room_is_one_clear_line(tmp_path: Path, small_model: ProST, g
 def test_curves_rise_with_the_number_of_candidates(
     library: GeneratedLibrary, generator: Generator, text: TextPrototypes
 ) -> None:
-    truth = find_truth(generator, CLIPS, text, 1.5, 10, nothing)
+    truth = find_exact_answers(generator, CLIPS, text, 1.5, 10, nothing)
     shortlist, reader = parts(library)
     points = curve(
         text, truth, lambda one, count: shortlist.find(one, 1.5, count, None).rows, reader.read, 1.5, CLIPS
@@ -141,7 +141,7 @@ def test_rivals_find_through_indexes_that_are_kept(
     library: GeneratedLibrary, generator: Generator, text: TextPrototypes
 ) -> None:
     pytest.importorskip("faiss")
-    truth = find_truth(generator, CLIPS, text, 1.5, 10, nothing)
+    truth = find_exact_answers(generator, CLIPS, text, 1.5, 10, nothing)
     rivals = measure_rivals(library, list(RIVALS), text, truth, 1.5, nothing)
     assert [rival.name for rival in rivals] == list(RIVALS)
     for rival in rivals:

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prost.bench.exact_answers import ExactAnswers
+from prost.bench.generator import CLIPS_A_BLOCK, Generator
+from prost.bench.library import GeneratedLibrary
+from prost.bench.measure import CurvePoint, curve
 from prost.errors import UsageError
 from prost.model.matching import TextPrototypes, unit
-from prost.search.bench.generator import CLIPS_A_BLOCK, Generator
-from prost.search.bench.library import GeneratedLibrary
-from prost.search.bench.measure import CurvePoint, curve
-from prost.search.bench.real import Progress
-from prost.search.bench.truth import Truth
+from prost.progress import Advance
 from prost.search.event_index import HNSW, IVF_PQ, WATCHED, EventIndex
 from prost.search.quantise import quantise
 from prost.search.scan import CodedClips
@@ -145,9 +145,9 @@ def measure_rivals(
     library: GeneratedLibrary,
     names: Sequence[str],
     text: TextPrototypes,
-    truth: Truth,
+    truth: ExactAnswers,
     object_phrase_weight: float,
-    progress: Progress,
+    progress: Advance,
 ) -> list[Rival]:
     """Build the indexes, or open those that an earlier run built, and measure them.
 

@@ -9,9 +9,9 @@ import torch
 
 from prost.errors import NeedsTokenizer, UsageError
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
-from prost.model.doors import FrameFeatures, SentenceFeatures, join
+from prost.model.retrieval_model import FrameFeatures, SentenceFeatures, join
+from prost.model.tokenizer import whole_words
 from prost.model.ts2net import TS2Net, TS2NetConfig
-from prost.model.words import whole_words
 
 WORDS = ["a", "red", "ball", "falls", "blue", "boat", "sails", "left", "."]
 
@@ -38,7 +38,7 @@ def test_from_files_and_sentences_to_scores(model: CLIP4Clip | TS2Net, toybox_fo
 
 def test_encoding_is_tokenising_and_text_prototypes(model: CLIP4Clip | TS2Net) -> None:
     sentences = ["a red ball falls", "a blue boat sails left"]
-    ids, mask = model.words(sentences)
+    ids, mask = model.tokenize(sentences)
     assert ids.shape == mask.shape == (2, 8)
     with torch.no_grad():
         by_ids = model.text_prototypes(ids, mask)

@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prost.bench.generator import Blend, Generator, turn
 from prost.model.matching import TextPrototypes, VideoPrototypes, match, unit
-from prost.search.bench.generator import Blend, Generator, turn
-from prost.search.bench.real import Progress
+from prost.progress import Advance
 
 # Queries whose tables are in memory together: 3,000 videos of the bundled model's sizes take 48 MB a query.
 QUERIES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Truth:
+class ExactAnswers:
     """The best clips of Q queries, best first.
 
     Attributes:
@@ -43,21 +43,21 @@ class Truth:
     def recall(self, found: list[NDArray[np.int64]]) -> float:
         """Mean share of a query's true best that are among the rows found for it.
 
-        >>> Truth(np.array([[4, 2]]), np.zeros((1, 2), np.float32)).recall([np.array([2, 9])])
+        >>> ExactAnswers(np.array([[4, 2]]), np.zeros((1, 2), np.float32)).recall([np.array([2, 9])])
         0.5
         """
         shares = [np.isin(best, rows).mean() for best, rows in zip(self.rows, found, strict=True)]
         return float(np.mean(shares))
 
 
-def find_truth(
+def find_exact_answers(
     generator: Generator,
     clips: int,
     text: TextPrototypes,
     object_phrase_weight: float,
     count: int,
-    progress: Progress,
-) -> Truth:
+    progress: Advance,
+) -> ExactAnswers:
     """The `count` best of the first `clips` clips for each query.
 
     Args:
@@ -86,7 +86,7 @@ def find_truth(
             done = first * clips + (group.stop - first) * (block.first + len(block))
             progress(done, queries * clips, "exact scores")
         rows[group], scores[group] = best_rows, best_scores
-    return Truth(rows, scores)
+    return ExactAnswers(rows, scores)
 
 
 class RecipeScorer:

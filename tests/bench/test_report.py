@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from prost.bench.encoder import CodingQuality
+from prost.bench.generator import Recombination
+from prost.bench.library import Build, GeneratedLibrary
+from prost.bench.measure import CurvePoint, Measurement, Times
+from prost.bench.realism import Histogram, Realism
+from prost.bench.report import draw, tables, to_dict
+from prost.bench.rivals import Exhaustive, Rival
+from prost.bench.run import BenchSettings, Outcome, describe_machine
 from prost.errors import UsageError
-from prost.search.bench.encoder import CodingQuality
-from prost.search.bench.generator import Recombination
-from prost.search.bench.library import Build, GeneratedLibrary
-from prost.search.bench.measure import CurvePoint, Measured, Times
-from prost.search.bench.realism import Histogram, Realism
-from prost.search.bench.report import draw, tables, to_dict
-from prost.search.bench.rivals import Exhaustive, Rival
-from prost.search.bench.run import Outcome, Plan, describe_machine
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def outcome(tmp_path: Path) -> Outcome:
     )
     bars = Histogram([0.0, 0.5, 1.0], [0.25, 0.75], [0.5, 0.5], 0.25, 0.1)
     curve = [CurvePoint(50, 2.0, 0.9), CurvePoint(100, 3.0, 1.0)]
-    measured = Measured(
+    measured = Measurement(
         warm=Times([1.0, 1.0, 1.0], [2.0, 4.0, 6.0], [1.0, 1.0, 1.0]),
         cold=Times([1.0, 1.0, 1.0], [2.0, 4.0, 6.0], [10.0, 10.0, 10.0]),
         recall=0.99,
@@ -34,7 +34,7 @@ def outcome(tmp_path: Path) -> Outcome:
         mapped_mb=70.0,
     )
     return Outcome(
-        plan=Plan(100, tmp_path, queries=3, videos=40),
+        plan=BenchSettings(100, tmp_path, queries=3, videos=40),
         width=256,
         recombination=Recombination(),
         realism=Realism(10, bars, bars, bars, bars),
@@ -93,4 +93,4 @@ def test_the_figure_is_a_picture(outcome: Outcome, tmp_path: Path, kind: str) ->
 )
 def test_a_plan_that_cannot_be_is_refused(tmp_path: Path, wrong: dict, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        Plan(work=tmp_path, **wrong)
+        BenchSettings(work=tmp_path, **wrong)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prost.errors import CheckpointError, EmptyQuery
-from prost.model.words import CLIP_MERGES, UNKNOWN, find_tokenizer, whole_words
+from prost.model.tokenizer import CLIP_MERGES, UNKNOWN, find_tokenizer, whole_words
 
 
 def test_a_cut_sentence_keeps_its_end_token() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from prost.bench.generator import Generator, Recombination
+from prost.bench.real import RealPrototypes
 from prost.model.matching import TextPrototypes, unit
-from prost.search.bench.generator import Generator, Recombination
-from prost.search.bench.real import RealPrototypes
 
 VIDEOS, SLOTS, FRAMES, EVENTS, WIDTH, PHRASES = 60, 4, 5, 3, 16, 6
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from prost.search.bench.generator import (
+from prost.bench.generator import (
     CLIPS_A_BLOCK,
     Blend,
     Generator,
@@ -10,7 +10,7 @@ from prost.search.bench.generator import (
     lookalikes,
     slot_means,
 )
-from prost.search.bench.real import RealPrototypes
+from prost.bench.real import RealPrototypes
 
 
 def plain_blend(tracks: np.ndarray, recipe: Blend) -> np.ndarray:
