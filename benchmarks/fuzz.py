@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz.py --files 5000 --seed 0
 
-Prints the counts; exits with 1 if a single answer was wrong. The fixed-seed part of it in the tests is tests/video/test_fuzz.py.
+Prints the counts and exits with 1 if a single answer was wrong. tests/video/test_fuzz.py runs a part of it.
 """
 
 from __future__ import annotations

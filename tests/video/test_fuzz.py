@@ -1,4 +1,4 @@
-"""Files with random damage: a reason or pictures, never a hang, a crash of this process, or an answer that cannot be."""
+"""Files with random damage: pictures or a reason, never a hang, a crash of this process or an impossible answer."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The zoo of video files: sound, odd and broken ones, each made by code, each with what must come out of it.
 
-A specimen that can be shown names its duration, its size and, for some times, the number that the frame shown then carries (see
-`number_colour` in conftest.py). A specimen that cannot be shown names the reason. `test_zoo.py` checks them, `benchmarks/zoo.py`
-prints them as a table, and `benchmarks/fuzz.py` mutates them.
+A specimen that can be shown names its duration, its size and, for some times, the number of the frame shown then
+(see `number_colour` in conftest.py). A specimen that cannot be shown names the reason. `test_zoo.py` checks them, and
+`fuzz.py` damages them.
 """
 
 from __future__ import annotations
@@ -344,8 +344,8 @@ def avi_without_index(path: Path) -> None:
 # Files that must be refused -------------------------------------------------------------------------
 
 
-def written(content: bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content) and None
+def written(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)
 
 
 def still_copied(path: Path) -> None:
@@ -383,6 +383,11 @@ def sound_only(path: Path, cover: bool = False) -> None:
 
 def sound_with_cover(path: Path) -> None:
     sound_only(path, cover=True)
+
+
+def mere_head(path: Path) -> None:
+    film(path)
+    path.write_bytes(path.read_bytes()[:30])
 
 
 def unknown_codec(path: Path) -> None:
@@ -664,30 +669,77 @@ ODD = [
         why="AVI without an index",
     ),
 ]
-# fmt: off
 BAD = [
     Specimen(name="empty.mp4", make=written(b""), reason=Reason.EMPTY, why="0 bytes"),
-    Specimen(name="text.mp4", make=written(b"This is a shopping list.\n" * 50), reason=Reason.NOT_A_VIDEO, why="text"),
-    Specimen(name="page.mp4", make=written(b"<!doctype html><title>Not found</title>" * 20), reason=Reason.NOT_A_VIDEO, why="a web page"),
+    Specimen(
+        name="text.mp4",
+        make=written(b"This is a shopping list.\n" * 50),
+        reason=Reason.NOT_A_VIDEO,
+        why="text",
+    ),
+    Specimen(
+        name="page.mp4",
+        make=written(b"<!doctype html><title>Not found</title>" * 20),
+        reason=Reason.NOT_A_VIDEO,
+        why="a web page",
+    ),
     Specimen(name="zeros.mp4", make=written(bytes(100_000)), reason=Reason.NOT_A_VIDEO, why="zeros"),
-    Specimen(name="noise.mp4", make=written(np.random.default_rng(1).bytes(50_000)), reason=Reason.NOT_A_VIDEO, why="noise"),
-    Specimen(name="archive.mp4", make=written(b"PK\x03\x04" + bytes(2_000)), reason=Reason.NOT_A_VIDEO, why="a ZIP file"),
-    Specimen(name="playlist.mp4", make=written(HTTP_PLAYLIST), reason=Reason.NOT_A_VIDEO, why="a playlist that names the network"),
+    Specimen(
+        name="noise.mp4",
+        make=written(np.random.default_rng(1).bytes(50_000)),
+        reason=Reason.NOT_A_VIDEO,
+        why="noise",
+    ),
+    Specimen(
+        name="archive.mp4",
+        make=written(b"PK\x03\x04" + bytes(2_000)),
+        reason=Reason.NOT_A_VIDEO,
+        why="a ZIP file",
+    ),
+    Specimen(
+        name="playlist.mp4",
+        make=written(HTTP_PLAYLIST),
+        reason=Reason.NOT_A_VIDEO,
+        why="a playlist that names the network",
+    ),
     Specimen(name="photo.mp4", make=photo("JPEG"), reason=Reason.NOT_A_VIDEO, why="a JPEG"),
     Specimen(name="picture.mp4", make=photo("PNG"), reason=Reason.NOT_A_VIDEO, why="a PNG"),
     Specimen(name="still.webp", make=photo("WEBP"), reason=Reason.NOT_A_VIDEO, why="a WebP picture"),
-    Specimen(name="copied.mp4", make=still_copied, reason=Reason.INCOMPLETE, why="still being copied, no index"),
-    Specimen(name="mere_head.mkv", make=lambda p: (film(p), p.write_bytes(p.read_bytes()[:30])) and None, reason=Reason.INCOMPLETE, why="30 bytes of a Matroska file"),
-    Specimen(name="hollow.mp4", make=index_without_data, reason=Reason.NOTHING_DECODED, why="an index without its data"),
+    Specimen(
+        name="copied.mp4", make=still_copied, reason=Reason.INCOMPLETE, why="still being copied, no index"
+    ),
+    Specimen(
+        name="mere_head.mkv", make=mere_head, reason=Reason.INCOMPLETE, why="30 bytes of a Matroska file"
+    ),
+    Specimen(
+        name="hollow.mp4",
+        make=index_without_data,
+        reason=Reason.NOTHING_DECODED,
+        why="an index without its data",
+    ),
     Specimen(name="sound.mp4", make=sound_only, reason=Reason.NO_VIDEO_STREAM, why="sound only"),
-    Specimen(name="sound_with_cover.mp4", make=sound_with_cover, reason=Reason.NO_VIDEO_STREAM, why="sound with a cover picture"),
-    Specimen(name="unknown_codec.mp4", make=unknown_codec, reason=Reason.UNKNOWN_CODEC, why="a codec that nobody knows"),
-    Specimen(name="absurd_shape.mkv", make=lambda p: film(p, 3, size=(4000, 2), codec="ffv1", pix_fmt="yuv444p"), reason=Reason.ABSURD_SHAPE, why="4000 x 2 pixels"),
+    Specimen(
+        name="sound_with_cover.mp4",
+        make=sound_with_cover,
+        reason=Reason.NO_VIDEO_STREAM,
+        why="sound with a cover picture",
+    ),
+    Specimen(
+        name="unknown_codec.mp4",
+        make=unknown_codec,
+        reason=Reason.UNKNOWN_CODEC,
+        why="a codec that nobody knows",
+    ),
+    Specimen(
+        name="absurd_shape.mkv",
+        make=lambda p: film(p, 3, size=(4000, 2), codec="ffv1", pix_fmt="yuv444p"),
+        reason=Reason.ABSURD_SHAPE,
+        why="4000 x 2 pixels",
+    ),
     Specimen(name="folder.mp4", make=lambda p: p.mkdir(), reason=Reason.NOT_REGULAR, why="a folder"),
     Specimen(name="pipe.mp4", make=lambda p: os.mkfifo(p), reason=Reason.NOT_REGULAR, why="a pipe"),
     Specimen(name="gone.mp4", make=lambda p: None, reason=Reason.GONE, why="no file"),
     Specimen(name="link_to_itself.mp4", make=link_to_itself, reason=Reason.GONE, why="a link to itself"),
     Specimen(name="link_to_nothing.mp4", make=link_to_nothing, reason=Reason.GONE, why="a link to nothing"),
 ]
-# fmt: on
 ZOO = [*(pair(*row) for row in PAIRS), *ODD, *BAD]
