@@ -65,7 +65,7 @@ class CLIPBackbone(nn.Module):
         shape: sizes of the towers.
         width: D.
         shift_blocks: vision blocks (0-based) whose attention sees shifted tokens.
-        shift_divisions: see `token_shift.shifted_positions`.
+        shift_divisions: see `token_shift.lent_positions`.
     """
 
     def __init__(
