@@ -21,6 +21,8 @@ $(STAMP): pyproject.toml constraints-dev.txt
 		{ echo "error: $(PYTHON) is older than 3.11; try: make install PYTHON=python3.12" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints-dev.txt --editable '.[dev]'
+	# Only for the tests: OpenAI's tokenizer and its vocabulary. Its dependencies (torchvision) are not wanted.
+	$(BIN)/python -m pip install --quiet --no-deps clip-anytorch==2.6.0
 	@touch $@
 
 demo: install  ## Make a folder of small videos, index it, search it, write demo/index.html

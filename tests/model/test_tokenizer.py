@@ -1,14 +1,17 @@
 """Tokenizers: our whole words, and CLIP's byte pairs in each of the forms that checkpoints bring."""
 
 import gzip
+import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from prost.errors import CheckpointError, EmptyQuery
-from prost.model.tokenizer import CLIP_MERGES, UNKNOWN, find_tokenizer, whole_words
+from prost.model.tokenizer import CLIP_MERGES, UNKNOWN, WordTokenizer, find_tokenizer, whole_words
 
 
 def test_a_cut_sentence_keeps_its_end_token() -> None:
@@ -88,3 +91,90 @@ def test_no_vocabulary_and_a_broken_one(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(CheckpointError, match="cannot be read"):
         find_tokenizer(tmp_path)
+
+
+KINDS = {
+    "plain": ["two men are talking in a {}", "a {} runs through the park", "kids play with a {}"],
+    "typographic quotes": ["someone\u2019s {}", "\u201ca {}\u201d he said", "it\u2019s a {}, isn\u2019t it"],
+    "html entities": ["a {} &amp; a dog", "&lt;b&gt;{}&lt;/b&gt;", "tom &amp;amp; {} &#39;s"],
+    "mojibake": [
+        "someone\u00e2\u20ac\u2122s {}",
+        "caf\u00c3\u00a9 with a {}",
+        "\u00e2\u20ac\u0153{}\u00e2\u20ac\u009d",
+    ],
+    "full width": ["\uff41 \uff52\uff45\uff44 {}", "{} \uff12\uff10\uff12\uff16", "\uff34\uff36 {}"],
+    "ligatures": ["\ufb01sh and {}", "a \ufb02ying {}", "\u2163 {}s"],
+    "numbers and signs": ["3.5 {}s at 10:45", "{} #1 @home 50%", "$20 for a {}!!!"],
+    "contractions": ["they're {}s, we've seen", "i'm a {} and you'll see", "don't {}, he'd say"],
+    "other scripts": [
+        "\u041c\u043e\u0441\u043a\u0432\u0430 {}",
+        "\u732b\u3068 {}",
+        "\u00e9l\u00e8ve {} na\u00efve \U0001f600",
+    ],
+    "spaces and controls": ["  a \t {}  ", "a\u00a0{}\u200b", "{}\r\nnext\u0007"],
+}
+THINGS = [
+    "car",
+    "dog",
+    "frisbee",
+    "guitar",
+    "kitchen",
+    "bicycle",
+    "horse",
+    "phone",
+    "boat",
+    "tree",
+    "cake",
+    "river",
+]
+
+
+def openai_tokenizer() -> Any:
+    """OpenAI's own tokenizer, from a published package; only the one file is loaded, the package wants torchvision."""
+    found = importlib.util.find_spec("clip")
+    assert found is not None and found.submodule_search_locations is not None
+    file = Path(found.submodule_search_locations[0]) / "simple_tokenizer.py"
+    spec = importlib.util.spec_from_file_location("openai_simple_tokenizer", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SimpleTokenizer(), file.parent
+
+
+@pytest.fixture(scope="module")
+def openai() -> tuple[Any, Path]:
+    return openai_tokenizer()
+
+
+def forms_of_the_vocabulary(folder: Path, made: Path) -> list[WordTokenizer]:
+    """The original file, the two files of the hub, and one `tokenizer.json`."""
+    original = find_tokenizer(folder)
+    assert original is not None
+    (made / "saved").mkdir()
+    original.save(made / "saved")
+    (made / "two").mkdir()
+    lines = gzip.decompress((folder / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode().split("\n")
+    (made / "two" / "merges.txt").write_text("\n".join(lines[: CLIP_MERGES + 1]) + "\n")
+    (made / "two" / "vocab.json").write_text(json.dumps(original._tokenizer.get_vocab()))
+    return [original, *(opened for name in ("saved", "two") if (opened := find_tokenizer(made / name)))]
+
+
+def test_a_thousand_sentences_have_openais_ids(openai: tuple[Any, Path], tmp_path: Path) -> None:
+    """Ten kinds of text, in each form in which the vocabulary comes."""
+    theirs, folder = openai
+    rng = np.random.default_rng(0)
+    sentences = [
+        " ".join(
+            str(rng.choice(templates)).format(rng.choice(THINGS)) for _ in range(int(rng.integers(1, 4)))
+        )
+        for templates in KINDS.values()
+        for _ in range(100)
+    ]
+    assert len(sentences) == 1000
+    expected = [[49406, *theirs.encode(sentence), 49407] for sentence in sentences]
+    forms = forms_of_the_vocabulary(folder, tmp_path)
+    assert len(forms) == 3
+    for ours in forms:
+        for sentence, ids in zip(sentences, expected, strict=True):
+            got, mask = ours([sentence], 77)
+            assert got[0, : int(mask.sum())].tolist() == ids, sentence

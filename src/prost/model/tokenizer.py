@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from prost.errors import CheckpointError, EmptyQuery
 
+# Marks OpenAI's vocabulary, in whatever file it comes: its texts are cleaned first.
+OPENAI_START = "<|startoftext|>"
 UNKNOWN, START, END = "<unknown>", "<start>", "<end>"
 # OpenAI's file lists 262,145 merges; CLIP uses those that fill its vocabulary of 49,408 beside 512 byte symbols and
 # two special tokens.
@@ -39,6 +42,20 @@ def says_nothing(sentence: str) -> bool:
     return bool(words) and STOP_WORDS.issuperset(words)
 
 
+def clean_text(text: str) -> str:
+    """Clean a text as OpenAI's tokenizer does before it looks for byte pairs (its `basic_clean`).
+
+    Broken encodings are repaired, typographic quotes and full-width letters become plain ones, and HTML entities are
+    resolved twice. `transformers` leaves this step out, so its ids differ for such texts.
+
+    >>> clean_text("someone\u2019s dog &amp;amp; cat ")
+    "someone's dog & cat"
+    """
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+
+
 class WordTokenizer:
     """Sentences to ids of a fixed number of words, as CLIP's text tower wants them.
 
@@ -50,6 +67,7 @@ class WordTokenizer:
         self._tokenizer = tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._clean = clean_text if tokenizer.token_to_id(OPENAI_START) is not None else str.strip
 
     @property
     def vocabulary(self) -> int:
@@ -82,7 +100,7 @@ class WordTokenizer:
         return ids, mask
 
     def _encode(self, sentence: str) -> list[int]:
-        tokens: list[int] = self._tokenizer.encode(sentence).ids
+        tokens: list[int] = self._tokenizer.encode(self._clean(sentence)).ids
         if len(tokens) <= 2:
             raise EmptyQuery(f"the text {sentence!r} holds no word", "a sentence", "say what should be seen")
         return tokens
