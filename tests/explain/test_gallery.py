@@ -14,7 +14,7 @@ from PIL import Image
 
 from prost.explain.gallery import FRAMES_SHOWN, Answer, ExpectedMoment, write_page
 from prost.search.hits import Hit, Moment
-from prost.search.store import VideoRow
+from prost.search.records import VideoRow
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 VOID = {"meta", "img", "br", "hr", "input", "link"}
@@ -70,7 +70,7 @@ def moment(start: float, end: float) -> Moment:
 
 
 def hit_in(path: Path, start: float = 2.0, end: float = 4.0, *others: Moment) -> Hit:
-    video = VideoRow(str(path), size=1, modified=0, added="2026-01-31", status="indexed", duration=4.0)
+    video = VideoRow(path=str(path), size=1, modified=0, added="2026-01-31", status="indexed", duration=4.0)
     return Hit(video, (moment(start, end), *others))
 
 

@@ -19,7 +19,8 @@ from prost.config import ModelConfig
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.search.library import Library
 from prost.search.quantise import quantise
-from prost.search.store import ClipRows, Store, VideoRow
+from prost.search.records import ClipRows, VideoRow
+from prost.search.store import Store
 from prost.video.isolation import IsolatedDecoder
 
 COLOURS = {

@@ -12,7 +12,7 @@ from prost.errors import VideoError
 from prost.model.matching import VideoPrototypes
 from prost.search.encode import DecodedClips, DecodingAhead, Finished, Refused, SeenFile, encode, look_at
 from prost.search.quantise import dequantise
-from prost.search.store import ClipSettings
+from prost.search.records import ClipSettings
 from prost.video.isolation import IsolatedDecoder
 from prost.video.reasons import Reason
 

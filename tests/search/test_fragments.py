@@ -8,12 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from prost.errors import LibraryDamaged
+from prost.search.description import Description
 from prost.search.fragments import FlatRows, RowReader, agree, data_file, find_pages, read_prototypes
-from prost.search.store import ClipRows, ClipSettings, Description, PrototypeSizes, Store
+from prost.search.records import ClipRows, ClipSettings, PrototypeSizes
+from prost.search.store import Store
 
 # Wide enough that Lance stores a row as it is.
 WIDE = PrototypeSizes(frames=6, objects=4, events=3, width=64)
 NARROW = PrototypeSizes(frames=2, objects=2, events=1, width=4)
+
+
+def describe(sizes: PrototypeSizes) -> Description:
+    return Description(model="toy", fingerprint="f", sizes=sizes, clips=ClipSettings())
 
 
 def rows(content: str, count: int, sizes: PrototypeSizes) -> ClipRows:
@@ -34,7 +41,10 @@ def rows(content: str, count: int, sizes: PrototypeSizes) -> ClipRows:
 
 def made(tmp_path: Path, sizes: PrototypeSizes) -> tuple[Store, np.ndarray, np.ndarray]:
     """A library of two fragments, with some rows of the first deleted; and the prototypes that are left."""
-    store = Store.create(str(tmp_path / "x.prost"), Description("toy", "f", sizes, ClipSettings()))
+    store = Store.create(
+        str(tmp_path / "x.prost"),
+        describe(sizes),
+    )
     written = [rows("a", 70, sizes), rows("gone", 5, sizes), rows("b", 40, sizes)]
     store.append_clips(written[:2])
     store.append_clips(written[2:])
@@ -109,7 +119,7 @@ def test_pages_that_are_wrong_are_found_out(tmp_path: Path) -> None:
     (part,) = read_prototypes(table, fragment, WIDE, 1000)
     assert agree(FlatRows(path, pages, WIDE), part)
     assert not agree(FlatRows(path, wrong, WIDE), part)
-    with pytest.raises(OSError, match="shorter"):
+    with pytest.raises(LibraryDamaged, match="shorter"):
         FlatRows(path, {**pages, "event": [(10**6, 0)]}, WIDE)
 
 

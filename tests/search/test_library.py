@@ -16,7 +16,7 @@ from prost.errors import (
     UsageError,
 )
 from prost.search.library import Library
-from prost.search.store import ClipSettings
+from prost.search.records import ClipSettings
 
 Paint = Callable[..., Path]
 

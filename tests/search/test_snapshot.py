@@ -8,10 +8,12 @@ import torch
 
 import prost.search.snapshot as snapshot_module
 from prost.model.matching import TextPrototypes
+from prost.search.description import Description
 from prost.search.exact import ClipPrototypes, score
 from prost.search.quantise import dequantise
+from prost.search.records import ClipRows, ClipSettings, PrototypeSizes
 from prost.search.snapshot import ClipSnapshot
-from prost.search.store import ClipRows, ClipSettings, Description, PrototypeSizes, Store
+from prost.search.store import Store
 
 SIZES = PrototypeSizes(frames=4, objects=3, events=2, width=8)
 CLIP_BYTES = 4 * 3 * (8 + 4) + 2 * 8 * 4
@@ -40,7 +42,10 @@ def written() -> list[ClipRows]:
 @pytest.fixture
 def store(tmp_path: Path, written: list[ClipRows]) -> Store:
     """The four videos in several fragments, the third of them deleted."""
-    store = Store.create(str(tmp_path / "x.prost"), Description("toy", "f", SIZES, ClipSettings()))
+    store = Store.create(
+        str(tmp_path / "x.prost"),
+        describe(SIZES),
+    )
     for rows in written:
         store.append_clips([rows])
     store.clips().delete("content = 'gone'")
@@ -69,6 +74,10 @@ def test_scores_are_those_of_the_rows(store, written, text, memory, piece, rows,
     assert scores.total == pytest.approx(expected.total[rows], abs=1e-6)
     assert scores.object_phrase == pytest.approx(expected.object_phrase[rows], abs=1e-6)
     assert scores.event_sentence == pytest.approx(expected.event_sentence[rows], abs=1e-6)
+
+
+def describe(sizes: PrototypeSizes) -> Description:
+    return Description(model="toy", fingerprint="f", sizes=sizes, clips=ClipSettings())
 
 
 def test_evidence_is_that_of_the_same_rows(store: Store, written: list[ClipRows]) -> None:
@@ -101,5 +110,8 @@ def test_it_stays_at_its_version(store: Store, written: list[ClipRows], text: Te
 
 
 def test_an_empty_library_has_no_clips(tmp_path: Path) -> None:
-    store = Store.create(str(tmp_path / "y.prost"), Description("toy", "f", SIZES, ClipSettings()))
+    store = Store.create(
+        str(tmp_path / "y.prost"),
+        describe(SIZES),
+    )
     assert len(ClipSnapshot(store, 10**9)) == 0

@@ -10,7 +10,6 @@ import pytest
 
 import prost.search.store as store_module
 from prost.errors import (
-    BadFilter,
     LibraryBusy,
     LibraryDamaged,
     LibraryError,
@@ -18,10 +17,14 @@ from prost.errors import (
     StorageError,
     UsageError,
 )
-from prost.search.store import ClipRows, ClipSettings, Description, PrototypeSizes, Store, VideoRow
+from prost.search.description import Description
+from prost.search.records import ClipRows, ClipSettings, PrototypeSizes, VideoRow
+from prost.search.store import Store
 
 SIZES = PrototypeSizes(frames=3, objects=2, events=2, width=4)
-DESCRIPTION = Description("toy", "f1", SIZES, ClipSettings(longest=10, overlap=0.5))
+DESCRIPTION = Description(
+    model="toy", fingerprint="f1", sizes=SIZES, clips=ClipSettings(longest=10, overlap=0.5)
+)
 
 
 def clip_rows(content: str, count: int = 2, first: int = 0) -> ClipRows:
@@ -90,52 +93,6 @@ class TestRows:
             stored = np.array(table[name].to_pylist())
             expected = getattr(rows, name)
             assert stored.reshape(expected.shape).tolist() == expected.tolist(), name
-
-
-class TestFilter:
-    @pytest.fixture
-    def filled(self, store: Store) -> Store:
-        store.put_videos(
-            [
-                video_row("/sea/a.mp4", duration=5.0, tags=("blue", "warm")),
-                video_row("/hill/b.mkv", duration=90.0, added="2026-03-01T00:00:00Z"),
-                video_row("/hill/c.mp4", content=None, status="failed", reason="empty file"),
-            ]
-        )
-        return store
-
-    @pytest.mark.parametrize(
-        ("where", "names"),
-        [
-            ("duration < 60", ["a.mp4"]),
-            ("folder = '/hill'", ["b.mkv", "c.mp4"]),
-            ("name LIKE '%.mkv' OR array_has(tags, 'warm')", ["b.mkv", "a.mp4"]),
-            ("added >= '2026-02-01'", ["b.mkv"]),
-            ("duration IS NULL", ["c.mp4"]),
-            ("reason = 'empty file'", ["c.mp4"]),
-            ("name = ';'", []),
-        ],
-    )
-    def test_what_it_lets_through(self, filled: Store, where: str, names: list[str]) -> None:
-        assert [os.path.basename(row.path) for row in filled.read_videos(where)] == names
-
-    @pytest.mark.parametrize(
-        "where",
-        [
-            "",
-            "length < 60",
-            "duration <",
-            "duration",
-            "duration < 'long'",
-            "duration < 60; drop table videos",
-        ],
-    )
-    def test_one_that_cannot_be_read_names_the_columns(self, filled: Store, where: str) -> None:
-        with pytest.raises(BadFilter) as caught:
-            filled.read_videos(where)
-        assert "duration (seconds)" in str(caught.value)
-        assert ".rs" not in str(caught.value)
-        assert "\n" not in str(caught.value)
 
 
 class TestOpening:
@@ -213,9 +170,13 @@ class TestCreating:
         self, store: Store, root: Path
     ) -> None:
         store.put_videos([video_row("/a.mp4")])
+        (root / "packs").mkdir()
+        (root / "model.txt").write_text("toy")
         (root / "library.json").unlink()
         with pytest.raises(LibraryDamaged, match=r"library\.json is missing"):
             Store.create(str(root), DESCRIPTION)
+        with pytest.raises(LibraryDamaged, match=r"library\.json is missing"):
+            Store.open(str(root))
 
 
 class TestWriting:

@@ -27,12 +27,14 @@ from prost.model.prost import ProST
 from prost.progress import Advance
 from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
 from prost.search.coding import PACK_CLIPS
+from prost.search.description import Description
 from prost.search.fragments import data_file, find_pages
 from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder
 from prost.search.quantise import dequantise, quantise
+from prost.search.records import ClipRows, ClipSettings, PrototypeSizes, VideoRow
 from prost.search.scan import Codebooks, CodedClips, pack_codes
 from prost.search.snapshot import ClipSnapshot
-from prost.search.store import ClipRows, ClipSettings, Description, PrototypeSizes, Store, VideoRow
+from prost.search.store import Store
 from prost.video.sampling import sample_times
 
 TABLES, MEANS, NOTES = "clips.prost", "means.npy", "build.json"
@@ -96,8 +98,7 @@ def pack_folder(store: Store) -> PackFolder:
 
 def sizes_of(model: ProST) -> PrototypeSizes:
     """Sizes of a model's prototypes."""
-    config = model.config
-    return PrototypeSizes(config.frames, config.object_prototypes, config.event_prototypes, config.width)
+    return PrototypeSizes.of(model.config)
 
 
 def needed_bytes(clips: int, sizes: PrototypeSizes) -> int:
@@ -164,7 +165,9 @@ def build_library(
     shutil.rmtree(folder, ignore_errors=True)
     expect_room(folder, needed_bytes(clips, sizes))
     folder.mkdir(parents=True)
-    description = Description(model.config.name, model.fingerprint, sizes, ClipSettings())
+    description = Description(
+        model=model.config.name, fingerprint=model.fingerprint, sizes=sizes, clips=ClipSettings()
+    )
     store = Store.create(str(folder / TABLES), description)
     seconds = {}
 
@@ -257,25 +260,25 @@ class _Stream:
         ends: NDArray[np.float64] = starts + CLIP_SECONDS
         self._waiting.append(
             ClipRows(
-                video,
-                0,
-                starts,
-                ends,
-                times,
-                block.object_codes,
-                block.object_scales,
-                block.event,
-                np.full((clips, events, frames), 1 / frames, np.float32),
+                content=video,
+                first=0,
+                start=starts,
+                end=ends,
+                frame_times=times,
+                object_codes=block.object_codes,
+                object_scales=block.object_scales,
+                event=block.event,
+                event_attention=np.full((clips, events, frames), 1 / frames, np.float32),
             )
         )
         self._videos.append(
             VideoRow(
-                f"/generated/{video}.mp4",
-                0,
-                0,
-                "",
-                "indexed",
-                video,
+                path=f"/generated/{video}.mp4",
+                size=0,
+                modified=0,
+                added="",
+                status="indexed",
+                content=video,
                 duration=clips * CLIP_SECONDS,
                 clips=clips,
             )

@@ -7,7 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from prost.search.store import Store, VideoRow, video_rows
+from prost.search.filters import expect_filter
+from prost.search.records import VideoRow
+from prost.search.schema import video_rows
+from prost.search.storage_errors import storage_errors
+from prost.search.store import Store
 
 INDEXED = "status = 'indexed'"
 
@@ -24,7 +28,7 @@ class Catalogue:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        with store.touching():
+        with storage_errors(store.root):
             self._table = store.videos()
             self.version: int = self._table.version
             columns = self._table.to_table(columns=["content"], with_row_address=True)
@@ -37,12 +41,10 @@ class Catalogue:
         Raises:
             BadFilter: the expression cannot be read.
         """
-        with self._store.touching():
-            if where is not None:
-                self._store.check_filter(self._table, where)
+        with storage_errors(self._store.root):
             found = self._table.to_table(
                 columns=["content"],
-                filter=INDEXED if where is None else f"({where}) AND {INDEXED}",
+                filter=INDEXED if where is None else f"{expect_filter(self._table, where)} AND {INDEXED}",
                 with_row_address=True,
             )
         return np.searchsorted(self._addresses, found["_rowaddr"].to_numpy())
@@ -56,7 +58,7 @@ class Catalogue:
         """The videos at `places` that have one of some contents, by content, sorted by path."""
         mine = pc.is_in(self._contents.take(pa.array(places)), value_set=pa.array(contents, pa.string()))
         chosen = places[mine.to_numpy(zero_copy_only=False)]
-        with self._store.touching():
+        with storage_errors(self._store.root):
             rows = video_rows(self._table.take(chosen.tolist()))
         owners: dict[str, list[VideoRow]] = {}
         for row in rows:

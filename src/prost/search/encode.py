@@ -18,7 +18,7 @@ from prost.config import ModelConfig
 from prost.errors import VideoError
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.search.quantise import quantise
-from prost.search.store import ClipRows, ClipSettings
+from prost.search.records import ClipRows, ClipSettings
 from prost.video.decode import Frames
 from prost.video.files import content_hash
 from prost.video.probe import VideoInfo

@@ -24,8 +24,9 @@ import pyarrow as pa
 from lance.file import LanceFileReader
 from numpy.typing import NDArray
 
+from prost.errors import LibraryDamaged
 from prost.search.exact import ClipPrototypes
-from prost.search.store import PrototypeSizes
+from prost.search.records import PrototypeSizes
 
 PROTOTYPES = ["object_codes", "event"]
 COLUMN_TYPES: dict[str, type[np.generic]] = {"object_codes": np.int8, "event": np.float32}
@@ -103,13 +104,16 @@ class FlatRows:
         sizes: of the library.
 
     Raises:
-        OSError: the file is not there, or is shorter than the pages say.
+        LibraryDamaged: the file is gone, or is shorter than the pages say.
     """
 
     def __init__(self, path: str, pages: Mapping[str, Pages], sizes: PrototypeSizes) -> None:
-        with open(path, "rb") as file:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._columns = {name: _mapped_pages(memory, name, pages[name], sizes) for name in PROTOTYPES}
+        try:
+            with open(path, "rb") as file:
+                memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
+            raise _damaged(path, "is gone" if isinstance(error, OSError) else "is empty") from None
+        self._columns = {name: _mapped_pages(path, memory, name, pages[name], sizes) for name in PROTOTYPES}
 
     def row(self, column: str, offset: int) -> NDArray:
         """One row of a column, in the map `[...]`."""
@@ -208,11 +212,18 @@ def _row_bytes(name: str, sizes: PrototypeSizes) -> int:
 
 
 def _mapped_pages(
-    memory: mmap.mmap, name: str, pages: Pages, sizes: PrototypeSizes
+    path: str, memory: mmap.mmap, name: str, pages: Pages, sizes: PrototypeSizes
 ) -> tuple[list[int], Sequence[NDArray]]:
     """The first row of each page, and the pages `[rows, ...]`."""
     starts = [0, *accumulate(count for count, _ in pages[:-1])]
     kind, shape = COLUMN_TYPES[name], shape_of(name, sizes)
     if any(place + count * _row_bytes(name, sizes) > len(memory) for count, place in pages):
-        raise OSError("a data file is shorter than it was")
+        raise _damaged(path, "is shorter than it was")
     return starts, [np.ndarray((count, *shape), kind, memory, place) for count, place in pages]
+
+
+def _damaged(path: str, what: str) -> LibraryDamaged:
+    return LibraryDamaged(
+        f"the data file {path} {what}",
+        suggestion="restore the library from a backup, or index the videos into a new one",
+    )

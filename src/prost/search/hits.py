@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from prost.search.store import VideoRow
+from prost.search.records import VideoRow
 
 
 @dataclass(frozen=True)

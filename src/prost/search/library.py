@@ -12,14 +12,16 @@ from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, U
 from prost.model.matching import TextPrototypes
 from prost.model.tokenizer import says_nothing
 from prost.progress import Advance
-from prost.search.adding import AddReport, IndexProgress, IndexRun, is_under
+from prost.search.description import Description
 from prost.search.encode import Decoder, PrototypeModel
 from prost.search.hits import SearchResult
+from prost.search.index_run import AddReport, IndexProgress, IndexRun, is_under
 from prost.search.moments import MOMENT_RULE, MomentRule
 from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
+from prost.search.records import ClipSettings, PrototypeSizes, VideoRow
 from prost.search.rerank import RECALL
 from prost.search.searching import Request, Searcher, pack_folder
-from prost.search.store import ClipSettings, Description, PrototypeSizes, Store, VideoRow
+from prost.search.store import Store
 from prost.video.files import find_videos
 from prost.video.isolation import IsolatedDecoder
 
@@ -158,8 +160,15 @@ class Library:
         found = find_videos(absolute)
         inside = [os.fspath(path) for path in found.videos if not is_under(os.fspath(path), self.path)]
         with self._store.writing():
-            addition = IndexRun(self._store, model, self._decoder, tags, retry_failed, progress)
-            report = addition.run(inside, [path for path in absolute if os.path.isdir(path)])
+            run = IndexRun(
+                store=self._store,
+                model=model,
+                decoder=self._decoder,
+                tags=tags,
+                retry_failed=retry_failed,
+                progress=progress,
+            )
+            report = run.run(inside, [path for path in absolute if os.path.isdir(path)])
             self._settle()
         report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
         return report
@@ -254,8 +263,16 @@ class Library:
         if not query.strip():
             raise EmptyQuery("an empty query", "a sentence", "a dog catches a frisbee")
         text = _on_cpu(model.encode_text([query]))
-        weight = model.config.object_phrase_weight
-        found = self._searcher.search(Request(text, weight, limit, per_video, where, coarse, recall))
+        request = Request(
+            text=text,
+            object_phrase_weight=model.config.object_phrase_weight,
+            limit=limit,
+            per_video=per_video,
+            where=where,
+            coarse=coarse,
+            recall=recall,
+        )
+        found = self._searcher.search(request)
         return SearchResult(found, [*_notes(model, query), *found.notes])
 
     def optimize(
@@ -308,9 +325,12 @@ def _root(path: PathLike) -> str:
 
 
 def _description(model: PrototypeModel, clips: ClipSettings) -> Description:
-    config = model.config
-    sizes = PrototypeSizes(config.frames, config.object_prototypes, config.event_prototypes, config.width)
-    return Description(config.name, model.fingerprint, sizes, clips)
+    return Description(
+        model=model.config.name,
+        fingerprint=model.fingerprint,
+        sizes=PrototypeSizes.of(model.config),
+        clips=clips,
+    )
 
 
 def _expect_same_model(store: Store, model: PrototypeModel | None) -> None:

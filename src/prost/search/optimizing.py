@@ -9,6 +9,7 @@ from prost.progress import Advance
 from prost.search.coding import Coding, CodingReport
 from prost.search.event_index import KINDS, EventIndex
 from prost.search.packs import Current, PackedRows, PackFolder
+from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
 
@@ -31,7 +32,7 @@ class OptimizeReport:
 
 def bring_up_to_date(store: Store, packs: PackFolder) -> CodingReport:
     """After writing: code what is new, and make again what is damaged."""
-    with store.touching():
+    with storage_errors(store.root):
         return Coding(store, packs).run()
 
 
@@ -55,7 +56,7 @@ def optimize(
         )
     if index is not None and index not in KINDS:
         raise UsageError(f"an index of kind {index!r}", "hnsw or ivf-pq")
-    with store.touching():
+    with storage_errors(store.root):
         before = len(store.clips().get_fragments())
         store.tidy(thorough=True)
         after = len(store.clips().get_fragments())

@@ -29,8 +29,8 @@ from prost.errors import PackDamaged
 from prost.search.codebook import Codebook
 from prost.search.fragments import Pages
 from prost.search.mapped import REBUILT, MappedFile, open_mapped, sync_folder, write_mapped
+from prost.search.records import PrototypeSizes
 from prost.search.scan import Codebooks, CodedClips
-from prost.search.store import PrototypeSizes
 
 FOLDER = "packs"
 CURRENT = "current.json"

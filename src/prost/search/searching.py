@@ -29,7 +29,7 @@ SCAN, INDEX, EXACT = "scan", "index", "exact"
 COARSE = (SCAN, INDEX, EXACT)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What is searched for.
 

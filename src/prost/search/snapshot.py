@@ -15,8 +15,10 @@ from prost.model.matching import TextPrototypes
 from prost.search.exact import ClipPrototypes, ClipScores, score
 from prost.search.fragments import PROTOTYPES, Pages, RowReader, column_array, data_file
 from prost.search.quantise import dequantise
+from prost.search.records import PrototypeSizes
 from prost.search.shortlist import TableRows
-from prost.search.store import PrototypeSizes, Store
+from prost.search.storage_errors import storage_errors
+from prost.search.store import Store
 
 EVIDENCE = ["key", "frame_times", "object_codes", "object_scales", "event", "event_attention"]
 
@@ -68,7 +70,7 @@ class ClipSnapshot:
     def __init__(self, store: Store, memory: int) -> None:
         self._store = store
         self._sizes = store.description.sizes
-        with store.touching():
+        with storage_errors(store.root):
             self._table: lance.LanceDataset = store.clips()
             self.version: int = self._table.version
             columns = self._table.to_table(columns=["content", "start", "end"], with_row_address=True)
@@ -92,7 +94,7 @@ class ClipSnapshot:
 
     def evidence(self, rows: NDArray[np.intp]) -> list[ClipEvidence]:
         """All that is known of a few clips, in the order of `rows`."""
-        with self._store.touching():
+        with storage_errors(self._store.root):
             table = self._table.take(rows.tolist(), columns=EVIDENCE)
         codes, scales, event, times, attention = (
             column_array(table, name, self._sizes)
@@ -117,13 +119,13 @@ class ClipSnapshot:
         Args:
             pages: where data files hold them row after row, by name, as far as is known.
         """
-        with self._store.touching():
+        with storage_errors(self._store.root):
             return RowReader(self._table, self.rows.addresses, pages, self._sizes)
 
     def _blocks(self, rows: NDArray[np.intp]) -> Iterator[ClipPrototypes]:
         few = FEW * len(rows) < len(self)
         if self._fits and self._resident is None and not few:
-            with self._store.touching():
+            with storage_errors(self._store.root):
                 self._resident = self._load()
         if self._resident is not None:
             if len(rows) == len(self):
@@ -159,7 +161,7 @@ class ClipSnapshot:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         scanner = self._table.scanner(columns=PROTOTYPES, batch_size=self._clips_at_once, scan_in_order=True)
-        with self._store.touching():
+        with storage_errors(self._store.root):
             yield from scanner.to_batches()
 
 

@@ -12,7 +12,7 @@ from prost.apps.cli.options import JsonOption, LibraryOption, ModelOption, make_
 from prost.apps.cli.output import print_json, progress, say
 
 if TYPE_CHECKING:
-    from prost.search.adding import AddReport
+    from prost.search.index_run import AddReport
     from prost.search.library import Library
 
 

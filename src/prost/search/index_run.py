@@ -24,7 +24,8 @@ from prost.search.encode import (
     encode,
     look_at,
 )
-from prost.search.store import ClipRows, Store, VideoRow
+from prost.search.records import ClipRows, VideoRow
+from prost.search.store import Store
 
 # A commit takes some tens of milliseconds; what an interruption can lose is bounded by these.
 COMMIT_VIDEOS = 32
@@ -79,6 +80,7 @@ class IndexRun:
 
     def __init__(
         self,
+        *,
         store: Store,
         model: PrototypeModel,
         decoder: Callable[[], Decoder],

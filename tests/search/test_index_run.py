@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import prost.search.adding as adding
+import prost.search.index_run as index_run
 from prost.errors import MissingPath, NoVideos, VideoError
-from prost.search.adding import AddReport, IndexProgress
+from prost.search.index_run import AddReport, IndexProgress
 from prost.search.library import Library
 from prost.video.isolation import IsolatedDecoder
 from prost.video.reasons import Reason
@@ -321,11 +321,11 @@ class TestFailures:
 
 KILLED = """
 import os, runpy, signal, sys
-import prost.search.adding as adding
+import prost.search.index_run as index_run
 from prost.search.library import Library
 from prost.search.store import Store
 root, folder, conftest, when = sys.argv[1:]
-adding.COMMIT_VIDEOS = 2
+index_run.COMMIT_VIDEOS = 2
 commits = 0
 def killed_instead(self, videos, put=Store.put_videos):
     global commits
@@ -376,7 +376,7 @@ class TestInterruptions:
         assert found(library, "cyan") == "5 cyan.mp4"
 
     def test_ctrl_c_keeps_what_is_finished(self, library, many, decoded, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-        monkeypatch.setattr(adding, "COMMIT_VIDEOS", 100)
+        monkeypatch.setattr(index_run, "COMMIT_VIDEOS", 100)
 
         def interrupt(progress: IndexProgress) -> None:
             if progress.done == 5:
@@ -406,7 +406,7 @@ class TestInterruptions:
         assert library.stats().videos == 3
 
     def test_long_videos_are_committed_in_parts(self, library, folder, paint, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-        monkeypatch.setattr(adding, "COMMIT_BYTES", 1)
+        monkeypatch.setattr(index_run, "COMMIT_BYTES", 1)
         film = paint(folder / "film.mp4", ("white", 300), ("yellow", 10), fps=2)
         report = library.add(folder)
         assert isinstance(report, AddReport)

@@ -1,0 +1,48 @@
+"""One writer at a time: a lock on a file of the library, released by the system when its process ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prost.errors import LibraryBusy
+from prost.search.storage_errors import storage_errors
+
+LOCK = "writer.lock"
+
+
+@contextmanager
+def writer_lock(root: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a local library; the file holds the writer's process id meanwhile.
+
+    Args:
+        root: the library's folder.
+        wait: wait until the other writer is done, instead of raising.
+
+    Raises:
+        LibraryBusy: another process or thread holds it.
+        StorageError: the disk refuses.
+    """
+    import fcntl  # here, so that searching works on systems without it
+
+    with storage_errors(root):
+        file = open(os.path.join(root, LOCK), "a+", encoding="ascii")  # noqa: SIM115
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            raise LibraryBusy(
+                f"{root} is being written by process {file.read().strip() or 'unknown'}",
+                "one writer at a time; searching is possible meanwhile",
+                "again when that process is done",
+            ) from None
+        with storage_errors(root):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
