@@ -34,7 +34,7 @@ test: install  ## Run the tests that take minutes
 test-slow: install  ## Run the tests that take longer
 	$(PYTEST) -m slow
 
-lint: install  ## Check style, types and floors
+lint: install  ## Check style, types and imports between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

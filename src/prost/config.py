@@ -206,7 +206,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise MissingPath(f"recipe {path} does not exist", suggestion="see the folder recipes") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} is no YAML ({error})") from None
+        reason = " ".join(str(error).split())  # YAML errors take several lines
+        raise BadConfig(f"{path} is no YAML ({reason})") from None
     if not isinstance(values, dict):
         raise BadConfig(f"{path} holds a {type(values).__name__}", "keys and values")
     return values

@@ -1,46 +1,53 @@
 """Every error that prost raises on purpose, as one tree.
 
-    ProstError                      what arrived; what is expected; what to try next
-    ├── UsageError                  the caller asked for something that cannot be (exit code 2)
-    │   ├── MissingPath             a file or folder that is not there
-    │   ├── NoVideos                a folder or list without a single video file
-    │   ├── BadAnnotations          a benchmark's files that cannot be read, or do not fit together
-    │   ├── MissingVideos           a benchmark with fewer videos than its published numbers are about
+    ProstError                      what was given; what is expected; what to try next
+    ├── UsageError                  the caller asked for something that is not possible (exit code 2)
+    │   ├── MissingPath             a file or folder that does not exist
+    │   ├── NoVideos                a folder or list without any video file
+    │   ├── BadAnnotations          annotation files of a benchmark that cannot be read or contradict each other
+    │   ├── MissingVideos           fewer videos than the benchmark's published numbers are based on
     │   ├── EmptyQuery              a query without a word
     │   ├── BadFilter               a `where` expression that cannot be read
-    │   └── BadConfig               an unknown key, or a value out of range, in a recipe or configuration
-    ├── VideoError                  one file cannot be shown; `reason` is a short stable word
-    ├── CheckpointError             weights that cannot become a model
+    │   ├── BadConfig               an unknown key or a value out of range in a recipe or configuration
+    │   └── NeedsTokenizer          text was given to a model that was loaded without a vocabulary
+    ├── VideoError                  one video file that cannot be read; `reason` is a short stable phrase
+    ├── CheckpointError             weights that cannot be loaded into a model
     │   ├── MissingKeys             keys that the model needs and the file lacks
-    │   ├── UnexpectedKeys          keys that the model has no place for
-    │   └── ShapeMismatch           a tensor of another shape than its place
-    ├── NeedsTokenizer              text arrived, but the weights came without a vocabulary
+    │   ├── UnexpectedKeys          keys that the model does not have
+    │   └── ShapeMismatch           a tensor whose shape differs from the model's
     ├── LibraryError                a library that cannot be used as asked
-    │   ├── ModelMismatch           a library made by another model
-    │   ├── LibraryBusy             another writer holds the library
+    │   ├── ModelMismatch           a library that was made with another model
+    │   ├── LibraryBusy             another process is writing to the library
     │   ├── LibraryDamaged          tables that cannot be read
-    │   ├── PackDamaged             a derived file that is cut short, changed, or another's
-    │   └── NotCoded                a search by codes or index in a library that has none
+    │   ├── PackDamaged             a derived file that is truncated, changed, or from another library
+    │   └── NotCoded                a search by codes or by an index that the library does not have
     ├── StorageError                the disk refused: no space, no permission, read-only
+    ├── OutOfMemory                 the machine's or the GPU's memory is exhausted
     ├── BadScores                   NaN, infinity or a wrong shape in a score matrix
-    └── TrainingStopped             training cannot go on (NaN loss, an empty split ...)
+    └── TrainingStopped             training cannot go on (NaN loss, an empty split)
+        └── TrainingInterrupted     the user or a scheduler asked training to stop (exit code 130)
 
-A message is one line. The command line prints it as it is and exits with `exit_code`.
+A message is one line. The command line prints it unchanged and exits with `exit_code`.
 """
 
 from __future__ import annotations
 
+from prost.printable import printable
+
 
 class ProstError(Exception):
-    """Base of the tree.
+    """Base class of all errors of prost.
+
+    Control characters in the three parts are escaped in the message, so that it is one line whatever a file is
+    called.
 
     Args:
         arrived: what was given, concretely (the path, the shape, the key).
         expected: what would have been accepted.
         suggestion: what to try next.
 
-    >>> str(ProstError("clip.txt is no video", "MP4, MKV, WebM", "check the path"))
-    'clip.txt is no video; expected: MP4, MKV, WebM; try: check the path'
+    >>> str(ProstError("clip.txt is not a video", "MP4, MKV, WebM", "check the path"))
+    'clip.txt is not a video; expected: MP4, MKV, WebM; try: check the path'
     """
 
     exit_code = 1
@@ -54,33 +61,33 @@ class ProstError(Exception):
             parts.append(f"expected: {expected}")
         if suggestion:
             parts.append(f"try: {suggestion}")
-        super().__init__("; ".join(" ".join(part.split()) for part in parts))
+        super().__init__(printable("; ".join(parts)))
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross process borders (isolated decoding); rebuild them from their parts.
+        # Errors are sent between processes (isolated decoding); rebuild them from their parts.
         return (type(self), (self.arrived, self.expected, self.suggestion))
 
 
 class UsageError(ProstError):
-    """The caller asked for something that cannot be."""
+    """The caller asked for something that is not possible."""
 
     exit_code = 2
 
 
 class MissingPath(UsageError):
-    """A file or folder that is not there."""
+    """A file or folder that does not exist."""
 
 
 class NoVideos(UsageError):
-    """A folder or list without a single video file."""
+    """A folder or list without any video file."""
 
 
 class BadAnnotations(UsageError):
-    """A benchmark's files that cannot be read, or do not fit together."""
+    """Annotation files of a benchmark that cannot be read or contradict each other."""
 
 
 class MissingVideos(UsageError):
-    """A benchmark with fewer videos than its published numbers are about."""
+    """Fewer videos than the benchmark's published numbers are based on."""
 
 
 class EmptyQuery(UsageError):
@@ -92,16 +99,20 @@ class BadFilter(UsageError):
 
 
 class BadConfig(UsageError):
-    """An unknown key, or a value out of range, in a recipe or configuration."""
+    """An unknown key or a value out of range in a recipe or configuration."""
+
+
+class NeedsTokenizer(UsageError):
+    """Text was given to a model that was loaded without a vocabulary."""
 
 
 class VideoError(ProstError):
-    """One video file cannot be shown.
+    """One video file that cannot be read.
 
     Args:
         path: the file.
         reason: a short stable phrase, stored beside the file in a library ("no video stream").
-        detail: what the decoder said, if it said anything.
+        detail: the decoder's own message, if there is one.
     """
 
     def __init__(self, path: str, reason: str, detail: str = "") -> None:
@@ -110,7 +121,7 @@ class VideoError(ProstError):
         self.detail = detail
         super().__init__(
             f"{path}: {reason}" + (f" ({detail})" if detail else ""),
-            suggestion="play the file in a player, or encode it anew",
+            suggestion="play the file in a video player, or encode it again",
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -118,7 +129,7 @@ class VideoError(ProstError):
 
 
 class CheckpointError(ProstError):
-    """Weights that cannot become a model."""
+    """Weights that cannot be loaded into a model."""
 
 
 class MissingKeys(CheckpointError):
@@ -126,15 +137,11 @@ class MissingKeys(CheckpointError):
 
 
 class UnexpectedKeys(CheckpointError):
-    """Keys that the model has no place for."""
+    """Keys that the model does not have."""
 
 
 class ShapeMismatch(CheckpointError):
-    """A tensor of another shape than its place."""
-
-
-class NeedsTokenizer(UsageError):
-    """Text arrived, but the weights came without a vocabulary."""
+    """A tensor whose shape differs from the model's."""
 
 
 class LibraryError(ProstError):
@@ -142,11 +149,11 @@ class LibraryError(ProstError):
 
 
 class ModelMismatch(LibraryError):
-    """A library made by another model."""
+    """A library that was made with another model."""
 
 
 class LibraryBusy(LibraryError):
-    """Another writer holds the library."""
+    """Another process is writing to the library."""
 
 
 class LibraryDamaged(LibraryError):
@@ -154,15 +161,19 @@ class LibraryDamaged(LibraryError):
 
 
 class PackDamaged(LibraryError):
-    """A derived file (codes, codebooks, an index) that is cut short, changed, or another library's."""
+    """A derived file (codes, codebooks, an index) that is truncated, changed, or from another library."""
 
 
 class NotCoded(LibraryError):
-    """A search by codes or by an index, in a library that has none."""
+    """A search by codes or by an index that the library does not have."""
 
 
 class StorageError(ProstError):
     """The disk refused: no space, no permission, read-only."""
+
+
+class OutOfMemory(ProstError):
+    """The machine's or the GPU's memory is exhausted."""
 
 
 class BadScores(ProstError):
@@ -170,4 +181,10 @@ class BadScores(ProstError):
 
 
 class TrainingStopped(ProstError):
-    """Training cannot go on: a NaN loss, an empty split."""
+    """Training cannot go on (NaN loss, an empty split)."""
+
+
+class TrainingInterrupted(TrainingStopped):
+    """The user or a scheduler asked training to stop; what was trained so far is kept."""
+
+    exit_code = 130

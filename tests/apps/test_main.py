@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from prost.errors import BadFilter, VideoError
+from prost.errors import BadFilter, TrainingInterrupted, VideoError
 
 # The package also exports the function `main`, so the module is imported by its full name.
 command_line = importlib.import_module("prost.apps.cli.main")
@@ -52,7 +53,10 @@ def test_wrong_use_is_two(raising: typer.Typer, capsys: Capture) -> None:
     assert capsys.readouterr().err == "error: where 'x'; expected: SQL\n"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EMFILE],
+)
 def test_a_disk_that_refuses_is_one_line(raising: typer.Typer, capsys: Capture, number: int) -> None:
     assert run_raising(raising, OSError(number, os.strerror(number), "/videos/page.html")) == 1
     err = capsys.readouterr().err
@@ -60,7 +64,30 @@ def test_a_disk_that_refuses_is_one_line(raising: typer.Typer, capsys: Capture, 
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("division\nby zero"), OSError(errno.EIO, "bad disk")])
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_exhausted_memory_is_nobodys_fault(raising: typer.Typer, capsys: Capture, error: Exception) -> None:
+    assert run_raising(raising, error) == 1
+    assert capsys.readouterr().err.startswith("error: memory is exhausted; try: fewer workers")
+
+
+def test_memory_that_torch_or_numpy_cannot_get_is_nobodys_fault(
+    raising: typer.Typer, capsys: Capture
+) -> None:
+    """The errors that the libraries really raise, for more memory than any address space has."""
+    import numpy as np
+    import torch
+
+    for ask in (lambda: torch.empty(1 << 60, dtype=torch.int8), lambda: np.empty(1 << 60, dtype=np.int8)):
+        with pytest.raises((RuntimeError, MemoryError)) as caught:
+            ask()
+        assert run_raising(raising, caught.value) == 1
+        err = capsys.readouterr().err
+        assert err.startswith("error: memory is exhausted") and "fault in prost" not in err
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("division\nby zero"), OSError(errno.EBADF, "bad file descriptor")]
+)
 def test_a_fault_of_ours_asks_for_a_report(
     raising: typer.Typer, capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -75,6 +102,51 @@ def test_debugging_shows_the_traceback(raising: typer.Typer, monkeypatch: pytest
     monkeypatch.setenv("PROST_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         run_raising(raising, ZeroDivisionError())
+
+
+def test_a_name_cannot_forge_a_line(raising: typer.Typer, capsys: Capture) -> None:
+    assert run_raising(raising, VideoError("a\nerror: b  c\x1b[2J.mp4", "empty file")) == 1
+    assert capsys.readouterr().err.startswith(r"error: a\nerror: b  c\x1b[2J.mp4: empty file; try: ")
+
+
+def test_stopped_training_is_no_failure(raising: typer.Typer, capsys: Capture) -> None:
+    assert run_raising(raising, TrainingInterrupted("stopped after step 3")) == 130
+    assert capsys.readouterr().err == "stopped after step 3\n"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_each_stop_signal_interrupts_and_has_its_exit_code(
+    raising: typer.Typer, capsys: Capture, name: str
+) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+
+    @raising.command("raise")
+    def command() -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            if number != signal.SIGINT:
+                signal.raise_signal(number)  # what is saved now is not interrupted again
+            raise
+
+    assert command_line.main(["raise"]) == 128 + number
+    assert capsys.readouterr().err == "stopped\n"
+    assert signal.getsignal(number) is before
+
+
+def test_an_ignored_signal_stays_ignored(raising: typer.Typer) -> None:
+    """As under `nohup`."""
+
+    @raising.command("raise")
+    def command() -> None:
+        signal.raise_signal(signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert command_line.main(["raise"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_stopped_from_the_keyboard(raising: typer.Typer, capsys: Capture) -> None:

@@ -202,7 +202,7 @@ def test_closing_ends_the_child_and_a_later_call_starts_another(make_video: Make
     decoder.close()
 
 
-def test_the_child_needs_neither_torch_nor_the_other_floors() -> None:
+def test_the_child_needs_neither_torch_nor_the_other_packages() -> None:
     modules = subprocess.run(
         [sys.executable, "-c", "import sys, prost.video.isolation; print(*sys.modules)"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
@@ -211,5 +211,5 @@ def test_the_child_needs_neither_torch_nor_the_other_floors() -> None:
         check=True,
     ).stdout.split()
     assert not {"torch", "transformers", "lance", "pydantic", "typer", "numba"} & set(modules)
-    floors = {name.split(".")[1] for name in modules if name.startswith("prost.")}
-    assert floors <= {"errors", "video"}
+    packages = {name.split(".")[1] for name in modules if name.startswith("prost.")}
+    assert packages <= {"errors", "printable", "video"}

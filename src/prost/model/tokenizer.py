@@ -160,7 +160,9 @@ def find_tokenizer(folder: Path) -> WordTokenizer | None:
             merges = _merges(text.split("\n"))[:CLIP_MERGES]
             return _byte_pairs(_openai_vocabulary(merges), merges)
     except Exception as error:  # the tokenizers library raises bare Exception
-        raise CheckpointError(f"the vocabulary in {folder} cannot be read ({error})") from None
+        raise CheckpointError(
+            f"the vocabulary in {folder} cannot be read ({' '.join(str(error).split())})"
+        ) from None
     return None
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from prost.data.batches import ToyboxFrames, load_batches
-from prost.errors import StorageError, TrainingStopped
+from prost.errors import StorageError, TrainingInterrupted, TrainingStopped
 from prost.model.checkpoint import save
 from prost.training.distributed import Processes, join_processes
 from prost.training.frame_token_cache import open_cache
@@ -51,7 +51,8 @@ def run_recipe(recipe_path: Path, output: Path, report: StepLogger | None = None
 
     Raises:
         BadConfig: a recipe that cannot be read.
-        TrainingStopped: the loss is no number, or a stop was asked for; or another recipe than the interrupted run's.
+        TrainingStopped: the loss is no number, or another recipe than the interrupted run's.
+        TrainingInterrupted: a stop was asked for.
         StorageError: no space, no permission.
         UsageError: data, or a start, that are not there or do not fit.
     """
@@ -163,9 +164,9 @@ class Trainer:
                 if due or asked:
                     self._keep(name, done, optimizer, schedule)
                 if asked and done < stage.steps:
-                    raise TrainingStopped(
+                    raise TrainingInterrupted(
                         f"stopped by hand in stage {name!r} after step {done} of {stage.steps}",
-                        suggestion="the same command again carries it on",
+                        suggestion="the same command again, which continues the run",
                     )
 
     def _batches(self, name: str, stage: StageConfig, first: int) -> Iterator[Batch]:

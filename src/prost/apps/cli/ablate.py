@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prost.apps.cli.options import JsonOption
-from prost.apps.cli.output import print_json, print_table, say
+from prost.apps.cli.output import print_json, print_line, print_table, say
 
 
 def ablate(
@@ -47,6 +47,6 @@ def ablate(
         headings = [f">{name}" if place >= table.words else name for place, name in enumerate(table.columns)]
         print_table(headings, table.rows, table.title)
         for note in table.notes:
-            print(note)
+            print_line(note)
     if as_json:
         print_json(values)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prost.apps.cli.options import JsonOption
-from prost.apps.cli.output import print_json, print_table, progress, say
+from prost.apps.cli.output import print_json, print_line, print_table, progress, say
 
 if TYPE_CHECKING:
     from prost.data.check import DataCheck, SplitCheck
@@ -88,7 +88,7 @@ def _print(report: DataCheck) -> None:
         f"{report.benchmark} in {report.folder}",
     )
     for note in report.notes:
-        print(f"note: {note}")
+        print_line(f"note: {note}")
     for split in report.splits:
         if split.missing:
             rest = ", ..." if len(split.missing) > NAMED else ""

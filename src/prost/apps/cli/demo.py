@@ -12,7 +12,7 @@ import typer
 
 from prost.apps.cli.index import add
 from prost.apps.cli.options import DEFAULT_MODEL
-from prost.apps.cli.output import progress, say
+from prost.apps.cli.output import print_line, progress, say
 from prost.apps.cli.search import print_hits
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def demo(
     for answer in answers:
         print_hits(answer.hits, f"“{answer.query}”")
     first = sum(_is_right(answer) for answer in answers)
-    print(f"the video that was meant came first for {first} of {len(answers)} sentences")
+    print_line(f"the video that was meant came first for {first} of {len(answers)} sentences")
     page = folder / "index.html"
     write_page(
         page,
@@ -53,7 +53,7 @@ def demo(
         object_phrase_weight=model.config.object_phrase_weight,
         summary=f"{len(answers)} sentences, {stats.videos} videos in {stats.clips} clips, model {stats.model}",
     )
-    print(f"look at them: {page}")
+    print_line(f"look at them: {page}")
     if open_page:
         webbrowser.open(page.absolute().as_uri())
 

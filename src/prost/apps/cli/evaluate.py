@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from prost.apps.cli.options import DEFAULT_MODEL, JsonOption
-from prost.apps.cli.output import print_json, print_table, say
+from prost.apps.cli.output import print_json, print_line, print_table, say
 
 Sampling = Literal["middles", "authors"]
 Split = Literal["train", "val", "test"]
@@ -106,7 +106,7 @@ def evaluate(
         headings = [f">{name}" if place >= table.words else name for place, name in enumerate(table.columns)]
         print_table(headings, table.rows, table.title)
     for note in tables[0].notes:
-        print(note)
+        print_line(note)
 
 
 def compare(

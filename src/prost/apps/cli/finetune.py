@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prost.apps.cli.options import JsonOption
-from prost.apps.cli.output import print_json, print_table, say
+from prost.apps.cli.output import print_json, print_line, print_table, say
 from prost.apps.cli.train import line_of_log
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ def _print_report(result: FineTuned, start: str) -> None:
     verdict = (
         "better" if difference["better"] else "worse" if difference["worse"] else "no difference is shown"
     )
-    print(f"R@1 {difference['difference']:+.1f} (95% interval {low:+.1f} to {high:+.1f}): {verdict}")
+    print_line(f"R@1 {difference['difference']:+.1f} (95% interval {low:+.1f} to {high:+.1f}): {verdict}")
     if report["videos"]["missing"]:
-        print(f"{report['videos']['missing']} videos were missing and left out")
-    print(f"the model is in {report['model']}")
+        print_line(f"{report['videos']['missing']} videos were missing and left out")
+    print_line(f"the model is in {report['model']}")
 
 
 def _cell(column: dict[str, Any]) -> str:

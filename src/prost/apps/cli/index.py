@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prost.apps.cli.options import JsonOption, LibraryOption, ModelOption, make_or_open_library
-from prost.apps.cli.output import print_json, progress, say
+from prost.apps.cli.output import print_json, print_line, progress, say
 
 if TYPE_CHECKING:
     from prost.search.index_run import AddReport
@@ -41,7 +41,7 @@ def index(
         return
     for path, reason in report.failed:
         say(f"failed: {path}: {reason}")
-    print(report)
+    print_line(str(report))
 
 
 def add(library: Library, paths: list[Path], **choices: Any) -> AddReport:

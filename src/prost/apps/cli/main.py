@@ -1,6 +1,7 @@
-"""The door of the command line: the commands, and what becomes of an error.
+"""Entry point of the command line: registers the commands and turns errors into one line and an exit code.
 
-Exit codes: 0 done; 1 failure; 2 wrong use; 130 stopped from the keyboard. An error is one line on stderr.
+Exit codes: 0 done; 1 failure; 2 wrong use; 130 stopped by Ctrl-C (143 by SIGTERM, 129 by SIGHUP). An error is one line
+on stderr.
 """
 
 from __future__ import annotations
@@ -24,22 +25,44 @@ from prost.apps.cli.evaluate import compare, evaluate
 from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
 from prost.apps.cli.optimize import optimize
-from prost.apps.cli.output import say
+from prost.apps.cli.output import print_line, say
 from prost.apps.cli.search import search
+from prost.apps.cli.stopping import StopSignals
 from prost.apps.cli.toybox import toybox
 from prost.apps.cli.train import train
-from prost.errors import ProstError, StorageError
+from prost.errors import OutOfMemory, ProstError, StorageError, TrainingInterrupted
 
-STOPPED = 130
-NO_ROOM = "make room on the disk; what was stored before is intact"
+# What typer returns after Ctrl-C.
+INTERRUPTED = 130
+
+NO_ROOM = "free some space on the disk; what was stored before is kept"
 NOT_ALLOWED = "check the permissions, or choose another place"
+CHECK_PATH = "check the path, or choose another place"
+CHECK_DISK = "check the disk or the network share"
+FEWER_FILES = "close other programs, or raise the limit on open files (ulimit -n)"
+OUT_OF_MEMORY_ADVICE = "fewer workers, smaller batches, or close other programs"
+# Error numbers by which the system refuses something. Any other is a fault in prost.
 REFUSALS = {
     errno.ENOSPC: NO_ROOM,
     errno.EDQUOT: NO_ROOM,
+    errno.EFBIG: NO_ROOM,
     errno.EACCES: NOT_ALLOWED,
     errno.EPERM: NOT_ALLOWED,
     errno.EROFS: NOT_ALLOWED,
+    errno.ENOENT: CHECK_PATH,
+    errno.ENOTDIR: CHECK_PATH,
+    errno.EISDIR: CHECK_PATH,
+    errno.EEXIST: CHECK_PATH,
+    errno.ELOOP: CHECK_PATH,
+    errno.ENAMETOOLONG: CHECK_PATH,
+    errno.EIO: CHECK_DISK,
+    errno.ESTALE: CHECK_DISK,
+    errno.EMFILE: FEWER_FILES,
+    errno.ENFILE: FEWER_FILES,
+    errno.ENOMEM: OUT_OF_MEMORY_ADVICE,
 }
+# torch reports exhausted memory as a RuntimeError.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 app = typer.Typer(
     name="prost",
@@ -66,7 +89,7 @@ app.add_typer(bench, name="bench")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"prost {__version__}")
+        print_line(f"prost {__version__}")
         raise typer.Exit
 
 
@@ -90,35 +113,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     for stream in (sys.stdout, sys.stderr):
-        # A file's name may hold bytes that the terminal's encoding cannot show.
+        # The terminal's encoding may lack characters of a file name.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        with StopSignals() as signals:
+            return _run(arguments, signals)
+    except BrokenPipeError:
+        # The reader has left (`| head`); nothing may be written while Python shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: list[str], signals: StopSignals) -> int:
+    try:
         code = app(arguments, prog_name="prost", standalone_mode=False) or 0
         sys.stdout.flush()
+    except KeyboardInterrupt:  # where typer does not catch it
+        code = INTERRUPTED
+    except TrainingInterrupted as error:
+        say(str(error))
+        return signals.exit_code
     except ProstError as error:
         return _failed(str(error), error.exit_code)
     except TyperException as error:
         return _failed(f"{error.format_message()}; try: prost --help", error.exit_code)
     except BrokenPipeError:
-        # The reader has seen enough (`| head`); nothing may be written while Python shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        if error.errno not in REFUSALS:
-            return _unexpected(error)
-        place = f"{error.filename}: " if error.filename else ""
-        refused = StorageError(f"{place}{error.strerror}", suggestion=REFUSALS[error.errno])
-        return _failed(str(refused), refused.exit_code)
+        raise
     except Exception as error:
-        return _unexpected(error)
-    if code == STOPPED:
+        known = _known_failure(error)
+        return _unexpected(error) if known is None else _failed(str(known), known.exit_code)
+    if code == INTERRUPTED:
         say("stopped")
+        return signals.exit_code
     return code
 
 
+def _known_failure(error: Exception) -> ProstError | None:
+    """The same as an error of ours, where the machine refused something and no part of prost is at fault."""
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    ):
+        return OutOfMemory("memory is exhausted", suggestion=OUT_OF_MEMORY_ADVICE)
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        if error.errno == errno.ENOMEM:
+            return OutOfMemory("memory is exhausted", suggestion=OUT_OF_MEMORY_ADVICE)
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return StorageError(
+            f"{place}{error.strerror or os.strerror(error.errno)}", suggestion=REFUSALS[error.errno]
+        )
+    return None
+
+
 def _failed(message: str, code: int) -> int:
-    say(f"error: {' '.join(message.split())}")
+    say(f"error: {message}")
     return code
 
 
@@ -126,7 +174,7 @@ def _unexpected(error: Exception) -> int:
     if os.environ.get("PROST_DEBUG") == "1":
         raise error
     return _failed(
-        f"unexpected {type(error).__name__}: {error}; this is a fault in prost; try: the same with PROST_DEBUG=1, and "
-        "report what it prints",
+        f"unexpected {type(error).__name__}: {error}; this is a fault in prost; try: run it again with PROST_DEBUG=1, "
+        "and report what it prints",
         1,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from prost.apps.cli.options import JsonOption, LibraryOption
-from prost.apps.cli.output import print_json, print_table, progress, say
+from prost.apps.cli.output import print_json, print_line, print_table, progress, say
 
 IndexKind = Literal["hnsw", "ivf-pq"]
 
@@ -38,7 +38,7 @@ def optimize(
         say(f"mended: {damage}")
     if coding.trained:
         say(f"codebooks were trained: {coding.trained}")
-    print(
+    print_line(
         f"{coding.clips} clips have codes, {coding.coded} of them were coded now; quantisation error "
         f"{coding.object_error:.3f} (objects), {coding.event_error:.3f} (events)"
     )

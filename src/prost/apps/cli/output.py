@@ -1,33 +1,54 @@
-"""What the command line says: results on stdout, everything else on stderr."""
+"""All that the command line prints: results on stdout, everything else on stderr.
+
+Every text goes through `prost.printable` here, so that a file name cannot move the cursor, change colours or forge a
+line. No other file of the package prints.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from prost.progress import Advance
+from prost.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# A log is no terminal: wide enough there that no path is broken.
+# A log file has no width; this is wide enough that no path is broken.
 LOG_WIDTH = 200
 SECONDS_BETWEEN_LOG_LINES = 5.0
+# The speed is measured over this window, so that the remaining time follows the current speed.
+SPEED_WINDOW_SECONDS = 60.0
+NAME_WIDTH = 40
+
+
+class ShowProgress(Protocol):
+    """Called with the items done, the items in all, the name of the last one and an optional remark."""
+
+    def __call__(self, done: int, total: int, name: str, remark: str = "", /) -> None:
+        """Show this state of the work."""
 
 
 def console() -> Console:
-    """The place for results."""
+    """A rich console for results that prints text as it is: no markup, no emoji codes, no highlighting."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    width = None if sys.stdout.isatty() else LOG_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def print_line(line: str) -> None:
+    """Print one line of a result."""
+    print(printable(line), flush=True)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value; ASCII only, so that any name of a file survives any pipe."""
+    """Print one JSON value; ASCII only, so that any file name survives any pipe."""
     print(json.dumps(value, indent=2, allow_nan=False))
 
 
@@ -36,68 +57,107 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
     Args:
         columns: headings; one that starts with `>` is aligned right.
-        rows: cells; they are printed as they are, brackets included.
-        title: one line above.
+        rows: cells.
+        title: one line above the table.
     """
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     place = console()
     if title:
-        place.print(escape(title), style="bold", soft_wrap=True)
+        place.print(Text(printable(title), style="bold"), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(
-            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+            Text(printable(column.removeprefix(">"))),
+            justify="right" if column.startswith(">") else "left",
+            overflow="fold",
         )
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     place.print(table)
 
 
 def say(line: str) -> None:
-    """Tell the person at the keyboard something that is no result."""
-    print(line, file=sys.stderr, flush=True)
+    """Print one line that is not a result on stderr."""
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Advance]:
-    """Show how far long work is: a bar on a terminal, a line now and then in a log.
+def progress(label: str, unit: str = "items") -> Iterator[ShowProgress]:
+    """Show how far long work is: a bar on a terminal, a line every few seconds in a log.
+
+    Args:
+        label: what is being done.
+        unit: plural of what is counted, for the speed.
 
     Yields:
-        a function of what is done, how much there is in all, and what is being worked on.
+        the function to call after each item.
     """
+    speed = _Speed(unit)
     if not sys.stderr.isatty():
-        yield _lines(label)
+        yield _lines(label, speed)
         return
     from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[current]}", justify="left"),
-        console=Console(stderr=True),
+        TextColumn("{task.fields[status]}", markup=False),
+        TextColumn("{task.fields[current]}", style="dim", markup=False),
+        console=Console(stderr=True, highlight=False, markup=False, emoji=False),
         transient=True,
     )
     with bar:
-        task = bar.add_task(label, total=None, current="")
-        yield lambda done, total, current: bar.update(
-            task, completed=done, total=total, current=escape(current[-40:])
-        )
+        task = bar.add_task(label, total=None, status="", current="")
+
+        def show(done: int, total: int, name: str, remark: str = "", /) -> None:
+            status = ", ".join(filter(None, (speed.after(done, total), remark)))
+            bar.update(
+                task, completed=done, total=total, status=status, current=printable(name)[-NAME_WIDTH:]
+            )
+
+        yield show
 
 
-def _lines(label: str) -> Advance:
+def _lines(label: str, speed: _Speed) -> ShowProgress:
     next_line = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
 
-    def advance(done: int, total: int, current: str) -> None:
+    def show(done: int, total: int, name: str, remark: str = "", /) -> None:
         nonlocal next_line
+        status = speed.after(done, total)
         if time.monotonic() >= next_line:
-            say(f"{label}: {done} of {total}")
+            say(", ".join(filter(None, (f"{label}: {done} of {total}", status, remark))))
             next_line = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
 
-    return advance
+    return show
+
+
+class _Speed:
+    """Items a second over the last minute, and the remaining time at that speed."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._seen = deque([(time.monotonic(), 0)])
+
+    def after(self, done: int, total: int) -> str:
+        """Describe the speed once `done` of `total` items are done; "" where nothing can be said yet."""
+        now = time.monotonic()
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and self._seen[1][0] < now - SPEED_WINDOW_SECONDS:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        if done <= before or now <= since:
+            return ""
+        speed = (done - before) / (now - since)
+        rounded = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
+        return f"{rounded} {self._unit}/s, {_duration((total - done) / speed)} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from prost.apps.cli.options import JsonOption
-from prost.apps.cli.output import print_json, progress
+from prost.apps.cli.output import print_json, print_line, progress
 
 Split = Literal["train", "val", "test"]
 
@@ -29,4 +29,4 @@ def toybox(
     if as_json:
         print_json(written)
     else:
-        print(f"{videos} videos and captions.jsonl in {folder}")
+        print_line(f"{videos} videos and captions.jsonl in {folder}")

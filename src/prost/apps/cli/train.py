@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from prost.apps.cli.output import print_line
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see the folder recipes.")],
@@ -28,11 +30,11 @@ def train(
 
     best = run_recipe(recipe, output or Path("runs") / recipe.stem, report=_print_line)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one talks
-        print(f"the best model is in {best}")
+        print_line(f"the best model is in {best}")
 
 
 def _print_line(values: dict[str, Any]) -> None:
-    print(line_of_log(values), flush=True)
+    print_line(line_of_log(values))
 
 
 def line_of_log(values: dict[str, Any]) -> str:

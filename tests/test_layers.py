@@ -1,4 +1,4 @@
-"""The floors of the house: a file imports only from its own floor or below."""
+"""A package imports only from packages below it, in the order that pyproject.toml gives."""
 
 import subprocess
 import sys

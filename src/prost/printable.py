@@ -1,0 +1,40 @@
+"""Text that a terminal, a log or a page can show without being changed by it."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Control characters, lone surrogates, and separators of lines and paragraphs.
+HARMFUL = frozenset(("Cc", "Cs", "Zl", "Zp"))
+# Format characters are invisible, and some turn the direction of what follows.
+FORMAT = "Cf"
+# These two join or part letters; Persian words and many emoji need them.
+JOINERS = frozenset("\u200c\u200d")
+SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def printable(text: str) -> str:
+    r"""Show control characters, invisible format characters and undecodable bytes as escapes.
+
+    All else stays, spaces included. Applying it twice changes nothing more.
+
+    >>> print(printable("a\x1b[2Jb\nerror: c"))
+    a\x1b[2Jb\nerror: c
+    >>> print(printable("caf\udce9  \u202etxt.mp4"))
+    caf\xe9  \u202etxt.mp4
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind not in HARMFUL and (kind != FORMAT or character in JOINERS):
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return SHORT.get(character, f"\\x{code:02x}")
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
