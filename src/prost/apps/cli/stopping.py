@@ -14,8 +14,8 @@ STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 class StopSignals:
     """Within this context SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that finished work is kept.
 
-    A signal that is ignored when the program starts (as nohup does) stays ignored. After the first signal SIGTERM and SIGHUP
-    are ignored, since a closing session sends several of them; a second Ctrl-C still interrupts.
+    A signal that is ignored when the program starts (as nohup does) stays ignored. After the first signal SIGTERM and
+    SIGHUP are ignored, since a closing session sends several of them; a second Ctrl-C still interrupts.
 
     Attributes:
         received: the first signal; SIGINT where none was received.
