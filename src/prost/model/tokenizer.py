@@ -43,7 +43,7 @@ def says_nothing(sentence: str) -> bool:
 
 
 def clean_text(text: str) -> str:
-    """Clean a text as OpenAI's tokenizer does before it looks for byte pairs (its `basic_clean`).
+    """Clean a text as OpenAI's tokenizer does before it looks for byte pairs (its function basic_clean).
 
     Broken encodings are repaired, typographic quotes and full-width letters become plain ones, and HTML entities are
     resolved twice. `transformers` leaves this step out, so its ids differ for such texts.
