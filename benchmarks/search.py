@@ -28,10 +28,11 @@ from prost.model.checkpoint import load_prost
 from prost.model.matching import VideoPrototypes
 from prost.model.prost import ProST
 from prost.search.codebook import codebook_size, train_codebook
+from prost.search.codes import Codebooks, code_clips
 from prost.search.exact import ClipPrototypes
 from prost.search.quantise import quantise
 from prost.search.rerank import CANDIDATES, REFINED_A_CANDIDATE, rerank
-from prost.search.scan import Codebooks, QueryTables, code_clips, refine, scan
+from prost.search.scan import QueryTables, refine, scan
 
 COLUMNS = (
     "clips",

@@ -29,9 +29,9 @@ from prost.bench.run import describe_machine
 from prost.model.checkpoint import load_prost
 from prost.search.library import Library
 from prost.search.optimizing import bring_up_to_date
+from prost.search.packs import pack_folder
 from prost.search.quantise import quantise
 from prost.search.records import ClipRows, VideoRow
-from prost.search.searching import pack_folder
 from prost.search.store import Store
 from prost.video.sampling import sample_times
 

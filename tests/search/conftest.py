@@ -17,6 +17,7 @@ from torch import Tensor
 
 from prost.config import ModelConfig
 from prost.model.matching import TextPrototypes, VideoPrototypes
+from prost.search.codes import CodedClips
 from prost.search.library import Library
 from prost.search.quantise import quantise
 from prost.search.records import ClipRows, VideoRow
@@ -197,6 +198,17 @@ def clip_rows(content: str, count: int, random: np.random.Generator, world: int 
         event=event.astype(np.float32),
         event_attention=np.full((count, events, frames), 1 / frames, dtype=np.float32),
     )
+
+
+@pytest.fixture(scope="session")
+def unpack_codes() -> Callable[[CodedClips, int], np.ndarray]:
+    """Gives the codes of one clip, with the repeated ones that fill its words `[N_o, 4 * words a slot]`."""
+
+    def unpack(clips: CodedClips, clip: int) -> np.ndarray:
+        words = np.array(clips.words[clips.starts[clip] : clips.starts[clip + 1]])
+        return words.reshape(clips.slots, -1).view(np.uint16)
+
+    return unpack
 
 
 def fill(store: Store, first: int, videos: int, clips: int = 2, world: int = 0) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 import prost.search.coding as coding
+from prost.search.codes import code_clips
 from prost.search.coding import Coding, CodingReport
 from prost.search.library import Library
-from prost.search.packs import Pack, PackFolder
-from prost.search.scan import code_clips, unpack_codes
-from prost.search.searching import pack_folder
+from prost.search.packs import Pack, PackFolder, pack_folder
 from prost.search.store import Store
 
 Fill = Callable[..., None]
@@ -47,7 +46,7 @@ def test_small_libraries_get_no_codes(store: Store, folder: PackFolder) -> None:
     assert not folder.path.exists()
 
 
-def test_every_clip_is_coded_as_its_prototypes_say(store: Store, folder: PackFolder) -> None:
+def test_every_clip_is_coded_as_its_prototypes_say(store: Store, folder: PackFolder, unpack_codes) -> None:  # type: ignore[no-untyped-def]
     report = run(store, folder)
     assert (report.clips, report.coded, report.trained) == (240, 240, "there were none")
     (pack,) = packs(folder)
@@ -140,14 +139,14 @@ def test_large_libraries_are_coded_in_several_packs(
 ) -> None:
     monkeypatch.setattr(coding, "PACK_CLIPS", 100)
     seen: list[tuple[int, int]] = []
-    report = Coding(store, folder, lambda done, total, _: seen.append((done, total))).run(smallest=1)
+    report = Coding(store, folder, progress=lambda done, total, _: seen.append((done, total))).run(smallest=1)
     assert [len(pack) for pack in packs(folder)] == [80, 80, 80]
     assert report.clips == 240
     assert seen[-1] == (240, 240)
 
 
 def test_an_add_codes_by_itself(library: Library, paint, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(coding.Coding.run, "__defaults__", (False, 2))
+    monkeypatch.setitem(coding.Coding.run.__kwdefaults__, "smallest", 2)
     for colour in ("red", "green", "blue"):
         paint(tmp_path / "videos" / f"{colour}.mp4", (colour, 2))
     library.add(tmp_path / "videos")

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
+from prost.search.candidates import Candidates
 from prost.search.exact import ClipPrototypes
 from prost.search.quantise import dequantise, quantise
 from prost.search.rerank import FIRST_ROUND, Reranking, chances_of_best, rerank
-from prost.search.scan import Candidates
 
 CLIPS = 600
 

@@ -1,5 +1,7 @@
 """The scan against its plain reference, and against the exact scores where codes lose nothing."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -8,23 +10,14 @@ from hypothesis import strategies as st
 
 import prost.search.scan as scan_module
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
+from prost.search import scan_kernels
+from prost.search.candidates import Candidates
 from prost.search.codebook import train_codebook
-from prost.search.scan import (
-    SAMPLED_CLIPS,
-    SHORTEST_STRIDE,
-    Candidates,
-    Codebooks,
-    CodedClips,
-    PruningThresholds,
-    QueryTables,
-    code_clips,
-    pack_codes,
-    reference_scores,
-    refine,
-    scan,
-    unpack_codes,
-)
+from prost.search.codes import Codebooks, CodedClips, code_clips, pack_codes
+from prost.search.pruning import MARGIN
+from prost.search.scan import SAMPLED_CLIPS, SHORTEST_STRIDE, QueryTables, refine, scan
 
+Unpack = Callable[[CodedClips, int], np.ndarray]
 CLIPS, FRAMES, SLOTS, EVENTS, WIDTH = 150, 6, 3, 2, 16
 
 
@@ -63,13 +56,31 @@ def coarse() -> tuple[Codebooks, CodedClips]:
     return coded(24)
 
 
+@pytest.fixture(scope="module")
+def reference_scores(unpack_codes: Unpack) -> Callable[[QueryTables, CodedClips], np.ndarray]:
+    """Computes what the scan computes, written plainly: similarity of each sentence and clip by codes `[Q, n]`."""
+
+    def reference(tables: QueryTables, clips: CodedClips) -> np.ndarray:
+        scores = np.empty((len(tables), len(clips)))
+        for clip in range(len(clips)):
+            slots = unpack_codes(clips, clip)
+            object_phrase = tables.object.astype(np.float64)[:, slots].max(axis=2).mean(axis=1)
+            event_sentence = tables.event.astype(np.float64)[:, clips.event_codes[clip]].max(axis=1)
+            scores[:, clip] = event_sentence + tables.object_phrase_weight * object_phrase
+        return scores
+
+    return reference
+
+
 def ranked(scores: np.ndarray, count: int) -> np.ndarray:
     return np.lexsort((np.arange(len(scores)), -scores))[:count]
 
 
 @pytest.mark.parametrize("count", [1, 10, CLIPS - 1, CLIPS, 10 * CLIPS])
 @pytest.mark.parametrize("sentences", [1, 3])
-def test_the_scan_finds_what_the_reference_ranks_first(coarse, count: int, sentences: int) -> None:  # type: ignore[no-untyped-def]
+def test_the_scan_finds_what_the_reference_ranks_first(
+    coarse, count: int, sentences: int, reference_scores
+) -> None:  # type: ignore[no-untyped-def]
     books, clips = coarse
     tables = QueryTables.of(queries(sentences), books, 1.5)
 
@@ -85,7 +96,12 @@ def test_the_scan_finds_what_the_reference_ranks_first(coarse, count: int, sente
 def test_the_order_of_equal_scores_is_that_of_the_clips(coarse) -> None:  # type: ignore[no-untyped-def]
     books, clips = coarse
     tables = QueryTables.of(queries(1), books, 1.5)
-    alike = QueryTables(np.ones_like(tables.object), np.ones_like(tables.event), tables.sentence, 1.5)
+    alike = QueryTables(
+        object=np.ones_like(tables.object),
+        event=np.ones_like(tables.event),
+        sentence=tables.sentence,
+        object_phrase_weight=1.5,
+    )
     assert scan(alike, [clips], 40)[0].rows.tolist() == list(range(40))
 
 
@@ -94,9 +110,9 @@ def test_blocks_change_nothing(coarse, block: int, monkeypatch: pytest.MonkeyPat
     books, clips = coarse
     tables = QueryTables.of(queries(2), books, 1.5)
     expected = scan(tables, [clips], 20)
-    monkeypatch.setattr(scan_module, "CLIPS_AT_ONCE", block)
-    # A compiled function keeps the constants that it was compiled with: this one runs as Python.
-    monkeypatch.setattr(scan_module, "_scan", scan_module._scan.py_func)
+    monkeypatch.setattr(scan_kernels, "CLIPS_AT_ONCE", block)
+    # A compiled function keeps the constants that it was compiled with, so the Python function runs here.
+    monkeypatch.setattr(scan_module, "best_clips", scan_kernels.best_clips.py_func)
     found = scan(tables, [clips], 20)
     assert [each.rows.tolist() for each in found] == [each.rows.tolist() for each in expected]
 
@@ -126,7 +142,7 @@ def test_a_clip_of_dead_slots_scores_0() -> None:
 
 
 class TestAllowed:
-    def test_other_clips_are_not_found(self, coarse) -> None:  # type: ignore[no-untyped-def]
+    def test_other_clips_are_not_found(self, coarse, reference_scores) -> None:  # type: ignore[no-untyped-def]
         books, clips = coarse
         tables = QueryTables.of(queries(2), books, 1.5)
         allowed = np.random.default_rng(1).uniform(size=CLIPS) < 0.3
@@ -182,19 +198,24 @@ def many_clips(object_codes: np.ndarray, event_codes: np.ndarray) -> CodedClips:
     words, starts = pack_codes(object_codes[:, None])
     nothing = np.zeros((len(event_codes), event_codes.shape[1], 1), dtype=np.int8)
     return CodedClips(
-        words,
-        starts,
-        event_codes.astype(np.uint16),
-        nothing,
-        np.zeros(event_codes.shape, np.float32),
-        object_codes.shape[1],
+        words=words,
+        starts=starts,
+        event_codes=event_codes.astype(np.uint16),
+        event=nothing,
+        event_scales=np.zeros(event_codes.shape, np.float32),
+        slots=object_codes.shape[1],
     )
 
 
 def rising(queries: int = 1, object_phrase_weight: float = 1.5) -> QueryTables:
     """Tables in which a code's score is its number, so that codes are written as scores."""
     table = np.tile(np.linspace(0, 1, CENTROIDS, dtype=np.float32), (queries, 1))
-    return QueryTables(table, table, np.zeros((queries, 1), np.float32), object_phrase_weight)
+    return QueryTables(
+        object=table,
+        event=table,
+        sentence=np.zeros((queries, 1), np.float32),
+        object_phrase_weight=object_phrase_weight,
+    )
 
 
 def clips_that_agree(agreement: float, seed: int = 0, clips: int = MANY) -> CodedClips:
@@ -225,7 +246,7 @@ def lost(found: Candidates, scores: np.ndarray, count: int) -> np.ndarray:
 
 
 class TestSample:
-    """Libraries large enough that clips are left out by what a sample of them tells."""
+    """Libraries large enough for pruning by a sample."""
 
     @pytest.mark.parametrize("agreement", [1.0, 0.75, 0.0, -0.75, -1.0])
     @pytest.mark.parametrize("count", [10, 300, MANY // 2, MANY, 2 * MANY])
@@ -250,7 +271,7 @@ class TestSample:
 
         stride = MANY // SAMPLED_CLIPS
         sampled_object, sampled_event = scan_module._sample(tables, [clips], [np.ones(MANY, bool)], stride)
-        margin = scan_module.MARGIN * sampled_object.std()
+        margin = MARGIN * sampled_object.std()
         for clip in missing:
             not_better = sampled_event[0] <= event[clip]
             assert object[clip] > sampled_object[0][not_better].max(initial=-np.inf) + margin - 1e-5
@@ -313,52 +334,21 @@ class TestSample:
             object[1] += 1
             return object, event
 
-        def counted(borders, tables, *given):  # type: ignore[no-untyped-def]
+        def counted(thresholds, tables, *given):  # type: ignore[no-untyped-def]
             passes.append(len(tables))
-            return scan_within(borders, tables, *given)
+            return scan_above(thresholds, tables, *given)
 
-        scan_within = scan_module._scan_within
+        scan_above = scan_module._scan_above
         monkeypatch.setattr(scan_module, "_sample", lucky)
-        monkeypatch.setattr(scan_module, "_scan_within", counted)
+        monkeypatch.setattr(scan_module, "_scan_above", counted)
         found = scan(tables, [clips], 40)
         assert passes == [2, 1]
         for query in range(2):
             object, event = both(tables, clips, query)
             assert len(lost(found[query], object + event, 40)) == 0
 
-    def test_borders_worked_by_hand(self) -> None:
-        # Of 400 clips four were sampled. The best 50 should then hold half a sampled clip, at most 2.6 of them: the
-        # third best total, 1.2, is the border. The clip with an event score of 0.6 reached it; its like with less
-        # would need more from the objects than the last one had, even with the margin of 0.3 deviations.
-        object = np.array([[0.9, 0.7, 0.6, 0.1]], np.float32)
-        event = np.array([[0.8, 0.7, 0.6, 0.5]], np.float32)
-        borders = PruningThresholds.of_sample(object, event, 50, 400)
-        assert borders.total == pytest.approx([1.2])
-        assert borders.event == pytest.approx([0.6])
 
-    def test_the_margin_worked_by_hand(self) -> None:
-        # The third best total is 1.2 again. Objects add 0.5 at most, to whom has an event score of 0.5, and their
-        # deviation is 0.2: 0.5 + 0.06 may come on top of an event score, so that 0.64 is needed.
-        object = np.array([[0.1, 0.1, 0.5, 0.5]], np.float32)
-        event = np.array([[1.3, 1.2, 0.7, 0.5]], np.float32)
-        borders = PruningThresholds.of_sample(object, event, 50, 400)
-        assert borders.total == pytest.approx([1.2])
-        assert borders.event == pytest.approx([0.64], abs=1e-5)
-
-    def test_few_hopeless_clips_are_not_left_out(self) -> None:
-        # Every clip with a low event score is among the best: nothing is known of those with a lower one yet.
-        event = np.linspace(0, 1, 400, dtype=np.float32)[None]
-        borders = PruningThresholds.of_sample(3 * (1 - event), event, 20, 4000)
-        assert borders.event.tolist() == [-np.inf]
-        assert borders.total[0] > 2
-
-    def test_a_sample_smaller_than_what_is_wanted_tells_nothing(self) -> None:
-        scores = np.ones((2, 4), np.float32)
-        borders = PruningThresholds.of_sample(scores, scores, 390, 400)
-        assert borders.total.tolist() == borders.event.tolist() == [-np.inf, -np.inf]
-
-
-def test_refined_event_scores_are_those_of_the_8_bit_events(coarse) -> None:  # type: ignore[no-untyped-def]
+def test_refined_event_scores_are_those_of_the_8_bit_events(coarse, unpack_codes: Unpack) -> None:  # type: ignore[no-untyped-def]
     books, clips = coarse
     text = queries(2)
     tables = QueryTables.of(text, books, 1.5)
@@ -374,45 +364,3 @@ def test_refined_event_scores_are_those_of_the_8_bit_events(coarse) -> None:  # 
             object_phrase = tables.object[query][unpack_codes(clips, row)].max(axis=1).mean()
             directions = clips.event[row] * clips.event_scales[row][:, None].astype(np.float64)
             assert score == pytest.approx(1.5 * object_phrase + (directions @ sentence).max(), abs=1e-4)
-
-
-def test_coding_tells_what_it_lost() -> None:
-    object, event = prototypes()
-    books, _ = coded(24)
-    _, errors = code_clips(books, object, event)
-    for error, book, vectors in zip(errors, (books.object, books.event), (object, event), strict=True):
-        cosines = book.assign(torch.from_numpy(vectors).reshape(-1, WIDTH))[1]
-        assert error == pytest.approx(float((1 - cosines.double()).sum()))
-        assert error > 1
-
-
-class TestPackedCodes:
-    def test_a_worked_case(self) -> None:
-        # Two slots of six frames: one shows five different codes, so both take two words.
-        codes = np.array([[[7, 1], [7, 2], [7, 3], [7, 4], [9, 5], [7, 1]]])
-        words, starts = pack_codes(codes)
-        assert starts.tolist() == [0, 4]
-        slots = words.reshape(2, 2).view(np.uint16)
-        assert slots.tolist() == [[7, 9, 7, 7, 7, 7, 7, 7], [1, 2, 3, 4, 5, 1, 1, 1]]
-
-    def test_frames_that_look_alike_cost_nothing(self) -> None:
-        words, starts = pack_codes(np.full((2, 64, 3), 5))
-        assert len(words) == 2 * 3
-        assert starts.tolist() == [0, 3, 6]
-
-    def test_no_clips(self) -> None:
-        words, starts = pack_codes(np.empty((0, 12, 3), dtype=np.int64))
-        assert len(words) == 0
-        assert starts.tolist() == [0]
-
-    @given(st.integers(0, 2**31), st.integers(1, 14), st.integers(1, 4), st.integers(1, 30))
-    @settings(max_examples=40, deadline=None)
-    def test_each_slot_keeps_its_different_codes(
-        self, seed: int, frames: int, slots: int, largest: int
-    ) -> None:
-        codes = np.random.default_rng(seed).integers(0, largest, (5, frames, slots))
-        words, starts = pack_codes(codes)
-        for clip in range(5):
-            kept = np.array(words[starts[clip] : starts[clip + 1]]).reshape(slots, -1).view(np.uint16)
-            assert [set(slot) for slot in kept.tolist()] == [set(slot) for slot in codes[clip].T.tolist()]
-            assert kept.shape[1] == 4 * -(-max(len(set(slot)) for slot in codes[clip].T.tolist()) // 4)

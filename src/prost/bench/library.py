@@ -26,13 +26,13 @@ from prost.errors import StorageError
 from prost.model.prost import ProST
 from prost.progress import Advance
 from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
+from prost.search.codes import Codebooks, CodedClips, event_directions, pack_codes
 from prost.search.coding import PACK_CLIPS
 from prost.search.description import Description
 from prost.search.fragments import data_file, find_pages
 from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder
-from prost.search.quantise import dequantise, quantise
+from prost.search.quantise import dequantise
 from prost.search.records import ClipRows, ClipSettings, PrototypeSizes, VideoRow
-from prost.search.scan import Codebooks, CodedClips, pack_codes
 from prost.search.snapshot import ClipSnapshot
 from prost.search.store import Store
 from prost.video.sampling import sample_times
@@ -306,15 +306,14 @@ class _Stream:
         words, starts = pack_codes(block.centroids)
         codes, cosines = self._books.event.assign(torch.from_numpy(block.event).flatten(0, 1))
         self._event_error += float((1 - cosines.double()).sum())
-        event, _ = quantise(block.event)
-        lengths = np.linalg.norm(event.astype(np.float32), axis=-1)
+        event, event_scales = event_directions(block.event)
         return CodedClips(
-            words,
-            starts,
-            codes.numpy().astype(np.uint16).reshape(block.event.shape[:2]),
-            event,
-            np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0),
-            block.object_codes.shape[2],
+            words=words,
+            starts=starts,
+            event_codes=codes.numpy().astype(np.uint16).reshape(block.event.shape[:2]),
+            event=event,
+            event_scales=event_scales,
+            slots=block.object_codes.shape[2],
         )
 
 
@@ -325,17 +324,24 @@ def _write_packs(store: Store, books: Codebooks, coded: CodedClips, errors: NDAr
     names: list[str] = []
     for first, fragments in _groups(table.get_fragments()):
         packed = tuple(
-            PackedFragment(data_file(each), each.count_rows(), _pages(table.uri, each, sizes))
+            PackedFragment(file=data_file(each), rows=each.count_rows(), pages=_pages(table.uri, each, sizes))
             for each in fragments
         )
         offsets = np.concatenate([np.arange(each.rows, dtype=np.uint32) for each in packed])
         pack = Pack(
-            PackedRows(packed, offsets),
-            coded[first : first + len(offsets)],
-            errors * (len(offsets) / len(coded)),
+            rows=PackedRows(packed, offsets),
+            clips=coded[first : first + len(offsets)],
+            errors=errors * (len(offsets) / len(coded)),
         )
         names.append(folder.write_pack(pack, codebooks, table.version, len(names)))
-    folder.commit(Current(store.description.fingerprint, codebooks, len(coded), tuple(names)))
+    folder.commit(
+        Current(
+            fingerprint=store.description.fingerprint,
+            codebooks=codebooks,
+            clips=len(coded),
+            packs=tuple(names),
+        )
+    )
 
 
 def _groups(fragments: list[Any]) -> Iterator[tuple[int, list[Any]]]:

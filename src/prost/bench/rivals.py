@@ -21,9 +21,8 @@ from prost.bench.measure import CurvePoint, curve
 from prost.errors import UsageError
 from prost.model.matching import TextPrototypes, unit
 from prost.progress import Advance
+from prost.search.codes import CodedClips, event_directions
 from prost.search.event_index import HNSW, IVF_PQ, WATCHED, EventIndex
-from prost.search.quantise import quantise
-from prost.search.scan import CodedClips
 from prost.search.shortlist import open_packs
 
 EVENT_HNSW, EVENT_IVF_PQ, MEAN_HNSW = "event-hnsw", "event-ivfpq", "mean-hnsw"
@@ -218,9 +217,14 @@ def _event_clips(library: GeneratedLibrary) -> list[CodedClips]:
 def _mean_clips(library: GeneratedLibrary) -> list[CodedClips]:
     """The clips as a pooled model has them: one event, the mean class token."""
     means = np.array(library.means())
-    codes, _ = quantise(means)
-    lengths = np.linalg.norm(codes.astype(np.float32), axis=1)
-    scales = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    nothing = np.zeros((len(means), 1), np.uint16)
-    starts = np.zeros(len(means) + 1, np.int64)
-    return [CodedClips(np.empty(0, np.uint64), starts, nothing, codes[:, None], scales[:, None], slots=0)]
+    event, event_scales = event_directions(means[:, None])
+    return [
+        CodedClips(
+            words=np.empty(0, np.uint64),
+            starts=np.zeros(len(means) + 1, np.int64),
+            event_codes=np.zeros((len(means), 1), np.uint16),
+            event=event,
+            event_scales=event_scales,
+            slots=0,
+        )
+    ]

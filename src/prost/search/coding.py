@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import lance
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from prost.errors import PackDamaged
 from prost.progress import Advance
 from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
+from prost.search.codes import Codebooks, CodedClips, code_clips
 from prost.search.fragments import (
     FlatRows,
     agree,
@@ -28,7 +29,6 @@ from prost.search.fragments import (
     read_prototypes,
 )
 from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder
-from prost.search.scan import Codebooks, code_clips
 from prost.search.store import Store
 
 # Below, scoring every clip exactly takes a tenth of a second or two, and codes are not worth their while.
@@ -45,7 +45,7 @@ OUTGROWN = 4
 DRIFTED = 1.25
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CodingReport:
     """What became of the packs.
 
@@ -75,7 +75,7 @@ class Coding:
         progress: called with the clips coded and the clips to code.
     """
 
-    def __init__(self, store: Store, folder: PackFolder, progress: Advance | None = None) -> None:
+    def __init__(self, store: Store, folder: PackFolder, *, progress: Advance | None = None) -> None:
         self._store = store
         self._folder = folder
         self._progress = progress
@@ -84,7 +84,7 @@ class Coding:
         self._fragments = {data_file(fragment): fragment for fragment in self._table.get_fragments()}
         self._report = CodingReport()
 
-    def run(self, retrain: bool = False, smallest: int = SCAN_FROM) -> CodingReport:
+    def run(self, *, retrain: bool = False, smallest: int = SCAN_FROM) -> CodingReport:
         """Bring the packs up to date.
 
         Args:
@@ -100,7 +100,11 @@ class Coding:
         if current is None or books is None or (reason and clips):
             self._report.trained = reason
             books = self._train()
-            current = Current(self._folder.fingerprint, self._folder.write_codebooks(books), clips)
+            current = Current(
+                fingerprint=self._folder.fingerprint,
+                codebooks=self._folder.write_codebooks(books),
+                clips=clips,
+            )
             packs = {}
         living = set(self._fragments)
         kept = {name: part for name, pack in packs.items() if (part := pack.only(living)) is not None}
@@ -108,7 +112,7 @@ class Coding:
         fresh = list(self._code(books, [file for file in self._fragments if file not in covered]))
         names = self._write(current, packs, kept, fresh)
         index = current.index if self._index_is_sound(current.index) else None
-        current = Current(current.fingerprint, current.codebooks, current.clips, tuple(names), index)
+        current = replace(current, packs=tuple(names), index=index)
         if current != before:
             self._folder.commit(current)
         self._sum_up([*kept.values(), *fresh])
@@ -221,11 +225,11 @@ class Coding:
                 self._progress(self._report.coded, to_code, "")
         if not coded:
             return None
-        fragment = PackedFragment(file, sum(map(len, offsets)), pages)
+        fragment = PackedFragment(file=file, rows=sum(map(len, offsets)), pages=pages)
         return Pack(
-            PackedRows((fragment,), np.concatenate(offsets)),
-            type(coded[0]).joined(coded),
-            np.sum(errors, axis=0),
+            rows=PackedRows((fragment,), np.concatenate(offsets)),
+            clips=CodedClips.joined(coded),
+            errors=np.sum(errors, axis=0),
         )
 
     def _flat_rows(self, file: str) -> tuple[FlatRows | None, dict[str, list[tuple[int, int]]] | None]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from prost.errors import UsageError
 from prost.model.matching import TextPrototypes, unit
-from prost.search.scan import Candidates, CodedClips
+from prost.search.candidates import Candidates
+from prost.search.codes import CodedClips
 
 HNSW, IVF_PQ = "hnsw", "ivf-pq"
 KINDS = (HNSW, IVF_PQ)

@@ -18,9 +18,10 @@ from prost.search.hits import SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun, is_under
 from prost.search.moments import MOMENT_RULE, MomentRule
 from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
+from prost.search.packs import pack_folder
 from prost.search.records import ClipSettings, PrototypeSizes, VideoRow
 from prost.search.rerank import RECALL
-from prost.search.searching import Request, Searcher, pack_folder
+from prost.search.searching import Request, Searcher
 from prost.search.store import Store
 from prost.video.files import find_videos
 from prost.video.isolation import IsolatedDecoder
@@ -299,7 +300,7 @@ class Library:
             UsageError: a library on an object store, an unknown kind of index, or faiss is not installed.
         """
         with self._store.writing():
-            return optimize(self._store, self._packs, retrain, index, progress)
+            return optimize(self._store, self._packs, retrain=retrain, index=index, progress=progress)
 
     def _settle(self) -> None:
         """After writing: no clips without a video, no video without its clips, no rubbish, all coded."""

@@ -35,7 +35,7 @@ ALIGNMENT = 64
 REBUILT = "it is made again by the next `prost optimize`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MappedFile:
     """A file that was opened.
 
@@ -137,7 +137,7 @@ def open_mapped(path: Path, kind: str) -> MappedFile:
         for name, part in described["arrays"].items()
     }
     checksums = {name: part["crc32"] for name, part in described["arrays"].items()}
-    return MappedFile(path, described["notes"], arrays, checksums)
+    return MappedFile(path=path, notes=described["notes"], arrays=arrays, checksums=checksums)
 
 
 def sync_folder(folder: Path) -> None:

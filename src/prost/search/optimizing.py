@@ -13,7 +13,7 @@ from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OptimizeReport:
     """What `Library.optimize` did.
 
@@ -39,6 +39,7 @@ def bring_up_to_date(store: Store, packs: PackFolder) -> CodingReport:
 def optimize(
     store: Store,
     packs: PackFolder | None,
+    *,
     retrain: bool = False,
     index: str | None = None,
     progress: Advance | None = None,
@@ -60,8 +61,8 @@ def optimize(
         before = len(store.clips().get_fragments())
         store.tidy(thorough=True)
         after = len(store.clips().get_fragments())
-        coding = Coding(store, packs, progress).run(retrain, smallest=1)
-        report = OptimizeReport(coding, (before, after))
+        coding = Coding(store, packs, progress=progress).run(retrain=retrain, smallest=1)
+        report = OptimizeReport(coding=coding, fragments=(before, after))
         current = packs.current()
         if current is not None and current.packs:
             report.index = _bring_index_up_to_date(store, packs, current, index)

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 
 from prost.errors import PackDamaged
 from prost.search.codebook import Codebook
+from prost.search.codes import Codebooks, CodedClips
 from prost.search.fragments import Pages
 from prost.search.mapped import REBUILT, MappedFile, open_mapped, sync_folder, write_mapped
 from prost.search.records import PrototypeSizes
-from prost.search.scan import Codebooks, CodedClips
+from prost.search.store import Store
 
 FOLDER = "packs"
 CURRENT = "current.json"
@@ -38,7 +39,7 @@ CURRENT = "current.json"
 ATTEMPTS = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PackedFragment:
     """The rows of one fragment in a pack.
 
@@ -85,7 +86,7 @@ class PackedRows:
         ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pack:
     """Coded clips, and which they are.
 
@@ -119,19 +120,19 @@ class Pack:
             np.concatenate([self.rows.offsets[part] for _, part in kept]),
         )
         clips = CodedClips.joined([self.clips[part] for _, part in kept])
-        return Pack(rows, clips, self.errors * (len(rows) / len(self)))
+        return Pack(rows=rows, clips=clips, errors=self.errors * (len(rows) / len(self)))
 
     @classmethod
     def joined(cls, parts: Sequence[Pack]) -> Pack:
         """One or more parts, one after another."""
         return cls(
-            PackedRows.joined([part.rows for part in parts]),
-            CodedClips.joined([part.clips for part in parts]),
-            np.sum([part.errors for part in parts], axis=0),
+            rows=PackedRows.joined([part.rows for part in parts]),
+            clips=CodedClips.joined([part.clips for part in parts]),
+            errors=np.sum([part.errors for part in parts], axis=0),
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Current:
     """What `current.json` names.
 
@@ -226,14 +227,14 @@ class PackFolder:
             )
         arrays = file.arrays
         clips = CodedClips(
-            arrays["words"],
-            arrays["starts"],
-            arrays["event_codes"],
-            arrays["event"],
-            arrays["event_scales"],
-            self.sizes.objects,
+            words=arrays["words"],
+            starts=arrays["starts"],
+            event_codes=arrays["event_codes"],
+            event=arrays["event"],
+            event_scales=arrays["event_scales"],
+            slots=self.sizes.objects,
         )
-        return Pack(_rows(file), clips, np.array(file.notes["errors"]))
+        return Pack(rows=_rows(file), clips=clips, errors=np.array(file.notes["errors"]))
 
     def index(self, name: str) -> tuple[PackedRows, str, NDArray[np.uint8]]:
         """Open an index: the clips it covers, its kind, and its bytes.
@@ -333,6 +334,14 @@ class PackFolder:
         return written.name
 
 
+def pack_folder(store: Store) -> PackFolder | None:
+    """The packs of a library; None for one on an object store, whose files cannot be mapped."""
+    if not store.local:
+        return None
+    description = store.description
+    return PackFolder(Path(store.root, FOLDER), description.fingerprint, description.sizes)
+
+
 def _codebook(file: MappedFile, part: str) -> Codebook:
     # Copied: they are looked at for every clip that is coded, and torch wants memory that it may write to.
     centroids, cells = (
@@ -348,9 +357,9 @@ def _row_notes(rows: PackedRows) -> dict[str, Any]:
 def _rows(file: MappedFile) -> PackedRows:
     fragments = tuple(
         PackedFragment(
-            values["file"],
-            values["rows"],
-            values["pages"]
+            file=values["file"],
+            rows=values["rows"],
+            pages=values["pages"]
             and {name: [(count, place) for count, place in pages] for name, pages in values["pages"].items()},
         )
         for values in file.notes["fragments"]

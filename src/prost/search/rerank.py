@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from prost.model.matching import TextPrototypes
+from prost.search.candidates import Candidates
 from prost.search.exact import ClipPrototypes, ClipScores, score
-from prost.search.scan import Candidates
 
 RECALL = 0.9995
 # What the scan hands over: the expected number of misses is counted among these.

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prost.errors import NotCoded, PackDamaged, UsageError
 from prost.model.matching import TextPrototypes
+from prost.search.candidates import Candidates
 from prost.search.catalogue import Catalogue
 from prost.search.coding import SCAN_FROM
 from prost.search.exact import ClipScores
 from prost.search.fragments import RowReader
 from prost.search.hits import Hit, Moment, SearchResult
 from prost.search.moments import MomentRule, merge_moments, moment, relevance, winning_event
-from prost.search.packs import FOLDER, Current, PackFolder
+from prost.search.packs import Current, pack_folder
 from prost.search.rerank import CANDIDATES, RECALL, Ranking, Reranking
-from prost.search.scan import Candidates
 from prost.search.shortlist import OpenedPacks, Shortlist, open_packs
 from prost.search.snapshot import ClipEvidence, ClipSnapshot
 from prost.search.store import Store
@@ -61,7 +60,7 @@ class Request:
             raise UsageError(f"recall {self.recall:g}", "above 0, at most 1")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class View:
     """One version of the clips, and what is derived from it.
 
@@ -197,7 +196,7 @@ class Searcher:
         if opened is not None:
             damaged = opened.damaged
             current = opened.current
-        self._view = View(snapshot, current, opened, damaged)
+        self._view = View(snapshot=snapshot, current=current, opened=opened, damaged=damaged)
         return self._view
 
     def _ranked(self, view: View, request: Request, allowed: NDArray[np.bool_], notes: list[str]) -> Ranking:
@@ -271,14 +270,6 @@ class Searcher:
             clip_start=float(clip.start),
             clip_end=float(clip.end),
         )
-
-
-def pack_folder(store: Store) -> PackFolder | None:
-    """Where the packs of a library lie; None for one on an object store, whose files cannot be mapped."""
-    if not store.local:
-        return None
-    description = store.description
-    return PackFolder(Path(store.root, FOLDER), description.fingerprint, description.sizes)
 
 
 def _has_index(opened: OpenedPacks | None) -> bool:

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from prost.errors import NotCoded, PackDamaged
 from prost.model.matching import TextPrototypes
+from prost.search.candidates import Candidates
+from prost.search.codes import Codebooks, CodedClips
 from prost.search.event_index import EventIndex
 from prost.search.fragments import OFFSET_BITS, Pages
 from prost.search.packs import ATTEMPTS, Current, Pack, PackedRows, PackFolder
 from prost.search.rerank import REFINED_A_CANDIDATE
-from prost.search.scan import Candidates, Codebooks, CodedClips, QueryTables, refine, scan
+from prost.search.scan import QueryTables, refine, scan
 
 NOWHERE = -1
 
@@ -149,7 +151,7 @@ class IndexedEvents:
         return Candidates(self._rows[found.rows], found.scores)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenedPacks:
     """What `current.json` named at one moment.
 
@@ -231,4 +233,4 @@ def _opened(folder: PackFolder, current: Current, with_index: bool) -> OpenedPac
             index = packed, EventIndex.from_bytes(kind, data)
         except PackDamaged as damage:
             damaged.append(damage.arrived)
-    return OpenedPacks(current, books, tuple(packs), index, tuple(damaged))
+    return OpenedPacks(current=current, books=books, packs=tuple(packs), index=index, damaged=tuple(damaged))
