@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -116,19 +116,28 @@ class OpenVideo:
         stream: PyAV's stream.
         start: the start in the container's own clock, seconds.
         first: the first clean frame, at time 0.
-        following: what the decoder gives after `first`; a scan goes on from there.
+        following: what the decoder gives after `first`, as long as `at_start` is True.
+        at_start: nothing has moved the file since it was opened at its start, except for reading `following`.
         has_clock: False for raw streams without timestamps: their times are counted, they cannot be sought.
+        decoded: number of pictures that the decoder has given so far.
+        keyframe_spacing: the longest stretch known to lie between two keyframes, seconds.
+        on_picture: called with the time of each picture that the decoder gives.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.start = 0.0
+        self.decoded = 0
+        self.keyframe_spacing = 0.0
+        self.on_picture: Callable[[float], None] | None = None
+        self._last_keyframe: float | None = None
         self._open()
         self.has_clock = not self.container.format.flags & AVFMT_NOTIMESTAMPS
         try:
             first, self.following = self._first_clean_frame()
             self.start = first.time
             self.first = Shown(0.0, first.frame)
+            self._last_keyframe = None  # noted before the start was known
         except BaseException:
             self.close()
             raise
@@ -138,7 +147,7 @@ class OpenVideo:
         self.container.close()
 
     def rewind(self) -> None:
-        """Back to the start, by opening the file anew: unlike seeking, that works in every format."""
+        """Go back to the start by opening the file anew: unlike seeking, that works in every format."""
         self.close()
         self._open()
         self.first, self.following = self._first_clean_frame()
@@ -147,6 +156,7 @@ class OpenVideo:
         """The stream's packets from the very first on."""
         self.close()
         self._open()
+        self.at_start = False
         return self.packets()
 
     def _open(self) -> None:
@@ -159,6 +169,8 @@ class OpenVideo:
         for stream in self.container.streams:
             stream.discard = Discard.default if stream.index == self.stream.index else Discard.all
         self.stream.thread_count = DECODER_THREADS
+        self.at_start = True
+        self._last_keyframe = None
 
     def _first_clean_frame(self) -> tuple[Shown, Iterator[Decoded]]:
         frames = self.frames()
@@ -199,14 +211,27 @@ class OpenVideo:
                 yield Decoded(clock.of_packet(packet), None)
                 continue
             for picture in pictures:
+                self.decoded += 1
                 time = clock.of_frame(picture)
-                if time is not None:
-                    yield Decoded(time, None if picture.is_corrupt else picture)
+                if time is None:
+                    continue
+                if picture.key_frame:
+                    self._note_keyframe(time)
+                if self.on_picture is not None:
+                    self.on_picture(time)
+                yield Decoded(time, None if picture.is_corrupt else picture)
+
+    def _note_keyframe(self, time: float) -> None:
+        if self._last_keyframe is not None:
+            self.keyframe_spacing = max(self.keyframe_spacing, time - self._last_keyframe)
+        self._last_keyframe = time
 
     def seek(self, time: float) -> bool:
         """Go to the last keyframe at or before `time`; False where the format cannot."""
         if not self.has_clock or self.stream.time_base is None:
             return False
+        self.at_start = False
+        self._last_keyframe = None
         try:
             self.container.seek(int((self.start + time) / self.stream.time_base), stream=self.stream)
         except (FFmpegError, OverflowError):

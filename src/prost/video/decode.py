@@ -7,6 +7,7 @@ for each time asked, and variable frame rates need no special case.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,11 @@ from prost.video.reasons import Reason
 # Timestamps are exact fractions, times asked for are floats: t = 3/30 must meet the frame at 3/30.
 SAME_TIME = 1e-6
 
-# Closer than this, reading on is cheaper than seeking. Grows for a video whose keyframes are farther apart.
+# Closer than this, in seconds, reading on is cheaper than seeking, however many keyframes there are.
 NEAR = 2.0
+
+# Windows that are not in the order of time: so many are read in one pass and held until their turn comes.
+REORDERED_WINDOWS = 64
 
 # A seek may land after the time asked for (a wrong index, a broken keyframe): step back this far and retry.
 STEPS_BACK = (0.0, 2.0, 10.0, 60.0)
@@ -73,19 +77,88 @@ def decode_frames(path: str | os.PathLike[str], times: Sequence[float] | np.ndar
         UsageError: no times, a time that is no finite number, or a size below 1.
     """
     wanted = checked_times(times, size)
-    pixels = np.empty((len(wanted), size, size, 3), dtype=np.uint8)  # [T, R, R, 3]
-    shown_times = np.empty(len(wanted), dtype=np.float64)
-    order = np.argsort(wanted, kind="stable")
     with open_video(path) as video:
-        painter = _Painter(video, size)
-        covered = False
-        for place, shown in zip(order, _shown_at(video, wanted[order]), strict=True):
-            pixels[place] = painter.square(shown.frame)
-            shown_times[place] = shown.time
-            covered |= not shown.stale
-    if not covered:
-        raise VideoError(os.fspath(path), Reason.DAMAGED_HERE)
-    return Frames(pixels, shown_times)
+        for _, sampled in sample_windows(video, [wanted], size):
+            if isinstance(sampled, VideoError):
+                raise sampled
+            return sampled
+    raise AssertionError("one window gives one answer")
+
+
+def sample_windows(
+    video: OpenVideo, windows: Sequence[npt.NDArray[np.float64]], size: int
+) -> Iterator[tuple[int, Frames | VideoError]]:
+    """The frames of many windows of one video, in as few passes over it as the order of the windows allows.
+
+    Windows come in their order, each as soon as it is complete. Windows that overlap share their decoded frames.
+    Windows whose last times ascend take one pass. Where they do not, up to `REORDERED_WINDOWS` of them are read in
+    one pass and wait for their turn.
+
+    Args:
+        video: the open video.
+        windows: times [T] of each window, as `checked_times` returns them.
+        size: R.
+
+    Yields:
+        The window's index with its frames, or with the VideoError that concerns this window alone.
+    """
+    sampler = _FrameSampler(video)
+    painter = _Painter(video, size)
+    for span in _passes([float(times.max()) for times in windows]):
+        drafts = {index: _Draft(windows[index]) for index in span}
+        upcoming = span.start
+        pending = sorted(
+            (float(time), index, place) for index in span for place, time in enumerate(windows[index])
+        )
+        for time, index, place in pending:
+            draft = drafts[index]
+            draft.put(place, sampler.at(time), painter)
+            while upcoming in drafts and drafts[upcoming].complete:
+                yield upcoming, drafts.pop(upcoming).finish(video.path)
+                upcoming += 1
+
+
+def _passes(ends: Sequence[float]) -> Iterator[range]:
+    """Consecutive windows to be read in one pass each, given the last time of each window."""
+    first, latest = 0, -math.inf
+    for index, end in enumerate(ends):
+        if end < latest and index - first >= REORDERED_WINDOWS:
+            yield range(first, index)
+            first, latest = index, end
+        latest = max(latest, end)
+    yield range(first, len(ends))
+
+
+class _Draft:
+    """A window of which some frames may still be missing."""
+
+    def __init__(self, times: npt.NDArray[np.float64]) -> None:
+        # Squares are shared between windows until the window is complete.
+        self._squares: list[np.ndarray | None] = [None] * len(times)
+        self._times = np.empty(len(times), dtype=np.float64)
+        self._missing = len(times)
+        self._covered = False
+        self._failure: VideoError | None = None
+
+    @property
+    def complete(self) -> bool:
+        return not self._missing
+
+    def put(self, place: int, shown: _ShownAt, painter: _Painter) -> None:
+        self._missing -= 1
+        self._times[place] = shown.time
+        self._covered |= not shown.stale
+        try:
+            self._squares[place] = painter.square(shown.frame)
+        except VideoError as failure:
+            self._failure = failure
+
+    def finish(self, path: str) -> Frames | VideoError:
+        if self._failure is not None:
+            return self._failure
+        if not self._covered:
+            return VideoError(path, Reason.DAMAGED_HERE)
+        return Frames(np.stack([square for square in self._squares if square is not None]), self._times)
 
 
 def checked_times(times: Sequence[float] | np.ndarray, size: int) -> npt.NDArray[np.float64]:
@@ -107,44 +180,74 @@ class _ShownAt:
     stale: bool
 
 
-def _shown_at(video: OpenVideo, ascending: npt.NDArray[np.float64]) -> Iterator[_ShownAt]:
-    """For each of the ascending times the frame that is shown then."""
-    shown, frames = video.first, video.following
-    upcoming = next(frames, None)
-    damaged = False
-    near = NEAR
-    for time in ascending:
-        if time - shown.time > near:
+class _FrameSampler:
+    """Which frame a video shows at a time.
+
+    Ascending times take one pass. It seeks only where that saves decoding.
+    """
+
+    def __init__(self, video: OpenVideo) -> None:
+        self._video = video
+        self._shown: Shown | None = None
+        self._frames: Iterator[Decoded] = iter(())
+        self._upcoming: Decoded | None = None
+        self._damaged = False
+        self._seeking_helps = True
+        if video.at_start:
+            self._go_on(video.first, video.following)
+
+    def at(self, time: float) -> _ShownAt:
+        """The last clean frame that begins at or before a time; the first frame before the first one."""
+        shown = self._shown
+        if shown is None or time < shown.time - SAME_TIME:
+            if shown is None or shown.time > 0:
+                self._land_before(time)
+        elif self._seeking_helps and time - shown.time > max(NEAR, self._video.keyframe_spacing):
             before = shown.time
-            shown, frames = _land_before(video, time)
-            upcoming = next(frames, None)
-            damaged = False
-            if shown.time <= before:
-                # Keyframes are so far apart (or the data ends so early) that the seek led back: read on.
-                near = max(near, 2 * (time - shown.time))
-        while upcoming is not None and upcoming.time <= time + SAME_TIME:
-            if upcoming.frame is None:
-                damaged = True
+            landed = self._land_before(time)
+            if landed <= before:
+                # No keyframe lies between: a seek that leads back costs decoding.
+                self._video.keyframe_spacing = max(self._video.keyframe_spacing, time - landed)
+        return self._read_up_to(time)
+
+    def _go_on(self, shown: Shown, frames: Iterator[Decoded]) -> None:
+        self._shown, self._frames, self._damaged = shown, frames, False
+        self._upcoming = next(frames, None)
+
+    def _read_up_to(self, time: float) -> _ShownAt:
+        assert self._shown is not None
+        while self._upcoming is not None and self._upcoming.time <= time + SAME_TIME:
+            if self._upcoming.frame is None:
+                self._damaged = True
             # Timestamps that run backwards would make the video jump: such frames are passed over.
-            elif upcoming.time >= shown.time:
-                shown, damaged = Shown(upcoming.time, upcoming.frame), False
-            upcoming = next(frames, None)
-        yield _ShownAt(shown.time, shown.frame, stale=damaged)
+            elif self._upcoming.time >= self._shown.time:
+                self._shown, self._damaged = Shown(self._upcoming.time, self._upcoming.frame), False
+            self._upcoming = next(self._frames, None)
+        return _ShownAt(self._shown.time, self._shown.frame, stale=self._damaged)
 
-
-def _land_before(video: OpenVideo, time: float) -> tuple[Shown, Iterator[Decoded]]:
-    """Seek so that decoding starts with a clean frame at or before `time`; from the start at worst."""
-    for back in STEPS_BACK:
-        if time - back <= 0 or not video.seek(time - back):
-            break
-        frames = video.frames()
-        for picture in frames:
-            if picture.time > time + SAME_TIME:
+    def _land_before(self, time: float) -> float:
+        """Go on from a clean frame at or before `time`, and return its time: by a seek, else from the start."""
+        for back in STEPS_BACK:
+            if time - back <= 0:
                 break
-            if picture.frame is not None:
-                return Shown(picture.time, picture.frame), frames
-    video.rewind()
-    return video.first, video.following
+            if not self._video.seek(time - back):
+                self._seeking_helps = False
+                if self._shown is not None and self._shown.time <= time and not self._video.has_clock:
+                    return self._shown.time
+                break
+            frames = self._video.frames()
+            for picture in frames:
+                if picture.time > time + SAME_TIME:
+                    break
+                if picture.frame is not None:
+                    self._go_on(Shown(picture.time, picture.frame), frames)
+                    return picture.time
+        else:
+            # Every seek led past the time, or into damage: what follows is read without seeking.
+            self._seeking_helps = False
+        self._video.rewind()
+        self._go_on(self._video.first, self._video.following)
+        return self._video.first.time
 
 
 class _Painter:

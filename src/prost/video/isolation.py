@@ -1,21 +1,24 @@
-"""Decoding in a child process that may hang, eat the memory or crash without taking the program along.
+"""Decoding in a child process, so that a hang, a lack of memory or a crash does not end the program.
 
 The child imports only FFmpeg and NumPy. Parent and child talk through pipes: a JSON header with its length in
-front, then the raw bytes of the arrays. Nothing is unpickled: a hostile file that takes the child over still
-cannot make the parent run code.
+front, then the raw bytes of the arrays. The parent unpickles nothing and reads no more bytes than it asked for.
+
+This protects against damaged files, not against attackers: the child is no sandbox. A file made to exploit a
+fault in FFmpeg runs code with the rights of the user, including their files and the network.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from types import TracebackType
 from typing import IO, Any, Self
@@ -23,9 +26,12 @@ from typing import IO, Any, Self
 import numpy as np
 
 from prost.errors import ProstError, UsageError, VideoError
-from prost.video.decode import Frames, checked_times, decode_frames
-from prost.video.probe import VideoInfo, probe
+from prost.video.container import open_video
+from prost.video.decode import Frames, checked_times, decode_frames, sample_windows
+from prost.video.probe import VideoInfo, describe, probe
 from prost.video.reasons import Reason
+
+logger = logging.getLogger(__name__)
 
 CHILD = "from prost.video.isolation import serve; serve()"
 
@@ -37,6 +43,15 @@ LEAST_MEMORY = 384 << 20
 
 # Each thread of a numeric library and each malloc arena reserves address space, which the limit counts.
 FRUGAL = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+
+
+# Seconds of video after which a child reports that it moves forward.
+REPORTED_SECONDS = 10.0
+
+# Longer headers than this are nonsense, bytes. Times and pixels travel in the payload.
+LONGEST_HEADER = 1 << 16
+
+LONGEST_DETAIL = 1_000
 
 
 class IsolatedDecoder:
@@ -54,13 +69,10 @@ class IsolatedDecoder:
     """
 
     def __init__(self, time_limit: float = 60.0, memory_limit: int | None = 4 << 30) -> None:
-        if not time_limit > 0:
-            raise UsageError(f"a time limit of {time_limit} s", "more than 0 s")
-        if memory_limit is not None and memory_limit < LEAST_MEMORY:
-            raise UsageError(f"a memory limit of {memory_limit} bytes", f"{LEAST_MEMORY} bytes or more")
+        check_limits(time_limit, memory_limit)
         self.time_limit = time_limit
         self.memory_limit = memory_limit
-        self._child: _Child | None = None
+        self._child: Child | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +94,8 @@ class IsolatedDecoder:
         Raises:
             VideoError: the file cannot be shown, or took too long, too much memory, or the decoder's life.
         """
-        reply, _ = self._ask(os.fspath(path), {"task": "probe"})
-        return VideoInfo(path=os.fspath(path), **reply)
+        reply, _ = self._ask(os.fspath(path), {"task": "probe"}, 0)
+        return info_of(os.fspath(path), reply)
 
     def decode(self, path: str | os.PathLike[str], times: Sequence[float] | np.ndarray, size: int) -> Frames:
         """As `prost.video.decode.decode_frames`.
@@ -93,22 +105,25 @@ class IsolatedDecoder:
             UsageError: times or a size that no decoder can answer.
         """
         wanted = checked_times(times, size)
-        reply, pixels = self._ask(os.fspath(path), {"task": "decode", "times": wanted.tolist(), "size": size})
-        return Frames(pixels.reshape(len(wanted), size, size, 3), np.array(reply["times"]))
+        request = {"task": "decode", "times": wanted.tolist(), "size": size}
+        _, payload = self._ask(os.fspath(path), request, payload_bytes(len(wanted), size))
+        return unpacked_frames(os.fspath(path), payload, len(wanted), size)
 
-    def _ask(self, path: str, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+    def _ask(self, path: str, request: dict[str, Any], most: int) -> tuple[dict[str, Any], bytearray]:
         if self._child is not None and not self._child.alive:
             self.close()
         if self._child is None:
-            self._child = _Child(self.time_limit, self.memory_limit)
+            self._child = Child(self.time_limit, self.memory_limit)
+            self._child.start()
         try:
             # The child may have been started in another working directory.
-            reply, payload = self._child.ask({**request, "path": os.path.abspath(path)}, self.time_limit)
-        except _ChildDied as death:
+            self._child.send({**request, "path": os.path.abspath(path)})
+            reply, payload = self._child.receive(most, self.time_limit)
+        except ChildDied as death:
             self.close()
             raise VideoError(path, death.reason, death.detail) from None
         except BaseException:
-            # Interrupted in mid-answer: the pipe now holds half a message.
+            # Interrupted in the middle of an answer: the pipe now holds half a message.
             self.close()
             raise
         if "reason" in reply:
@@ -118,16 +133,33 @@ class IsolatedDecoder:
         return reply, payload
 
 
-class _ChildDied(Exception):
+def check_limits(time_limit: float, memory_limit: int | None) -> None:
+    """Raise UsageError for limits under which nothing could be decoded."""
+    if not time_limit > 0:
+        raise UsageError(f"a time limit of {time_limit} s", "more than 0 s")
+    if memory_limit is not None and memory_limit < LEAST_MEMORY:
+        raise UsageError(f"a memory limit of {memory_limit} bytes", f"{LEAST_MEMORY} bytes or more")
+
+
+class ChildDied(Exception):
+    """The child ended, or was ended, before it answered."""
+
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason = reason
         self.detail = detail
 
 
-class _Child:
-    """One child process and the two pipes to it."""
+class Child:
+    """One decoding process and the pipes to it.
+
+    Args:
+        time_limit: seconds after which the child ends itself (at twice the limit) where its parent is gone.
+        memory_limit: bytes of address space, or None.
+    """
 
     def __init__(self, time_limit: float, memory_limit: int | None) -> None:
+        self._hello = {"time_limit": time_limit, "memory_limit": memory_limit}
+        self._ready = False
         self._timed_out = False
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
         self._process = subprocess.Popen(
@@ -137,36 +169,75 @@ class _Child:
             stderr=self._complaints,
             env={**os.environ, **FRUGAL, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
         )
-        hello = {"time_limit": time_limit, "memory_limit": memory_limit}
+
+    def start(self) -> None:
+        """Wait until the child is ready, unless it is.
+
+        Raises:
+            ProstError: it did not start.
+        """
+        if self._ready:
+            return
         try:
-            self.ask(hello, START_LIMIT)
-        except _ChildDied as death:
+            self.send(self._hello)
+            reply, _ = self.receive(0, START_LIMIT)
+        except ChildDied as death:
             complaint = self._last_complaint()
             self.kill()
             raise ProstError(
                 f"the decoding process did not start ({complaint or death.detail})",
                 suggestion=f"{sys.executable} -c 'import prost.video'",
             ) from None
+        self._ready = True
+        if reply["memory_limit_refused"]:
+            _warn_once(f"decoding runs without a memory limit: {reply['memory_limit_refused']}")
 
     @property
     def alive(self) -> bool:
+        """Whether the process still runs."""
         return self._process.poll() is None
 
-    def ask(self, request: dict[str, Any], time_limit: float) -> tuple[dict[str, Any], np.ndarray]:
-        """Send a request and wait for its answer, for `time_limit` seconds at most."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+    def send(self, request: dict[str, Any]) -> None:
+        """Send a request; raises ChildDied where nobody can read it."""
+        assert self._process.stdin is not None
+        try:
+            _send(self._process.stdin, request)
+        except BrokenPipeError:
+            raise self._death(0.0) from None
+
+    def receive(self, most: int, time_limit: float) -> tuple[dict[str, Any], bytearray]:
+        """The next answer.
+
+        Args:
+            most: the most bytes that the payload may have.
+            time_limit: seconds that the child may take; then it is killed.
+
+        Returns:
+            The header and the payload.
+
+        Raises:
+            ChildDied: the child died, was killed by the time limit, or sent something that is no answer.
+        """
+        assert self._process.stdout is not None
         watchdog = threading.Timer(time_limit, self._expire)
         watchdog.daemon = True
         watchdog.start()
         try:
-            _send(self._process.stdin, request)
-            return _receive(self._process.stdout)
-        except (EOFError, BrokenPipeError):
+            return _receive(self._process.stdout, LONGEST_HEADER, most)
+        except EOFError:
             raise self._death(time_limit) from None
+        except _Nonsense as nonsense:
+            self._process.kill()
+            raise ChildDied(Reason.CRASHED, f"the decoding process sent {nonsense}") from None
         finally:
             watchdog.cancel()
 
+    def stop(self) -> None:
+        """End the process; safe while another thread waits for an answer, which then raises ChildDied."""
+        self._process.kill()
+
     def kill(self) -> None:
+        """End the process and close the pipes."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._complaints):
@@ -178,16 +249,16 @@ class _Child:
         self._timed_out = True
         self._process.kill()
 
-    def _death(self, time_limit: float) -> _ChildDied:
+    def _death(self, time_limit: float) -> ChildDied:
         code = self._process.wait()
         if self._timed_out:
-            return _ChildDied(Reason.TIMED_OUT, f"{time_limit:g} s")
+            return ChildDied(Reason.TIMED_OUT, f"{time_limit:g} s")
         if sys.platform != "win32" and code == -signal.SIGKILL:
             # Nobody here sent it: the system did, as it does when memory runs out.
-            return _ChildDied(Reason.TOO_MUCH_MEMORY, "ended by the system")
+            return ChildDied(Reason.TOO_MUCH_MEMORY, "ended by the system")
         if code < 0:
-            return _ChildDied(Reason.CRASHED, signal.strsignal(-code) or f"signal {-code}")
-        return _ChildDied(Reason.CRASHED, self._last_complaint())
+            return ChildDied(Reason.CRASHED, signal.strsignal(-code) or f"signal {-code}")
+        return ChildDied(Reason.CRASHED, self._last_complaint())
 
     def _last_complaint(self) -> str:
         self._complaints.seek(0)
@@ -195,71 +266,205 @@ class _Child:
         return lines[-1] if lines else ""
 
 
+_warned: set[str] = set()
+
+
+def _warn_once(warning: str) -> None:
+    if warning not in _warned:
+        _warned.add(warning)
+        logger.warning(warning)
+
+
+# What the child does -------------------------------------------------------------------------------
+
+
 def serve() -> None:
-    """The child's life: answer requests from standard input until it closes."""
-    requests = sys.stdin.buffer
+    """Answer requests from standard input until it closes: the whole life of a child."""
     # A library that prints must not print into an answer.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    hello, _ = _receive(requests)
-    _limit_memory(hello["memory_limit"])
-    _send(answers, {})
-    while True:
-        try:
-            request, _ = _receive(requests)
-        except EOFError:
-            return
-        _arm_alarm(hello["time_limit"])
-        _send(answers, *_answer(request))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    hello, _ = _receive(sys.stdin.buffer)
+    _send(answers, {"memory_limit_refused": _limit_memory(hello["memory_limit"])})
+    conversation = _Conversation(sys.stdin.buffer, answers, hello["time_limit"])
+    # Both ends say that the parent has closed the pipes or is gone.
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            conversation.answer(conversation.next_request())
+
+
+class _Conversation:
+    """The child's side: requests in, answers out, and an alarm while it works.
+
+    Should the parent die while the decoder hangs, nobody else would end this process: so the alarm does. It is
+    off while the child waits for the parent, which may take as long as it likes.
+    """
+
+    def __init__(self, requests: IO[bytes], answers: IO[bytes], time_limit: float) -> None:
+        self._requests, self._answers, self._time_limit = requests, answers, time_limit
+
+    def next_request(self) -> dict[str, Any]:
         _arm_alarm(0)
+        request, _ = _receive(self._requests)
+        _arm_alarm(2 * self._time_limit)
+        return request
+
+    def send(self, header: dict[str, Any], *payload: np.ndarray) -> None:
+        _arm_alarm(0)
+        _send(self._answers, header, *payload)
+        _arm_alarm(2 * self._time_limit)
+
+    def answer(self, request: dict[str, Any]) -> None:
+        with self._failures_told():
+            if request["task"] == "probe":
+                self.send(_packed_info(probe(request["path"])))
+            elif request["task"] == "decode":
+                frames = decode_frames(request["path"], request["times"], request["size"])
+                self.send({}, frames.times, frames.pixels)
+            else:
+                self._read(request["path"], request["size"], measured=request["measured"])
+
+    def _read(self, path: str, size: int, *, measured: bool) -> None:
+        """Open a file, say what it is, learn which windows are wanted, and send them one by one."""
+        with open_video(path) as video:
+            self.send({} if measured else _packed_info(describe(video)))
+            windows = [np.array(times, dtype=np.float64) for times in self.next_request()["windows"]]
+            video.on_picture = _Progress(lambda: self.send({"moving": True})).note
+            for _, sampled in sample_windows(video, windows, size) if windows else ():
+                counted = {"decoded": video.decoded}
+                if isinstance(sampled, VideoError):
+                    self.send({**_packed_failure(sampled.reason, sampled.detail), **counted})
+                else:
+                    self.send(counted, sampled.times, sampled.pixels)
+        self.send({"done": True})
+
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except VideoError as error:
+            self.send(_packed_failure(error.reason, error.detail))
+        except MemoryError:
+            self.send(_packed_failure(Reason.TOO_MUCH_MEMORY, ""))
+        except Exception as error:
+            self.send(_packed_failure(Reason.CRASHED, f"{type(error).__name__}: {error}"))
 
 
-def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
-    path = request["path"]
+class _Progress:
+    """Calls `report` after every `REPORTED_SECONDS` of video decoded, wherever in the video that is."""
+
+    def __init__(self, report: Callable[[], None]) -> None:
+        self._report = report
+        self._last: float | None = None
+        self._moved = 0.0
+
+    def note(self, time: float) -> None:
+        # A jump is no progress, so one frame counts for a second at most.
+        self._moved += 0.0 if self._last is None else min(max(time - self._last, 0.0), 1.0)
+        self._last = time
+        if self._moved >= REPORTED_SECONDS:
+            self._moved = 0.0
+            self._report()
+
+
+def _packed_failure(reason: str, detail: str) -> dict[str, Any]:
+    return {"reason": reason, "detail": detail[:LONGEST_DETAIL]}
+
+
+def _packed_info(info: VideoInfo) -> dict[str, Any]:
+    packed = asdict(info)
+    del packed["path"]
+    return packed
+
+
+def info_of(path: str, reply: dict[str, Any]) -> VideoInfo:
+    """The VideoInfo that a child sent."""
+    return VideoInfo(path=path, **reply)
+
+
+def _limit_memory(limit: int | None) -> str:
+    """Limit this process's address space; returns why that was refused, else an empty text.
+
+    Only on Linux: macOS refuses the call. A lower limit that the user has set stays.
+    """
+    if limit is None or sys.platform != "linux":
+        return ""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
     try:
-        if request["task"] == "probe":
-            info = asdict(probe(path))
-            del info["path"]
-            return info, None
-        frames = decode_frames(path, request["times"], request["size"])
-        return {"times": frames.times.tolist()}, frames.pixels
-    except VideoError as error:
-        return {"reason": error.reason, "detail": error.detail}, None
-    except MemoryError:
-        return {"reason": Reason.TOO_MUCH_MEMORY, "detail": ""}, None
-    except Exception as error:
-        return {"reason": Reason.CRASHED, "detail": f"{type(error).__name__}: {error}"}, None
-
-
-def _limit_memory(limit: int | None) -> None:
-    if limit is not None and sys.platform != "win32":
-        import resource
-
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _arm_alarm(seconds: float) -> None:
-    """Should the parent die while the decoder hangs, nobody else would end this process."""
     if sys.platform != "win32":
-        signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _send(pipe: IO[bytes], header: dict[str, Any], payload: np.ndarray | None = None) -> None:
-    size = 0 if payload is None else payload.nbytes
+# The messages --------------------------------------------------------------------------------------
+
+
+class _Nonsense(Exception):
+    """Bytes that are no message."""
+
+
+def payload_bytes(count: int, size: int) -> int:
+    """Bytes of `count` frames and their times."""
+    return count * (8 + size * size * 3)
+
+
+def unpacked_frames(path: str, payload: bytearray, count: int, size: int) -> Frames:
+    """The frames that a child sent; the caller may write to them.
+
+    Raises:
+        VideoError: the payload has another length.
+    """
+    if len(payload) != payload_bytes(count, size):
+        detail = f"the decoding process sent {len(payload)} bytes for {count} frames"
+        raise VideoError(path, Reason.CRASHED, detail)
+    times = np.frombuffer(payload, dtype=np.float64, count=count)
+    return Frames(
+        np.frombuffer(payload, dtype=np.uint8, offset=8 * count).reshape(count, size, size, 3), times
+    )
+
+
+def _send(pipe: IO[bytes], header: dict[str, Any], *payload: np.ndarray) -> None:
+    size = sum(part.nbytes for part in payload)
     # Names that are not UTF-8 travel as JSON escapes of their surrogates.
     text = json.dumps({**header, "payload_bytes": size}).encode("ascii")
     pipe.write(len(text).to_bytes(4, "big") + text)
-    if payload is not None:
-        pipe.write(np.ascontiguousarray(payload).data.cast("B"))
+    for part in payload:
+        pipe.write(np.ascontiguousarray(part).data.cast("B"))
     pipe.flush()
 
 
-def _receive(pipe: IO[bytes]) -> tuple[dict[str, Any], np.ndarray]:
-    """A header, and its payload as uint8 [bytes]; raises EOFError where the other side is gone."""
-    header = json.loads(_read(pipe, int.from_bytes(_read(pipe, 4), "big")))
-    payload = _read(pipe, header.pop("payload_bytes"))
-    return header, np.frombuffer(payload, dtype=np.uint8)
+def _receive(
+    pipe: IO[bytes], longest_header: int = 1 << 32, most: int = 0
+) -> tuple[dict[str, Any], bytearray]:
+    """A header and its payload.
+
+    Raises:
+        EOFError: the other side is gone.
+        _Nonsense: a header or a payload that is longer than allowed, or no header.
+    """
+    length = int.from_bytes(_read(pipe, 4), "big")
+    if length > longest_header:
+        raise _Nonsense(f"a header of {length} bytes")
+    try:
+        header = json.loads(_read(pipe, length))
+        size = header.pop("payload_bytes")
+    except (ValueError, AttributeError, KeyError):
+        raise _Nonsense("a header that cannot be read") from None
+    if not isinstance(size, int) or not 0 <= size <= most:
+        raise _Nonsense(f"a payload of {size} bytes where at most {most} were expected")
+    return header, _read(pipe, size)
 
 
 def _read(pipe: IO[bytes], count: int) -> bytearray:

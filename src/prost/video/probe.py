@@ -60,20 +60,29 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         VideoError: the file cannot be shown; `reason` is one of `prost.video.reasons.Reason`.
     """
     with open_video(path) as video:
-        frame = video.first.frame
-        width, height = display_size(frame, video.stream.sample_aspect_ratio)
-        extent = _measure(video)
-        claimed_fps = float(video.stream.average_rate or 0)
-        return VideoInfo(
-            path=video.path,
-            duration=extent.end,
-            fps=claimed_fps if SANE_FPS[0] <= claimed_fps <= SANE_FPS[1] else extent.fps,
-            width=width,
-            height=height,
-            codec=video.stream.codec_context.codec.canonical_name,
-            rotation=Orientation.of(frame).rotation,
-            start=video.start,
-        )
+        return describe(video)
+
+
+def describe(video: OpenVideo) -> VideoInfo:
+    """What `probe` says, of a video that is already open; its position in the file changes.
+
+    Raises:
+        VideoError: the file cannot be shown.
+    """
+    frame = video.first.frame
+    width, height = display_size(frame, video.stream.sample_aspect_ratio)
+    extent = _measure(video)
+    claimed_fps = float(video.stream.average_rate or 0)
+    return VideoInfo(
+        path=video.path,
+        duration=extent.end,
+        fps=claimed_fps if SANE_FPS[0] <= claimed_fps <= SANE_FPS[1] else extent.fps,
+        width=width,
+        height=height,
+        codec=video.stream.codec_context.codec.canonical_name,
+        rotation=Orientation.of(frame).rotation,
+        start=video.start,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,363 @@
+"""Reading many files ahead: one pass a file, order kept, and every fault confined to its own window."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from tests.video.conftest import Made, MakeVideo, numbers_of
+from tests.video.test_decode import damaged, scenery
+
+from prost.errors import UsageError, VideoError
+from prost.video import reader as reader_module
+from prost.video.decode import REORDERED_WINDOWS, decode_frames
+from prost.video.isolation import LEAST_MEMORY, Child
+from prost.video.probe import VideoInfo
+from prost.video.reader import (
+    FailedWindow,
+    ReadEnd,
+    ReadRequest,
+    ReadWindow,
+    VideoReader,
+    default_workers,
+)
+from prost.video.reasons import Reason
+from prost.video.sampling import clip_windows, sample_times
+
+pytestmark = pytest.mark.timeout(120)
+
+SIZE = 32
+
+
+def clips(info: VideoInfo) -> list[np.ndarray]:
+    return [sample_times(*window, 12) for window in clip_windows(info.duration)]
+
+
+def at(*windows: list[float]) -> Callable[[VideoInfo], list[np.ndarray]]:
+    return lambda info: [np.array(times) for times in windows]
+
+
+def request(made: Made | Path, windows: Callable[[VideoInfo], list[np.ndarray]] = clips) -> ReadRequest:
+    return ReadRequest(path=str(made.path if isinstance(made, Made) else made), windows=windows)
+
+
+def summary(events: Iterator[Any]) -> list[str]:
+    """A letter and an index for each event: w(indow), f(ailed), e(nd)."""
+    letters = {ReadWindow: "w", FailedWindow: "f", ReadEnd: "e"}
+    return [letters[type(event)] + str(getattr(event, "index", "")) for event in events]
+
+
+@pytest.fixture
+def reader() -> Iterator[VideoReader]:
+    with VideoReader(size=SIZE, workers=2) as reader:
+        yield reader
+
+
+def test_windows_come_in_order_and_are_what_a_single_question_gives(
+    make_video: MakeVideo, reader: VideoReader
+) -> None:
+    films = [make_video(f"{index}.mp4", 300 - 40 * index, b_frames=2 * index) for index in range(3)]
+    events = list(reader.read(request(film) for film in films))
+    assert [event.request.path for event in events] == sorted(event.request.path for event in events)
+    for film in films:
+        own = [event for event in events if event.request.path == str(film.path)]
+        info, end = own[0].info, own[-1]
+        assert isinstance(end, ReadEnd)
+        assert (end.windows, end.failed, end.failure, end.info) == (len(clips(info)), 0, None, info)
+        assert [event.index for event in own[:-1]] == list(range(len(clips(info))))
+        for event, times in zip(own, clips(info), strict=False):
+            single = decode_frames(film.path, times, SIZE)
+            np.testing.assert_array_equal(event.frames.pixels, single.pixels)
+            np.testing.assert_array_equal(event.frames.times, single.times)
+            event.frames.pixels[0] = 0  # the consumer's own, not a read-only view
+
+
+def test_other_items_are_handed_through_in_their_place(make_video: MakeVideo, reader: VideoReader) -> None:
+    film = request(make_video("a.mp4", 20))
+    assert [
+        event if isinstance(event, str) else summary([event])[0]
+        for event in reader.read(["before", film, "between", film, "after"])
+    ] == ["before", "w0", "e", "between", "w0", "e", "after"]
+
+
+def with_one_keyframe(make_video: MakeVideo) -> Path:
+    return make_video("one_keyframe.mp4", 900, gop=10**6, options={"sc_threshold": "0"}).path
+
+
+def avi_without_index(make_video: MakeVideo) -> Path:
+    path = make_video("film.avi", 900, codec="mpeg4").path
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"idx1")])
+    return path
+
+
+def transport_stream(make_video: MakeVideo) -> Path:
+    return make_video("film.ts", 900, gop=100).path
+
+
+ONE_PASS = [with_one_keyframe, avi_without_index, transport_stream]
+
+
+@pytest.mark.parametrize("film", ONE_PASS, ids=lambda film: film.__name__)
+@pytest.mark.parametrize("frames", [3, 12])
+def test_all_windows_of_a_film_take_one_pass(
+    make_video: MakeVideo, film: Callable[[MakeVideo], Path], frames: int
+) -> None:
+    """Ninety seconds at 10 frames a second: ten overlapping windows."""
+    path = film(make_video)
+
+    def windows(info: VideoInfo) -> list[np.ndarray]:
+        return [sample_times(*window, frames) for window in clip_windows(info.duration)]
+
+    with VideoReader(size=SIZE, workers=1) as reader:
+        *read, end = reader.read([request(path, windows)])
+    assert isinstance(end, ReadEnd)
+    assert len(read) == end.windows >= 10
+    assert end.decoded <= 1.05 * 900
+    for event in read:
+        assert isinstance(event, ReadWindow)
+        # Frame n is shown from n / 10 s on.
+        assert numbers_of(event.frames.pixels) == [round(10 * t) % 216 for t in event.frames.times]
+
+
+def test_far_windows_are_sought(make_video: MakeVideo) -> None:
+    film = make_video("film.mp4", 2000, gop=20)
+    with VideoReader(size=SIZE, workers=1) as reader:
+        *read, end = reader.read([request(film, at([0.55], [100.55], [199.55]))])
+    assert [numbers_of(event.frames.pixels) for event in read] == [[5], [1005 % 216], [1995 % 216]]
+    assert end.decoded < 200
+
+
+def test_windows_in_any_order_come_back_in_that_order(make_video: MakeVideo, reader: VideoReader) -> None:
+    film = make_video("film.mp4", 200)
+    order = np.random.default_rng(0).permutation(2 * REORDERED_WINDOWS + 9)
+    wanted = [[place / 10, 19.0 - place / 10] for place in order]
+    *read, _ = reader.read([request(film, at(*wanted))])
+    assert [event.index for event in read] == list(range(len(wanted)))
+    np.testing.assert_allclose([event.frames.times for event in read], wanted, atol=1e-6)
+
+
+def test_damage_costs_its_own_windows_only(make_video: MakeVideo, reader: VideoReader) -> None:
+    film = damaged(make_video("a.mp4", 60, gop=10, paint=scenery), 20, 39)
+    events = list(reader.read([request(film, at([1.05], [2.55, 3.05], [4.05]))]))
+    assert summary(events) == ["w0", "f1", "w2", "e"]
+    assert events[1].failure.reason == Reason.DAMAGED_HERE
+    assert (events[3].windows, events[3].failed, events[3].failure) == (3, 1, None)
+
+
+def test_a_file_whose_every_window_fails_fails(make_video: MakeVideo, reader: VideoReader) -> None:
+    film = damaged(make_video("a.mp4", 60, gop=10, paint=scenery), 20, 39)
+    *_, end = reader.read([request(film, at([2.55], [3.05]))])
+    assert (end.failed, end.failure.reason) == (2, Reason.DAMAGED_HERE)
+
+
+def test_files_that_cannot_be_opened_end_with_their_reason(
+    make_video: MakeVideo, reader: VideoReader, tmp_path: Path
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    good = make_video("good.mp4", 10)
+    events = list(
+        reader.read([request(tmp_path / "text.mp4"), request(tmp_path / "gone.mp4"), request(good)])
+    )
+    assert summary(events) == ["e", "e", "w0", "e"]
+    assert [events[0].failure.reason, events[1].failure.reason] == [Reason.NOT_A_VIDEO, Reason.GONE]
+    assert (events[0].info, events[0].windows) == (None, 0)
+
+
+def test_windows_may_refuse_a_file_or_want_nothing(make_video: MakeVideo, reader: VideoReader) -> None:
+    film = make_video("a.mp4", 10)
+
+    def refuse(info: VideoInfo) -> list[np.ndarray]:
+        raise VideoError(info.path, Reason.BEYOND_END)
+
+    refused, nothing, window, end = reader.read([request(film, refuse), request(film, at()), request(film)])
+    assert refused.failure.reason == Reason.BEYOND_END
+    assert refused.info.duration == pytest.approx(1.0)
+    assert (nothing.windows, nothing.failure) == (0, None)
+    assert summary([window, end]) == ["w0", "e"]
+
+
+def test_other_errors_reach_the_consumer_in_their_place(make_video: MakeVideo, reader: VideoReader) -> None:
+    film = make_video("a.mp4", 10)
+
+    def broken(info: VideoInfo) -> list[np.ndarray]:
+        raise ZeroDivisionError("in windows")
+
+    def stops() -> Iterator[ReadRequest]:
+        yield request(film)
+        raise ZeroDivisionError("in the iterable")
+
+    for requests, place in (
+        ([request(film), request(film, broken), request(film)], "in windows"),
+        (stops(), "in the iterable"),
+    ):
+        seen = []
+        with pytest.raises(ZeroDivisionError, match=place):
+            for event in reader.read(requests):
+                seen.append(event)
+        assert summary(seen) == ["w0", "e"]
+    with pytest.raises(UsageError, match="finite"):
+        list(reader.read([request(film, at([np.nan]))]))
+    assert summary(reader.read([request(film)])) == ["w0", "e"]
+
+
+def test_a_window_that_takes_too_long_costs_that_window(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_children(monkeypatch, times=1)
+    film = make_video("a.mp4", 60)
+    with VideoReader(size=SIZE, workers=1, time_limit=1.0) as reader:
+        events = list(reader.read([request(film, at([1.05], [2.05], [3.05]))]))
+    assert summary(events) == ["f0", "w1", "w2", "e"]
+    assert events[0].failure.reason == Reason.TIMED_OUT
+    assert numbers_of(np.concatenate([event.frames.pixels for event in events[1:3]])) == [20, 30]
+
+
+def test_a_hopeless_file_is_given_up(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = stop_children(monkeypatch, times=100)
+    film = make_video("a.mp4", 60)
+    with VideoReader(size=SIZE, workers=1, time_limit=0.5) as reader:
+        events = list(reader.read([request(film, at(*([1.0] for _ in range(40))))]))
+    assert summary(events) == [*(f"f{index}" for index in range(40)), "e"]
+    assert len(stopped) == reader_module.LOSSES_IN_A_ROW
+    assert events[-1].failure.reason == Reason.TIMED_OUT
+
+
+def stop_children(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """Stop the next children, as if they hung, when they are asked for windows; returns their process ids."""
+    send, stopped = Child.send, list[int]()
+
+    def stop_and_send(child: Child, message: dict[str, Any]) -> None:
+        if "windows" in message and len(stopped) < times:
+            stopped.append(child._process.pid)
+            os.kill(child._process.pid, signal.SIGSTOP)
+        send(child, message)
+
+    monkeypatch.setattr(Child, "send", stop_and_send)
+    return stopped
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
+def test_a_window_that_takes_too_much_memory_costs_that_window(tmp_path: Path) -> None:
+    """The picture at five seconds is too large to be decoded."""
+    path = tmp_path / "grows.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for second in range(10):
+            encoded = io.BytesIO()
+            Image.new("RGB", (16_000, 16_000) if second == 5 else (64, 48)).save(encoded, "jpeg")
+            packet = av.Packet(encoded.getvalue())
+            packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1), second, second
+            packet.is_keyframe = True
+            container.mux(packet)
+    with VideoReader(size=SIZE, workers=1, memory_limit=LEAST_MEMORY) as reader:
+        events = list(reader.read([request(path, at([1.5], [5.5], [8.5]))]))
+    assert summary(events) == ["w0", "f1", "w2", "e"]
+    assert events[1].failure.reason == Reason.TOO_MUCH_MEMORY
+
+
+def children() -> set[int]:
+    """Process ids of the children of this process that are alive."""
+    listed = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for file in listed for pid in file.read_text().split()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_leaving_ends_every_child(make_video: MakeVideo) -> None:
+    film = make_video("film.mp4", 900)
+    before = children()
+
+    def endless() -> Iterator[ReadRequest]:
+        while True:
+            yield request(film)
+
+    with VideoReader(size=SIZE, workers=2) as reader:
+        for count, _ in enumerate(reader.read(endless())):
+            if count == 30:
+                assert len(children() - before) >= 2
+                break
+    assert not children() - before
+
+
+def test_little_is_read_ahead(make_video: MakeVideo) -> None:
+    film = make_video("film.mp4", 20)
+    pulled = 0
+
+    def counting() -> Iterator[ReadRequest | int]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield pulled if pulled % 2 else request(film)
+
+    with VideoReader(size=SIZE, workers=1, ahead=3) as reader:
+        events = reader.read(counting())
+        for _ in range(4):
+            next(events)
+        time.sleep(0.5)
+        assert pulled <= 10
+        events.close()
+
+
+def test_ctrl_c_ends_the_program_and_its_children(make_video: MakeVideo) -> None:
+    film = make_video("film.mp4", 900)
+    program = (
+        "import itertools, sys\n"
+        "from prost.video.reader import ReadRequest, VideoReader\n"
+        "request = ReadRequest(path=sys.argv[1], windows=lambda info: [[1.0], [50.0]] * 20)\n"
+        "with VideoReader(size=32, workers=2) as reader:\n"
+        "    for number, _ in enumerate(reader.read(itertools.repeat(request))):\n"
+        "        if number == 20:\n"
+        "            print('reading', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(film.path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, complaints = process.communicate(timeout=30)
+    assert "KeyboardInterrupt" in complaints
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_one_iteration_at_a_time(make_video: MakeVideo, reader: VideoReader) -> None:
+    film = make_video("film.mp4", 20)
+    first = reader.read([request(film)])
+    next(first)
+    with pytest.raises(UsageError, match="a second iteration"):
+        next(reader.read([request(film)]))
+    first.close()
+    assert summary(reader.read([request(film)])) == ["w0", "e"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"size": 0}, {"workers": 0}, {"ahead": 0}, {"time_limit": 0}, {"memory_limit": 1}],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_cannot_work_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        VideoReader(**{"size": SIZE, **options})
+
+
+def test_a_core_is_left_to_the_consumer() -> None:
+    assert 1 <= default_workers() <= max(1, (os.cpu_count() or 1) - 1)
