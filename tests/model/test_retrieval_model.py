@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from prost.config import ModelConfig
 from prost.errors import NeedsTokenizer, UsageError
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
-from prost.model.retrieval_model import FrameFeatures, SentenceFeatures, join
+from prost.model.encoding import join
+from prost.model.prost import ProST
+from prost.model.retrieval_model import FrameFeatures, SentenceFeatures
 from prost.model.tokenizer import whole_words
 from prost.model.ts2net import TS2Net, TS2NetConfig
 
@@ -81,3 +84,29 @@ def test_records_are_cut_and_joined() -> None:
         FrameFeatures(torch.zeros(5, 8))
     with pytest.raises(UsageError, match=r"\[B, D\]"):
         SentenceFeatures(torch.zeros(5))
+
+
+def test_a_vision_fingerprint_is_what_frame_tokens_depend_on(tiny: dict[str, Any]) -> None:
+    shift = {"token_shift_blocks": [1], "token_shift_divisions": 5}
+
+    def ts2net(**changed: Any) -> TS2Net:
+        torch.manual_seed(0)
+        return TS2Net(TS2NetConfig.parse({**tiny, **shift, **changed}))
+
+    model = ts2net()
+    # A head, a name and the words change no frame token; the shift and the pixels' mean do.
+    assert ts2net(name="other", max_words=7, temporal_layers=1).vision_fingerprint == model.vision_fingerprint
+    torch.manual_seed(0)
+    prost = ProST(ModelConfig.parse({**tiny, **shift}))
+    assert prost.vision_fingerprint == model.vision_fingerprint
+    torch.manual_seed(0)
+    without_shift = ProST(ModelConfig.parse({**tiny, "token_shift_blocks": []}))
+    torch.manual_seed(0)
+    class_tokens = CLIP4Clip(CLIP4ClipConfig.parse(tiny))
+    others = [ts2net(token_shift_blocks=[0]), ts2net(token_shift_divisions=4)]
+    others += [ts2net(image_mean=[0.5, 0.5, 0.5]), ts2net(image_std=[0.5, 0.5, 0.5])]
+    with torch.no_grad():
+        others.append(ts2net())
+        others[-1].clip.towers.visual_projection.weight[0, 0] += 1
+    found = {each.vision_fingerprint for each in (model, without_shift, class_tokens, *others)}
+    assert len(found) == 8

@@ -10,10 +10,10 @@ import torch
 
 from prost.data.toybox_clip_set import ToyboxClipSet
 from prost.errors import BadConfig, StorageError
-from prost.model.retrieval_model import RetrievalModel
+from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
 from prost.training.distributed import Processes
 from prost.training.frame_token_cache import FrameTokenCache, open_cache
-from prost.training.freezing import VISION, freeze
+from prost.training.freezing import freeze
 
 MakeModel = Callable[..., RetrievalModel[Any, Any]]
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -29,7 +29,7 @@ def test_the_head_makes_of_cached_tokens_what_the_model_makes_of_pixels(
     make_model: MakeModel, kind: str
 ) -> None:
     model = make_model(kind).eval()
-    freeze(model, VISION)
+    freeze(model, VISION_TOWER)
     cache = cached(model, "memory")
     assert cache.tokens.dtype == np.float16
     assert cache.tokens.shape == (6, 3, 1 if kind == "seqTransf" else 5, 64)
@@ -50,7 +50,7 @@ def test_a_folder_is_computed_once_for_all_heads_on_one_tower(make_model: MakeMo
     first, second = make_model("prost"), make_model("ts2net")
     second.clip.load_state_dict(first.clip.state_dict())
     for model in (first, second):
-        freeze(model, VISION)
+        freeze(model, VISION_TOWER)
         cache = open_cache(
             model, CLIPS, str(tmp_path), "fp32", ALONE, lambda done, total, _: told.append((done, total))
         )
@@ -61,7 +61,7 @@ def test_a_folder_is_computed_once_for_all_heads_on_one_tower(make_model: MakeMo
 
 def test_another_tower_or_other_clips_are_another_file(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model("prost")
-    freeze(model, VISION)
+    freeze(model, VISION_TOWER)
     cached(model, str(tmp_path))
     with torch.no_grad():
         model.clip.towers.vision_model.post_layernorm.weight.mul_(1.5)
@@ -78,7 +78,7 @@ def test_another_tower_or_other_clips_are_another_file(make_model: MakeModel, tm
 
 
 def freezing(model: RetrievalModel[Any, Any]) -> RetrievalModel[Any, Any]:
-    freeze(model, VISION)
+    freeze(model, VISION_TOWER)
     return model
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from prost.errors import BadConfig
-from prost.model.retrieval_model import RetrievalModel
-from prost.training.freezing import VISION, freeze, trained_parameters, vision_is_frozen
+from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
+from prost.training.freezing import freeze, trained_parameters, vision_is_frozen
 
 MakeModel = Callable[..., RetrievalModel[Any, Any]]
 
@@ -18,7 +18,7 @@ def frozen(model: RetrievalModel[Any, Any]) -> set[str]:
 
 def test_a_name_means_all_that_is_in_it(make_model: MakeModel) -> None:
     model = make_model("prost")
-    freeze(model, VISION)
+    freeze(model, VISION_TOWER)
     names = {name for name, _ in model.named_parameters()}
     assert frozen(model) == {name for name in names if "vision_model" in name or "visual_projection" in name}
     assert vision_is_frozen(model)
@@ -49,7 +49,7 @@ def test_a_number_means_the_first_blocks_of_both_towers(make_model: MakeModel) -
 
 def test_a_later_stage_frees_again(make_model: MakeModel) -> None:
     model = make_model("prost")
-    freeze(model, VISION)
+    freeze(model, VISION_TOWER)
     freeze(model, ())
     assert not frozen(model)
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from prost.model.retrieval_model import RetrievalModel, join
+from prost.model.encoding import join
+from prost.model.retrieval_model import RetrievalModel
 from prost.training.grad_cache import ContrastiveStep, Encoded, RandomState
 from prost.training.loss import retrieval_loss
 

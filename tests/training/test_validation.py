@@ -11,8 +11,8 @@ import torch
 from prost.data.record_clips import RecordClips
 from prost.data.records import VideoRecord
 from prost.evaluation.metrics import ranks
-from prost.model.retrieval_model import RetrievalModel
-from prost.training.freezing import VISION, freeze
+from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
+from prost.training.freezing import freeze
 from prost.training.validation import ValidationSet
 
 MakeModel = Callable[..., RetrievalModel[Any, Any]]
@@ -48,7 +48,7 @@ def test_a_gallery_has_twins_and_a_rival_has_one_score(make_model: MakeModel) ->
 def test_tokens_are_kept_only_while_the_tower_is_frozen(make_model: MakeModel) -> None:
     model = make_model("meanP")
     asked = ValidationSet.of_gallery("toybox-5", keep_tokens=True)
-    freeze(model, VISION)
+    freeze(model, VISION_TOWER)
     first = asked.ask(model).ranks["sum"]
     with torch.no_grad():
         # A frozen tower that is changed all the same: kept tokens do not see it, computed ones do.

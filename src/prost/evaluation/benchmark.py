@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import time
 from collections import OrderedDict
@@ -22,8 +21,9 @@ from prost.evaluation.metrics import Scores
 from prost.evaluation.report import EvaluationReport, Setting
 from prost.evaluation.rows import Bank, RankingPlan, left_out, make_rows
 from prost.evaluation.sets import BankSet, EvaluationSet, Reader
+from prost.model.encoding import join
 from prost.model.matching import Similarity
-from prost.model.retrieval_model import RetrievalModel, join
+from prost.model.retrieval_model import RetrievalModel
 
 VIDEOS_AT_ONCE = 32
 SENTENCES_AT_ONCE = 256
@@ -45,7 +45,7 @@ class KeptTokens:
 
     def of(self, model: Model, data: EvaluationSet) -> list[Tensor]:
         """Frame tokens `[b, L, M, D]` of all videos, some at a time."""
-        key = f"{_tower(model)}/{data.digest}"
+        key = f"{model.vision_fingerprint}/{model.config.frames}/{data.digest}"
         if key not in self._blocks:
             while len(self._blocks) >= KEPT_SETS:
                 self._blocks.popitem(last=False)
@@ -222,7 +222,7 @@ def _encode_videos(
     records = []
     for block in blocks:
         with _timed(seconds, "encode_video"):
-            records.append(model.video_head(block.to(model.device)))
+            records.append(model.video_head(block.to(model.device)).mapped(Tensor.cpu))
     return join(records)
 
 
@@ -267,18 +267,3 @@ def _departures(model: Model, data: EvaluationSet) -> list[str]:
         if paper is not None and own != paper:
             notes.append(f"the paper's setting has {paper} {what}, this model {own}")
     return notes
-
-
-def _tower(model: Model) -> str:
-    """Digest of all that a model's frame tokens depend on."""
-    towers = model.clip.towers
-    digest = hashlib.blake2b(digest_size=12)
-    shifted = (sorted(model.clip.shift_blocks), model.clip.shift_divisions) if model.clip.shift_blocks else ()
-    # CLIP4Clip's tokens are another model's class tokens: what the door returns is part of the key.
-    about = (type(model).frame_tokens.__qualname__, shifted, model.config.frames, model.config.image_size)
-    digest.update(repr((about, model.config.image_mean, model.config.image_std)).encode())
-    for part in (towers.vision_model, towers.visual_projection):
-        for key, tensor in sorted(part.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

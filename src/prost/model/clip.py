@@ -96,22 +96,68 @@ class CLIPBackbone(nn.Module):
         Raises:
             UsageError: pixels of another shape.
         """
-        size = self.shape.image_size
-        if pixels.ndim != 5 or pixels.shape[2:] != (3, size, size):
+        if pixels.ndim != 5:
+            size = self.shape.image_size
             raise UsageError(f"pixels of shape {list(pixels.shape)}", f"[B, L, 3, {size}, {size}]")
+        states = self.below_shift(pixels.flatten(0, 1))
+        return self.from_shift(states.unflatten(0, pixels.shape[:2]))
+
+    def below_shift(self, frames: Tensor) -> Tensor:
+        """Run the part of the vision tower that sees each frame alone: everything below the first shifted block.
+
+        Without a shifted block that is the whole tower, the projection included.
+
+        Args:
+            frames: `[N, 3, R, R]`, normalised.
+
+        Returns:
+            One state per frame, `[N, M, width]`; `[N, M, D]` without a shifted block.
+
+        Raises:
+            UsageError: frames of another shape.
+        """
+        size = self.shape.image_size
+        if frames.ndim != 4 or frames.shape[1:] != (3, size, size):
+            raise UsageError(f"frames of shape {list(frames.shape)}", f"[N, 3, {size}, {size}]")
         vision = self.towers.vision_model
-        batch, frames = pixels.shape[:2]
-        hidden = vision.pre_layrnorm(vision.embeddings(pixels.flatten(0, 1)))  # [B*L, M, width]
+        hidden = vision.pre_layrnorm(vision.embeddings(frames))  # [N, M, width]
         if torch.is_autocast_enabled(hidden.device.type):
-            # Else the residual stream stays float32, and every linear layer casts its input anew.
+            # Otherwise the residual stream stays float32, and every linear layer casts its input again.
             hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-        for index in range(len(vision.encoder.layers)):
+        hidden = self._vision_blocks(hidden, range(self._first_shifted), frames=1)
+        return hidden if self.shift_blocks else self._project(hidden)
+
+    def from_shift(self, states: Tensor) -> Tensor:
+        """Run the part of the vision tower in which the frames of a clip see each other.
+
+        Args:
+            states: of `below_shift`, `[B, L, M, width]`; `[B, L, M, D]` without a shifted block, returned as it is.
+
+        Returns:
+            `[B, L, M, D]`.
+        """
+        if not self.shift_blocks:
+            return states
+        batch, frames = states.shape[:2]
+        blocks = range(self._first_shifted, len(self.towers.vision_model.encoder.layers))
+        hidden = self._vision_blocks(states.flatten(0, 1), blocks, frames)
+        return self._project(hidden).unflatten(0, (batch, frames))
+
+    @property
+    def _first_shifted(self) -> int:
+        return min(self.shift_blocks, default=len(self.towers.vision_model.encoder.layers))
+
+    def _project(self, hidden: Tensor) -> Tensor:
+        return self.towers.visual_projection(self.towers.vision_model.post_layernorm(hidden))
+
+    def _vision_blocks(self, hidden: Tensor, blocks: range, frames: int) -> Tensor:
+        """Run some blocks over `[B*L, M, width]`, where `frames` is L."""
+        for index in blocks:
             if self.activation_checkpointing and self.training:
                 hidden = checkpoint(self._vision_block, hidden, index, frames, use_reentrant=False)
             else:
                 hidden = self._vision_block(hidden, index, frames)
-        tokens = self.towers.visual_projection(vision.post_layernorm(hidden))  # [B*L, M, D]
-        return tokens.unflatten(0, (batch, frames))
+        return hidden
 
     def _vision_block(self, hidden: Tensor, index: int, frames: int) -> Tensor:
         block = self.towers.vision_model.encoder.layers[index]

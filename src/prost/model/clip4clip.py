@@ -51,6 +51,7 @@ class CLIP4Clip(RetrievalModel[SentenceFeatures, FrameFeatures]):
     """
 
     config: CLIP4ClipConfig
+    class_tokens_only = True
 
     def __init__(self, config: CLIP4ClipConfig, tokenizer: WordTokenizer | None = None) -> None:
         super().__init__(config, CLIPBackbone(config.clip, config.width, (), 1), tokenizer)
@@ -63,10 +64,6 @@ class CLIP4Clip(RetrievalModel[SentenceFeatures, FrameFeatures]):
         """Encode texts that are tokenised already; see `RetrievalModel`."""
         self._check_words(input_ids, attention_mask)
         return SentenceFeatures(sentence_token(self.clip.word_tokens(input_ids), attention_mask))
-
-    def frame_tokens(self, pixels: Tensor) -> Tensor:
-        """Class tokens only, `[B, L, 1, D]`; see `RetrievalModel`."""
-        return super().frame_tokens(pixels)[:, :, :1]
 
     def video_head(self, tokens: Tensor) -> FrameFeatures:
         """Class tokens `[B, L, 1, D]` to frames that have seen each other, as the configuration says."""

@@ -9,26 +9,30 @@ import dataclasses
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prost.config import RetrievalConfig
 from prost.errors import NeedsTokenizer, UsageError
 from prost.model.clip import CLIPBackbone
+from prost.model.encoding import VideoEncoder, encode_text, join
 from prost.model.matching import Record, Similarity, expect
 from prost.model.tokenizer import WordTokenizer
 from prost.video.decode import decode_frames
 from prost.video.probe import probe
 from prost.video.sampling import sample_times
 
-Text = TypeVar("Text")
-Video = TypeVar("Video")
-Batch = TypeVar("Batch")
+# Where the weights of the vision tower are, by the beginning of their names.
+VISION_TOWER = ("clip.towers.vision_model", "clip.towers.visual_projection")
+
+Text = TypeVar("Text", bound=Record)
+Video = TypeVar("Video", bound=Record)
 
 
 class RetrievalModel(nn.Module, Generic[Text, Video]):
@@ -40,11 +44,19 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         tokenizer: how sentences become ids; without one, only `text_prototypes` takes text.
     """
 
+    # Whether the head reads the class token of each frame and no other.
+    class_tokens_only: ClassVar[bool] = False
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, config: RetrievalConfig, clip: CLIPBackbone, tokenizer: WordTokenizer | None) -> None:
         super().__init__()
         self.config = config
         self.clip = clip
         self.tokenizer = tokenizer
+        # Buffers, so that they lie on the device with the weights; the configuration stores them.
+        for name, values in (("pixel_mean", config.image_mean), ("pixel_std", config.image_std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     @abstractmethod
     def text_prototypes(self, input_ids: Tensor, attention_mask: Tensor) -> Text:
@@ -82,7 +94,33 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             UsageError: pixels of another shape.
         """
         self._check_pixels(pixels)
-        return self.clip.frame_tokens(pixels)
+        return self.from_shift(self.below_shift(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2]))
+
+    def below_shift(self, frames: Tensor) -> Tensor:
+        """The part of `frame_tokens` that sees each frame alone: equal frames need it once.
+
+        Args:
+            frames: `[N, 3, R, R]`, normalised.
+
+        Returns:
+            `[N, M, width]`, one state per frame; see `CLIPBackbone.below_shift`.
+
+        Raises:
+            UsageError: frames of another shape.
+        """
+        return self.clip.below_shift(frames)
+
+    def from_shift(self, states: Tensor) -> Tensor:
+        """The rest of `frame_tokens`, in which the frames of a clip see each other.
+
+        Args:
+            states: of `below_shift`, `[B, L, M, width]`.
+
+        Returns:
+            `[B, L, M, D]`, as `frame_tokens`.
+        """
+        tokens = self.clip.from_shift(states)
+        return tokens[:, :, :1] if self.class_tokens_only else tokens
 
     @abstractmethod
     def video_head(self, tokens: Tensor) -> Video:
@@ -118,32 +156,57 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    @torch.inference_mode()
+    @property
+    def vision_fingerprint(self) -> str:
+        """Hash of all that frame tokens depend on, apart from the frames: two models that share it share them, too.
+
+        These are the weights of the vision tower, the token shift, the normalisation of the pixels, and whether all
+        tokens are read. Computed at every call, since a tower may be trained in between.
+        """
+        shift = (
+            (sorted(self.clip.shift_blocks), self.clip.shift_divisions) if self.clip.shift_blocks else None
+        )
+        choices = (shift, self.config.image_mean, self.config.image_std, self.class_tokens_only)
+        digest = hashlib.blake2b(repr(choices).encode(), digest_size=12)
+        for key, tensor in sorted(self.state_dict().items()):
+            if key.startswith(VISION_TOWER):
+                digest.update(key.encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def encode_text(self, sentences: Sequence[str]) -> Text:
-        """Encode sentences.
+        """Encode sentences: float32 on the CPU, wherever the model is.
 
         Raises:
+            UsageError: no sentence.
             NeedsTokenizer: the weights came without a vocabulary.
             EmptyQuery: a sentence without a word.
         """
-        ids, mask = self.tokenize(sentences)
-        return self.text_prototypes(ids.to(self.device), mask.to(self.device))
+        return encode_text(self, sentences)
 
-    @torch.inference_mode()
     def encode_video(self, paths: Sequence[str | os.PathLike[str]]) -> Video:
         """Encode whole video files, L frames each, sampled at the middles of L equal parts.
+
+        Returns:
+            The model's record, float32 on the CPU, wherever the model is.
 
         Raises:
             UsageError: no path.
             VideoError: a file that cannot be shown.
         """
-        pixels = []
-        for path in paths:
-            times = sample_times(0.0, probe(path).duration, self.config.frames)
-            pixels.append(self.normalise_pixels(decode_frames(path, times, self.config.image_size).pixels))
-        if not pixels:
+        if not paths:
             raise UsageError("no video", "at least one path")
-        return self.video_prototypes(torch.stack(pixels).to(self.device))
+        encoder = VideoEncoder(self)
+
+        def batches() -> Iterator[NDArray[np.uint8]]:
+            for first in range(0, len(paths), encoder.batch_clips):
+                yield np.stack([self._frames_of(path) for path in paths[first : first + encoder.batch_clips]])
+
+        return join(list(encoder.stream(batches())))
+
+    def _frames_of(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+        times = sample_times(0.0, probe(path).duration, self.config.frames)
+        return decode_frames(path, times, self.config.image_size).pixels
 
     def tokenize(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokenise sentences: ids and mask, both `[B, max_words]`.
@@ -162,18 +225,19 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         """Words of a sentence that the vocabulary lacks; none, ever, for CLIP's own."""
         return self._need_tokenizer().unknown(sentence)
 
-    def normalise_pixels(self, frames: np.ndarray) -> Tensor:
-        """Bring decoded frames to what the model looks at.
+    def normalise_pixels(self, frames: NDArray[np.uint8] | Tensor) -> Tensor:
+        """Bring decoded frames to what the vision tower reads, on the device where they are.
 
         Args:
-            frames: uint8 `[..., R, R, 3]`.
+            frames: uint8 `[..., R, R, 3]`; an array is on the CPU.
 
         Returns:
-            float32 `[..., 3, R, R]` on the CPU, with CLIP's mean and deviation taken out.
+            float32 `[..., 3, R, R]`, minus `config.image_mean`, divided by `config.image_std`.
         """
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, -3).float().div_(255)
-        mean = torch.tensor(self.config.image_mean).view(3, 1, 1)
-        std = torch.tensor(self.config.image_std).view(3, 1, 1)
+        if not isinstance(frames, Tensor):
+            frames = torch.from_numpy(np.ascontiguousarray(frames))
+        pixels = frames.movedim(-1, -3).float().div_(255)
+        mean, std = (values.to(pixels.device) for values in (self.pixel_mean, self.pixel_std))
         return pixels.sub_(mean).div_(std)
 
     def _need_tokenizer(self) -> WordTokenizer:
@@ -202,19 +266,6 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             raise UsageError(
                 f"pixels of shape {list(pixels.shape)}", f"[B, {self.config.frames}, 3, {size}, {size}]"
             )
-
-
-def join(batches: Sequence[Batch]) -> Batch:
-    """Join records of one kind, batch after batch; a part that one of them lacks is None.
-
-    >>> join([SentenceFeatures(torch.zeros(2, 8)), SentenceFeatures(torch.zeros(3, 8))])
-    SentenceFeatures(sentence=[5, 8])
-    """
-    parts: dict[str, Any] = {}
-    for field in dataclasses.fields(batches[0]):  # type: ignore[arg-type]
-        tensors = [getattr(batch, field.name) for batch in batches]
-        parts[field.name] = None if any(tensor is None for tensor in tensors) else torch.cat(tensors)
-    return type(batches[0])(**parts)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -17,7 +17,7 @@ from prost.data.records import VideoRecord, complete_split, hold_out
 from prost.errors import BadConfig, StorageError, UsageError
 from prost.evaluation.bootstrap import confidence_interval, paired_bootstrap
 from prost.model.checkpoint import load
-from prost.training.freezing import VISION
+from prost.model.retrieval_model import VISION_TOWER
 from prost.training.logs import StepLogger
 from prost.training.recipe import BenchmarkConfig, Recipe, StageConfig
 from prost.training.trainer import train
@@ -194,7 +194,7 @@ def _recipe(start: str, pairs: Path, videos: int, how: FineTuning) -> Recipe:
     }
     frozen: dict[str, Any] = {}
     if how.freeze_vision:
-        stage["freeze"] = VISION
+        stage["freeze"] = VISION_TOWER
         frozen["cache_frame_tokens"] = str(pairs.parent / "frame_tokens")
     return Recipe(
         start=str(Path(start).absolute()) if Path(start).exists() else start,

@@ -20,11 +20,11 @@ from torch import Tensor
 from prost.data.batches import no_twins, twins_within
 from prost.data.clip_sets import BatchPlan, ClipSet, twin_rows
 from prost.errors import BadConfig, StorageError
-from prost.model.retrieval_model import RetrievalModel
+from prost.model.encoding import Precision, autocast, takes_bf16
+from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
 from prost.progress import Advance
 from prost.training.distributed import Processes
-from prost.training.freezing import VISION, vision_is_frozen
-from prost.training.precision import Precision, autocast, takes_bf16
+from prost.training.freezing import vision_is_frozen
 
 MEMORY = "memory"
 
@@ -113,7 +113,9 @@ def open_cache(
         VideoError: a file that cannot be shown.
     """
     if not vision_is_frozen(model):
-        raise BadConfig("cache_frame_tokens: the vision tower is trained", f"freeze: [{', '.join(VISION)}]")
+        raise BadConfig(
+            "cache_frame_tokens: the vision tower is trained", f"freeze: [{', '.join(VISION_TOWER)}]"
+        )
     config = model.config
     if place == MEMORY:
         if processes.world > 1:
@@ -174,14 +176,6 @@ def _fill(path: Path, clips: int, blocks: Iterator[np.ndarray]) -> None:
 
 def _key(model: RetrievalModel[Any, Any], clips: ClipSet, precision: Precision) -> str:
     """A name for all that frame tokens depend on."""
-    config = model.config
-    shift = [getattr(config, name, None) for name in ("token_shift_blocks", "token_shift_divisions")]
-    kind = type(model).frame_tokens.__qualname__  # all tokens of a frame, or the class token alone
     low = takes_bf16(precision, model.device)
-    told = [clips.description, config.frames, config.image_mean, config.image_std, shift, kind, low]
-    digest = hashlib.blake2b(repr(told).encode(), digest_size=12)
-    for name, tensor in sorted(model.state_dict().items()):
-        if name.startswith(VISION):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    told = (clips.description, model.config.frames, low, model.vision_fingerprint)
+    return hashlib.blake2b(repr(told).encode(), digest_size=12).hexdigest()

@@ -9,10 +9,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from prost.errors import BadConfig
-from prost.model.retrieval_model import RetrievalModel
+from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
 
 Freeze = int | tuple[str, ...]
-VISION = ("clip.towers.vision_model", "clip.towers.visual_projection")
 
 
 def freeze(model: RetrievalModel[Any, Any], chosen: Freeze) -> None:
@@ -38,7 +37,9 @@ def freeze(model: RetrievalModel[Any, Any], chosen: Freeze) -> None:
 def vision_is_frozen(model: RetrievalModel[Any, Any]) -> bool:
     """Whether a video's frame tokens stay the same during the training."""
     return not any(
-        parameter.requires_grad for name, parameter in model.named_parameters() if name.startswith(VISION)
+        parameter.requires_grad
+        for name, parameter in model.named_parameters()
+        if name.startswith(VISION_TOWER)
     )
 
 

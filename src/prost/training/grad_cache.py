@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from prost.model.retrieval_model import join
+from prost.model.encoding import join
 
 MicroBatch = TypeVar("MicroBatch")
 LossTerms = dict[str, float]

@@ -32,7 +32,7 @@ from prost.evaluation.report import JSON_FILE, EvaluationReport, read_report, wr
 from prost.evaluation.rows import METHODS, RankingPlan
 from prost.evaluation.sets import EvaluationSet, SetConfig, open_set
 from prost.model.checkpoint import load
-from prost.model.retrieval_model import join
+from prost.model.encoding import join
 from prost.training.recipe import Recipe
 from prost.training.trainer import run_recipe
 

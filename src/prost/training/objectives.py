@@ -10,6 +10,7 @@ from torch import Tensor
 
 from prost.data.batches import CaptionedVideos
 from prost.model.clip import sentence_token
+from prost.model.encoding import Precision, autocast
 from prost.model.matching import TextPrototypes, VideoPrototypes, event_sentence_score, unit
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.spatial import dead_share
@@ -19,7 +20,6 @@ from prost.training.grad_cache import Encoded, LossTerms
 from prost.training.grounding import grounding_loss, patch_weights, region_features
 from prost.training.loss import accuracies, contrastive_loss, retrieval_loss
 from prost.training.order import order_loss, paired_scores
-from prost.training.precision import Precision, autocast
 
 Batch = CaptionedVideos | TokenBatch
 

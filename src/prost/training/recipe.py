@@ -10,8 +10,8 @@ from pydantic import Field, SerializeAsAny, model_validator
 from prost.config import RetrievalConfig, StrictConfig, read_yaml
 from prost.data.video_reading import Sampling
 from prost.model.checkpoint import config_class
+from prost.model.encoding import Precision
 from prost.training.freezing import Freeze
-from prost.training.precision import Precision
 
 
 class StageConfig(StrictConfig):

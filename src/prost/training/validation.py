@@ -17,10 +17,10 @@ from prost.data.toybox import gallery
 from prost.data.toybox_clip_set import ToyboxClipSet
 from prost.evaluation.benchmark import twin_accuracy
 from prost.evaluation.metrics import RetrievalMetrics, text_to_video_ranks
-from prost.model.retrieval_model import RetrievalModel, join
+from prost.model.encoding import Precision, join
+from prost.model.retrieval_model import RetrievalModel
 from prost.training.frame_token_cache import frame_tokens_in_order
 from prost.training.freezing import vision_is_frozen
-from prost.training.precision import Precision
 
 SENTENCES_AT_ONCE = 256
 
@@ -107,7 +107,7 @@ class ValidationSet:
         model.eval()
         video = join(
             [
-                model.video_head(torch.from_numpy(tokens).float().to(model.device))
+                model.video_head(torch.from_numpy(tokens).float().to(model.device)).mapped(Tensor.cpu)
                 for tokens in self._tokens(model, precision)
             ]
         )
