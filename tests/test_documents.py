@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tokenize
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,7 @@ FILE_SUFFIX = re.compile(
 )
 # Other people's modules, and their programs and classes that are cited by their bare names.
 FOREIGN = {"F", "av", "lance", "nn", "np", "numba", "numpy", "torch", "transformers", "typer"}
-FOREIGN |= {"torchrun", "pooler_output", "DistributedDataParallel"}
+FOREIGN |= {"torchrun", "pooler_output", "DistributedDataParallel", "basic_clean"}
 
 
 def relative_id(path: Path) -> str:
@@ -360,3 +361,32 @@ def test_the_reference_of_the_command_line_is_up_to_date() -> None:
 def test_links_lead_to_files(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_every_decision_has_a_row() -> None:
+    decisions = ROOT / "docs" / "decisions"
+    table = (decisions / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[(\d{4})\]\((\S+?)\) \| (.+?) \|$", table, flags=re.MULTILINE)
+    titles = {path.name: path.read_text(encoding="utf-8").splitlines()[0] for path in decisions.glob("0*.md")}
+    expected = {name: re.sub(r"^# \d+[.:] ", "", title) for name, title in titles.items()}
+    assert {name: title for _, name, title in listed} == expected
+    assert [number for number, name, _ in listed if not name.startswith(number)] == []
+
+
+def test_headings_of_the_lab_notebook_have_a_date_and_a_verdict() -> None:
+    text = re.sub(
+        r"```.*?```", "", (ROOT / "docs" / "lab_notebook.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    headings = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
+    entries = [heading for heading in headings if heading != "Template"]
+    assert len(entries) > 5
+    assert [h for h in entries if not re.fullmatch(r"20\d\d-\d\d-\d\d: .+ \(.+\)", h)] == []
+
+
+def test_the_architecture_lists_the_packages_in_the_order_of_the_import_rules() -> None:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(rule["layers"] for rule in rules if rule["type"] == "layers")
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == layers
