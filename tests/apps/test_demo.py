@@ -78,6 +78,7 @@ def test_the_demo_makes_videos_a_library_and_a_page(small_demo: Any, tmp_path: P
         assert sentence in said.out and sentence in page
         assert truth.path.is_file() and truth.end <= 41
     assert f"of {len(asked)} sentences" in said.out
+    assert "index ~/Videos --model MODEL" in said.out.splitlines()[-1]
 
     before = {path: path.stat().st_mtime_ns for path in folder.glob("videos/*")}
     again = small_demo()

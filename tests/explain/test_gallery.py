@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from prost.explain.gallery import FRAMES_SHOWN, Answer, ExpectedMoment, write_page
+from prost.printable import printable
 from prost.search.hits import Hit, Moment
 from prost.search.records import VideoRow
 
@@ -85,15 +86,15 @@ def pictures(page: Page) -> list[np.ndarray]:
 
 
 def test_the_strip_shows_the_moment_and_not_the_rest(film: Path, tmp_path: Path) -> None:
-    blue = pictures(written(tmp_path, Answer("blue", [hit_in(film, 2.0, 4.0)])))
-    red = pictures(written(tmp_path, Answer("red", [hit_in(film, 0.0, 1.9)])))
+    blue = pictures(written(tmp_path, Answer(query="blue", hits=[hit_in(film, 2.0, 4.0)])))
+    red = pictures(written(tmp_path, Answer(query="red", hits=[hit_in(film, 0.0, 1.9)])))
     assert len(blue) == len(red) == FRAMES_SHOWN
     for seen, colour in ((blue, BLUE), (red, RED)):
         assert max(abs(picture.mean(axis=(0, 1)) - colour).max() for picture in seen) < 16
 
 
 def test_the_link_leads_to_the_moment_in_the_file(film: Path, tmp_path: Path) -> None:
-    page = written(tmp_path, Answer("blue", [hit_in(film)]))
+    page = written(tmp_path, Answer(query="blue", hits=[hit_in(film)]))
     (link,) = page.all("a", "film")
     address, _, fragment = link["href"].partition("#")
     assert (tmp_path / os.fsdecode(unquote_to_bytes(address))).samefile(film)
@@ -102,7 +103,7 @@ def test_the_link_leads_to_the_moment_in_the_file(film: Path, tmp_path: Path) ->
 
 
 def test_every_picture_and_bar_says_what_it_shows(film: Path, tmp_path: Path) -> None:
-    page = written(tmp_path, Answer("blue", [hit_in(film)]))
+    page = written(tmp_path, Answer(query="blue", hits=[hit_in(film)]))
     assert all("red then blue.mp4 at " in image["alt"] for image in page.all("img"))
     assert page.all("a", "film")[0]["aria-label"] == "Play red then blue.mp4 from 2.0 to 4.0 seconds"
     assert page.all("div", "timeline")[0]["aria-label"] == "found from 2.0 to 4.0 of 4.0 seconds"
@@ -110,28 +111,42 @@ def test_every_picture_and_bar_says_what_it_shows(film: Path, tmp_path: Path) ->
 
 
 def test_the_bar_lies_where_the_moment_lies(film: Path, tmp_path: Path) -> None:
-    page = written(tmp_path, Answer("blue", [hit_in(film, 1.0, 3.0)], ExpectedMoment(film, 2.0, 4.0)))
+    page = written(
+        tmp_path,
+        Answer(
+            query="blue",
+            hits=[hit_in(film, 1.0, 3.0)],
+            expected=ExpectedMoment(path=film, start=2.0, end=4.0),
+        ),
+    )
     assert page.all("span", "found")[0]["style"] == "left:25.00%;width:50.00%"
-    assert page.all("span", "truth")[0]["style"] == "left:50.00%;width:50.00%"
-    assert page.all("div", "timeline")[0]["aria-label"].endswith("; meant from 2.0 to 4.0")
+    assert page.all("span", "expected")[0]["style"] == "left:50.00%;width:50.00%"
+    assert page.all("div", "timeline")[0]["aria-label"].endswith("; expected from 2.0 to 4.0")
 
 
 def test_other_moments_of_the_video_are_on_the_bar(film: Path, tmp_path: Path) -> None:
-    page = written(tmp_path, Answer("blue", [hit_in(film, 2.0, 4.0, moment(0.0, 1.0))]))
+    page = written(tmp_path, Answer(query="blue", hits=[hit_in(film, 2.0, 4.0, moment(0.0, 1.0))]))
     assert page.all("span", "also")[0]["style"] == "left:0.00%;width:25.00%"
     assert page.all("div", "timeline")[0]["aria-label"].endswith("; also from 0.0 to 1.0")
 
 
-def test_only_the_video_that_was_meant_is_marked(film: Path, tmp_path: Path) -> None:
+def test_only_the_expected_video_is_marked(film: Path, tmp_path: Path) -> None:
     other = film.with_name("other.mp4")
     other.write_bytes(film.read_bytes())
-    page = written(tmp_path, Answer("blue", [hit_in(other), hit_in(film)], ExpectedMoment(film, 2.0, 4.0)))
-    assert len(page.all("span", "right")) == len(page.all("span", "truth")) == 1
-    assert page.text.index("other.mp4") < page.text.index("the video that was meant")
+    page = written(
+        tmp_path,
+        Answer(
+            query="blue",
+            hits=[hit_in(other), hit_in(film)],
+            expected=ExpectedMoment(path=film, start=2.0, end=4.0),
+        ),
+    )
+    assert len(page.all("span", "right")) == len(page.all("span", "expected")) == 1
+    assert page.text.index("other.mp4") < page.text.index("the expected video")
 
 
 def test_both_parts_of_the_score_are_shown_with_the_weight(film: Path, tmp_path: Path) -> None:
-    page = written(tmp_path, Answer("blue", [hit_in(film)]), object_phrase_weight=1.5)
+    page = written(tmp_path, Answer(query="blue", hits=[hit_in(film)]), object_phrase_weight=1.5)
     widths = [span["style"] for span in page.all("span") if span.get("style", "").startswith("width")]
     assert widths == ["width:50.0%", "width:60.0%"]
     assert page.text.index("0.500") < page.text.index("0.600")
@@ -140,29 +155,36 @@ def test_both_parts_of_the_score_are_shown_with_the_weight(film: Path, tmp_path:
 
 def test_a_query_cannot_write_into_the_page(film: Path, tmp_path: Path) -> None:
     query = '</h2><script>alert("1")</script>&amp;'
-    page = written(tmp_path, Answer(query, [hit_in(film)]), title="<b>", summary="<i>")
+    page = written(tmp_path, Answer(query=query, hits=[hit_in(film)]), title="<b>", summary="<i>")
     assert query in page.text and "<b>" in page.text and "<i>" in page.text
     assert len(page.all("script")) == 1 and not page.all("b") and not page.all("i")
 
 
 @pytest.mark.parametrize(
-    "name", ["a&b <c> \"d\" 'e'.mp4", "50% #1?.mp4", "été 🎈.mp4", os.fsdecode(b"\xff\xfe.mp4")]
+    "name",
+    [
+        "a&b <c> \"d\" 'e'.mp4",
+        "50% #1?.mp4",
+        "été 🎈.mp4",
+        os.fsdecode(b"\xff\xfe.mp4"),
+        "a\u202e$name\n\x1b.mp4",
+    ],
 )
 def test_any_name_of_a_file_is_shown_and_reached(film: Path, tmp_path: Path, name: str) -> None:
     renamed = film.rename(film.with_name(name))
-    page = written(tmp_path, Answer("blue", [hit_in(renamed)]))
+    page = written(tmp_path, Answer(query="blue", hits=[hit_in(renamed)]))
     address = page.all("a", "film")[0]["href"].partition("#")[0]
     assert (tmp_path / os.fsdecode(unquote_to_bytes(address))).samefile(renamed)
     assert len(page.all("img")) == FRAMES_SHOWN
-    assert name.encode("utf-8", "replace").decode() in page.text
+    assert printable(name) in page.text and printable(name) in page.all("img")[0]["alt"]
 
 
 def test_a_file_that_has_gone_is_said_and_the_others_are_shown(film: Path, tmp_path: Path) -> None:
-    page = written(tmp_path, Answer("blue", [hit_in(film.with_name("gone.mp4")), hit_in(film)]))
+    page = written(tmp_path, Answer(query="blue", hits=[hit_in(film.with_name("gone.mp4")), hit_in(film)]))
     assert "The frames cannot be shown: file is gone." in page.text
     assert len(page.all("img")) == FRAMES_SHOWN
 
 
 def test_no_hits_are_said(tmp_path: Path) -> None:
-    page = written(tmp_path, Answer("a green dog", []))
+    page = written(tmp_path, Answer(query="a green dog", hits=[]))
     assert "a green dog" in page.text and "Nothing was found." in page.text

@@ -1,7 +1,7 @@
 """Hits as a page to look at: one HTML file that opens from disk and needs no network.
 
-A card for each hit: the frames along the found moment as a film strip, where the moment lies in its video, and the
-score split into its two parts. The videos themselves are not copied; the page links to them by relative paths.
+Each hit is a card: frames along the found moment as a film strip, a bar that shows where the moment lies in its video,
+and the two parts of the score. The videos themselves are not copied; the page links to them by relative paths.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from string import Template
 from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
 
 from prost.errors import VideoError
+from prost.printable import printable
 from prost.search.hits import Hit
 from prost.video.isolation import IsolatedDecoder
 from prost.video.sampling import sample_times
@@ -28,10 +30,47 @@ FRAMES_SHOWN = 6
 FRAME_SIDE = 176  # pixels; a strip of six stays sharp at the page's width and costs about 30 kB
 JPEG_QUALITY = 82
 
+SECTION = Template("""<section aria-labelledby="query-$number">
+<h2 id="query-$number">&ldquo;$query&rdquo;</h2>
+$found
+</section>""")
+CARD = Template("""<li>
+<header>
+<span class="rank">$rank</span>
+<h3>$name</h3>
+$mark
+<span class="quiet">$start&ndash;$end s of $duration s</span>
+<span class="score">$score</span>
+</header>
+$film
+$timeline
+$parts
+</li>""")
+FILM = Template(
+    '<a class="film" href="$address#t=$start,$end" data-start="$start" data-end="$end" aria-label="$label">'
+    "$pictures</a>"
+)
+PICTURE = Template('<img src="$data" alt="$name at $time seconds" width="$side" height="$side">')
+NO_FILM = Template('<p class="quiet">The frames cannot be shown: $reason.</p>')
+TIMELINE = Template('<div class="timeline" role="img" aria-label="$label" title="$label">$bars</div>')
+BAR = Template('<span class="$kind" style="left:$left%;width:$width%"></span>')
+PARTS = Template('<dl class="parts">$rows</dl>')
+PART = Template(
+    '<dt>$label</dt><dd class="bar $kind"><span style="width:$width%"></span></dd><dd>$score</dd>'
+)
 
-@dataclass(frozen=True)
+
+class Html(str):
+    """Text that is HTML already and must not be escaped again."""
+
+
+NOTHING_FOUND = Html('<p class="quiet">Nothing was found.</p>')
+EXPECTED_VIDEO = Html('<span class="right">&#10003; the expected video</span>')
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExpectedMoment:
-    """The moment that a query was written about, where that is known.
+    """The moment that a query describes, where that is known.
 
     Attributes:
         path: the video.
@@ -44,13 +83,19 @@ class ExpectedMoment:
     end: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A query and what was found for it, best first."""
+    """A query and its hits.
+
+    Attributes:
+        query: the sentence.
+        hits: best first.
+        expected: the moment that should be found, where that is known.
+    """
 
     query: str
     hits: Sequence[Hit]
-    truth: ExpectedMoment | None = None
+    expected: ExpectedMoment | None = None
 
 
 def write_page(
@@ -66,109 +111,108 @@ def write_page(
     Args:
         page: the file to write; its folder must exist.
         answers: in the order in which they are shown.
-        object_phrase_weight: the share of the object-phrase score in the total, from the model's configuration.
-        title: of the page.
+        object_phrase_weight: weight of the object-phrase score in the total, from the model's configuration.
+        title: title of the page.
         summary: one line below the title.
     """
     page = Path(page)
     with IsolatedDecoder() as decoder:
-        sections = "\n".join(
-            _section(answer, page.parent, decoder, object_phrase_weight, number)
-            for number, answer in enumerate(answers, 1)
+        sections = _joined(
+            (
+                _section(answer, page.parent, decoder, object_phrase_weight, number)
+                for number, answer in enumerate(answers, 1)
+            ),
+            "\n",
         )
-    page.write_text(
-        f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>
-{_source("gallery.css")}</style>
-</head>
-<body>
-<header>
-<h1>{escape(title)}</h1>
-<p class="quiet">{escape(summary)}</p>
-</header>
-<main>
-{sections}
-</main>
-<footer class="quiet">
-<p>Score = event-sentence + {object_phrase_weight:g} &times; object-phrase, both cosines. Event-sentence compares the
-whole sentence with what happens; object-phrase compares its phrases with the things in single frames.</p>
-<p>The bar below a film strip is the whole video: filled where the moment was found, faint where others were, framed
-where the moment lies that was meant. Click a film strip to play the moment.</p>
-</footer>
-<script>
-{_source("gallery.js")}</script>
-</body>
-</html>
-""",
-        encoding="utf-8",
+    html = _filled(
+        Template(_source("gallery.html")),
+        title=title,
+        summary=summary,
+        sections=sections,
+        weight=f"{object_phrase_weight:g}",
+        style=_source("gallery.css"),
+        script=_source("gallery.js"),
+    )
+    page.write_text(html, encoding="utf-8")
+
+
+def _filled(template: Template, **values: str) -> Html:
+    """Fill in a template; all values but HTML are made printable and escaped here."""
+    return Html(
+        template.substitute(
+            {
+                name: value if isinstance(value, Html) else escape(printable(value))
+                for name, value in values.items()
+            }
+        )
     )
 
 
-def _source(name: str) -> str:
-    return files("prost.explain").joinpath(name).read_text(encoding="utf-8")
+def _joined(parts: Iterable[Html], separator: str = "") -> Html:
+    return Html(separator.join(parts))
+
+
+def _source(name: str) -> Html:
+    return Html(files("prost.explain").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _section(
     answer: Answer, folder: Path, decoder: IsolatedDecoder, object_phrase_weight: float, number: int
-) -> str:
-    cards = "\n".join(
-        _card(hit, rank, answer.truth, folder, decoder, object_phrase_weight)
-        for rank, hit in enumerate(answer.hits, 1)
+) -> Html:
+    cards = _joined(
+        (
+            _card(hit, rank, answer.expected, folder, decoder, object_phrase_weight)
+            for rank, hit in enumerate(answer.hits, 1)
+        ),
+        "\n",
     )
-    found = f"<ol>\n{cards}\n</ol>" if answer.hits else '<p class="quiet">Nothing was found.</p>'
-    return f"""<section aria-labelledby="query-{number}">
-<h2 id="query-{number}">&ldquo;{escape(answer.query)}&rdquo;</h2>
-{found}
-</section>"""
+    found = Html(f"<ol>\n{cards}\n</ol>") if answer.hits else NOTHING_FOUND
+    return _filled(SECTION, number=str(number), query=answer.query, found=found)
 
 
 def _card(
     hit: Hit,
     rank: int,
-    truth: ExpectedMoment | None,
+    expected: ExpectedMoment | None,
     folder: Path,
     decoder: IsolatedDecoder,
     object_phrase_weight: float,
-) -> str:
-    is_truth = truth is not None and os.path.realpath(truth.path) == os.path.realpath(hit.path)
-    mark = '<span class="right">&#10003; the video that was meant</span>' if is_truth else ""
-    return f"""<li>
-<header>
-<span class="rank">{rank}</span>
-<h3>{escape(_shown(Path(hit.path).name))}</h3>
-{mark}
-<span class="quiet">{hit.start:.1f}&ndash;{hit.end:.1f} s of {hit.duration:.1f} s</span>
-<span class="score">{hit.score:.3f}</span>
-</header>
-{_film(hit, folder, decoder)}
-{_timeline(hit, truth if is_truth else None)}
-{_parts(hit, object_phrase_weight)}
-</li>"""
+) -> Html:
+    is_expected = expected is not None and os.path.realpath(expected.path) == os.path.realpath(hit.path)
+    return _filled(
+        CARD,
+        rank=str(rank),
+        name=Path(hit.path).name,
+        mark=EXPECTED_VIDEO if is_expected else "",
+        start=f"{hit.start:.1f}",
+        end=f"{hit.end:.1f}",
+        duration=f"{hit.duration:.1f}",
+        score=f"{hit.score:.3f}",
+        film=_film(hit, folder, decoder),
+        timeline=_timeline(hit, expected if is_expected else None),
+        parts=_parts(hit, object_phrase_weight),
+    )
 
 
-def _film(hit: Hit, folder: Path, decoder: IsolatedDecoder) -> str:
-    """The frames along the moment, as a link that plays it; where they cannot be decoded, the reason."""
-    name = _shown(Path(hit.path).name)
+def _film(hit: Hit, folder: Path, decoder: IsolatedDecoder) -> Html:
+    """The frames along the moment, as a link that plays it; the reason where they cannot be decoded."""
+    name = Path(hit.path).name
     try:
         frames = decoder.decode(hit.path, sample_times(hit.start, hit.end, FRAMES_SHOWN), FRAME_SIDE)
     except VideoError as error:
-        return f'<p class="quiet">The frames cannot be shown: {escape(_shown(error.reason))}.</p>'
-    pictures = "".join(
-        f'<img src="{_data_uri(pixels)}" alt="{escape(name)} at {time:.1f} seconds" width="{FRAME_SIDE}" '
-        f'height="{FRAME_SIDE}">'
+        return _filled(NO_FILM, reason=error.reason)
+    pictures = (
+        _filled(PICTURE, data=_data_uri(pixels), name=name, time=f"{time:.1f}", side=str(FRAME_SIDE))
         for pixels, time in zip(frames.pixels, frames.times, strict=True)
     )
-    # Percent-encoded bytes, so that names that are no UTF-8 still lead to their file.
-    address = quote(os.fsencode(os.path.relpath(hit.path, folder)))
-    return (
-        f'<a class="film" href="{address}#t={hit.start:.2f},{hit.end:.2f}" data-start="{hit.start:.2f}" '
-        f'data-end="{hit.end:.2f}" aria-label="Play {escape(name)} from {hit.start:.1f} to {hit.end:.1f} seconds">'
-        f"{pictures}</a>"
+    return _filled(
+        FILM,
+        # Percent-encoded bytes, so that names that are not UTF-8 still lead to their file.
+        address=quote(os.fsencode(os.path.relpath(hit.path, folder))),
+        start=f"{hit.start:.2f}",
+        end=f"{hit.end:.2f}",
+        label=f"Play {name} from {hit.start:.1f} to {hit.end:.1f} seconds",
+        pictures=_joined(pictures),
     )
 
 
@@ -179,37 +223,37 @@ def _data_uri(pixels: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
 
 
-def _timeline(hit: Hit, truth: ExpectedMoment | None) -> str:
-    told = f"found from {hit.start:.1f} to {hit.end:.1f} of {hit.duration:.1f} seconds"
-    bars = _bar("found", hit.start, hit.end, hit.duration)
+def _timeline(hit: Hit, expected: ExpectedMoment | None) -> Html:
+    label = f"found from {hit.start:.1f} to {hit.end:.1f} of {hit.duration:.1f} seconds"
+    bars = [_bar("found", hit.start, hit.end, hit.duration)]
     for other in hit.moments[1:]:
-        told += f"; also from {other.start:.1f} to {other.end:.1f}"
-        bars += _bar("also", other.start, other.end, hit.duration)
-    if truth is not None:
-        told += f"; meant from {truth.start:.1f} to {truth.end:.1f}"
-        bars += _bar("truth", truth.start, truth.end, hit.duration)
-    return f'<div class="timeline" role="img" aria-label="{told}" title="{told}">{bars}</div>'
+        label += f"; also from {other.start:.1f} to {other.end:.1f}"
+        bars.append(_bar("also", other.start, other.end, hit.duration))
+    if expected is not None:
+        label += f"; expected from {expected.start:.1f} to {expected.end:.1f}"
+        bars.append(_bar("expected", expected.start, expected.end, hit.duration))
+    return _filled(TIMELINE, label=label, bars=_joined(bars))
 
 
-def _bar(kind: str, start: float, end: float, duration: float) -> str:
+def _bar(kind: str, start: float, end: float, duration: float) -> Html:
     left = min(max(start / duration, 0.0), 1.0)
     right = min(max(end / duration, left), 1.0)
-    return f'<span class="{kind}" style="left:{100 * left:.2f}%;width:{100 * (right - left):.2f}%"></span>'
+    return _filled(BAR, kind=kind, left=f"{100 * left:.2f}", width=f"{100 * (right - left):.2f}")
 
 
-def _parts(hit: Hit, object_phrase_weight: float) -> str:
+def _parts(hit: Hit, object_phrase_weight: float) -> Html:
     parts = (
         ("event", "event-sentence", hit.event_sentence),
-        ("object", f"{object_phrase_weight:g} &times; object-phrase", hit.object_phrase),
+        ("object", f"{object_phrase_weight:g} × object-phrase", hit.object_phrase),
     )
-    rows = "".join(
-        f'<dt>{label}</dt><dd class="bar {kind}">'
-        f'<span style="width:{100 * min(max(score, 0.0), 1.0):.1f}%"></span></dd><dd>{score:.3f}</dd>'
+    rows = (
+        _filled(
+            PART,
+            kind=kind,
+            label=label,
+            width=f"{100 * min(max(score, 0.0), 1.0):.1f}",
+            score=f"{score:.3f}",
+        )
         for kind, label, score in parts
     )
-    return f'<dl class="parts">{rows}</dl>'
-
-
-def _shown(text: str) -> str:
-    """Text that UTF-8 can hold: bytes of a file name that it cannot become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return _filled(PARTS, rows=_joined(rows))

@@ -1,7 +1,9 @@
-"""`prost demo`: from nothing to found moments."""
+"""`prost demo`: draws videos, indexes them, searches them and writes a page of the hits."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import webbrowser
 from collections import Counter
 from collections.abc import Sequence
@@ -25,13 +27,13 @@ HITS_A_SENTENCE = 3
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--folder", help="Where videos, library and page go.")] = Path(
-        "demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--folder", help="Folder for the videos, the library and the page.")
+    ] = Path("demo"),
     videos: Annotated[int, typer.Option("--videos", min=8, help="How many videos to draw.")] = 60,
-    open_page: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Draw videos, index them, search them. What is there already is not made again."""
+    """Draw videos, index them and search them. What is there already is not made again."""
     from prost.explain.gallery import write_page
     from prost.model.checkpoint import load_prost
     from prost.search.library import Library
@@ -45,7 +47,7 @@ def demo(
     for answer in answers:
         print_hits(answer.hits, f"“{answer.query}”")
     first = sum(_is_right(answer) for answer in answers)
-    print_line(f"the video that was meant came first for {first} of {len(answers)} sentences")
+    print_line(f"the expected video came first for {first} of {len(answers)} sentences")
     page = folder / "index.html"
     write_page(
         page,
@@ -53,21 +55,26 @@ def demo(
         object_phrase_weight=model.config.object_phrase_weight,
         summary=f"{len(answers)} sentences, {stats.videos} videos in {stats.clips} clips, model {stats.model}",
     )
-    print_line(f"look at them: {page}")
+    print_line(f"page with all hits: {page}")
+    program = "prost" if shutil.which("prost") else sys.argv[0]
+    print_line(
+        "next, your own videos (the bundled model knows only drawn ones; README.md says where to get another): "
+        f"{program} index ~/Videos --model MODEL"
+    )
     if open_page:
         webbrowser.open(page.absolute().as_uri())
 
 
 def questions(folder: Path, captions: Sequence[dict[str, Any]]) -> list[tuple[str, ExpectedMoment]]:
-    """Sentences that are true of one moment in a folder of Toybox videos.
+    """Choose sentences that are true of only one moment in a folder of Toybox videos.
 
     Args:
-        folder: the videos.
+        folder: the folder of the videos.
         captions: the lines of its `captions.jsonl`.
 
     Returns:
-        captions of whole videos, the first of one that has a twin, then single events of the longest videos; with the
-        moments that they tell.
+        sentences with the moments that they describe: captions of whole videos, starting with one that has a twin, then
+        single events of the longest videos.
     """
     from prost.explain.gallery import ExpectedMoment
 
@@ -79,12 +86,18 @@ def questions(folder: Path, captions: Sequence[dict[str, Any]]) -> list[tuple[st
     step = max(1, len(others) // WHOLE_VIDEOS)
     # A video's first caption is true of no other video in its folder.
     whole = [
-        (video["captions"][0], ExpectedMoment(folder / video["video"], 0.0, video["duration"]))
+        (
+            video["captions"][0],
+            ExpectedMoment(path=folder / video["video"], start=0.0, end=video["duration"]),
+        )
         for video in [*twins[:1], *others[::step]]
     ]
     things = Counter((thing["colour"], thing["name"]) for video in captions for thing in video["objects"])
     single = [
-        (event["text"], ExpectedMoment(folder / video["video"], event["start"], event["end"]))
+        (
+            event["text"],
+            ExpectedMoment(path=folder / video["video"], start=event["start"], end=event["end"]),
+        )
         for video in reversed(by_length)
         for event in [event for event in video["events"] if _is_told_once(event, video, things)][:1]
     ]
@@ -92,7 +105,7 @@ def questions(folder: Path, captions: Sequence[dict[str, Any]]) -> list[tuple[st
 
 
 def _is_told_once(event: dict[str, Any], video: dict[str, Any], things: Counter[tuple[str, str]]) -> bool:
-    """Whether no other thing in the folder is like the one that acts, and it acts only here."""
+    """Whether the thing that acts looks like no other in the folder, and acts only once."""
     actor = event["objects"][0]
     thing = video["objects"][actor]
     acts = sum(other["objects"][0] == actor for other in video["events"])
@@ -100,7 +113,7 @@ def _is_told_once(event: dict[str, Any], video: dict[str, Any], things: Counter[
 
 
 def _videos(folder: Path, videos: int) -> list[dict[str, Any]]:
-    """The lines of the folder's `captions.jsonl`; the videos are drawn unless so many are there."""
+    """The lines of the folder's `captions.jsonl`; the videos are drawn unless that many are there already."""
     from prost.data.toybox import write
     from prost.evaluation.sets import read_captions
 
@@ -113,12 +126,15 @@ def _videos(folder: Path, videos: int) -> list[dict[str, Any]]:
 def _answers(library: Library, asked: Sequence[tuple[str, ExpectedMoment]]) -> list[Answer]:
     from prost.explain.gallery import Answer
 
-    return [Answer(sentence, library.search(sentence, HITS_A_SENTENCE), truth) for sentence, truth in asked]
+    return [
+        Answer(query=sentence, hits=library.search(sentence, limit=HITS_A_SENTENCE), expected=expected)
+        for sentence, expected in asked
+    ]
 
 
 def _is_right(answer: Answer) -> bool:
     return (
         bool(answer.hits)
-        and answer.truth is not None
-        and Path(answer.hits[0].path).samefile(answer.truth.path)
+        and answer.expected is not None
+        and Path(answer.hits[0].path).samefile(answer.expected.path)
     )
