@@ -1,4 +1,4 @@
-"""Print docs/cli.md: the command line's own help, as Markdown. `make docs` keeps it; a test fails when it is behind."""
+"""Print docs/cli.md: the help of all commands, as Markdown. `make docs` writes it; a test fails if it is stale."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import typer.main
 
 from prost.apps.cli import app
 
-# A variable that the person who runs this has set must not show up in the document.
+# The document must not depend on the environment of the person who runs this.
 os.environ.pop("PROST_LIBRARY", None)
 
 INTRODUCTION = """# The command line
 
-Written by `make docs` from `prost --help`; change the help, not this file.
+`make docs` writes this file from the help of each command. Change the help, not this file.
 
-Results go to stdout, everything else to stderr. Commands that read take `--json`. Exit codes: 0 done, 1 failure, 2
-wrong use, 130 stopped from the keyboard. `PROST_LIBRARY` names the library for all commands.
+Results go to stdout, everything else to stderr. Commands that read have an option `--json`. Exit codes: 0 success, 1
+failure, 2 wrong use, 130 interrupted from the keyboard. The variable `PROST_LIBRARY` sets the library for all commands.
 """
 
 
@@ -29,7 +29,7 @@ def reference() -> str:
 
 
 def _helps(title: str, command: Any, parent: Any) -> Iterator[str]:
-    """The help of a command, and of the commands within it."""
+    """The help of a command and of its subcommands."""
     context = command.make_context(
         command.name or title, [], parent=parent, resilient_parsing=True, terminal_width=100
     )
