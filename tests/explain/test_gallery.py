@@ -67,12 +67,22 @@ def film(tmp_path: Path) -> Path:
 
 
 def moment(start: float, end: float) -> Moment:
-    return Moment(start, end, 1.4, 0.6, 0.5, (start + end) / 2, "a:0", 0.0, 4.0)
+    return Moment(
+        start=start,
+        end=end,
+        score=1.4,
+        object_phrase=0.6,
+        event_sentence=0.5,
+        frame_time=(start + end) / 2,
+        clip="a:0",
+        clip_start=0.0,
+        clip_end=4.0,
+    )
 
 
 def hit_in(path: Path, start: float = 2.0, end: float = 4.0, *others: Moment) -> Hit:
     video = VideoRow(path=str(path), size=1, modified=0, added="2026-01-31", status="indexed", duration=4.0)
-    return Hit(video, (moment(start, end), *others))
+    return Hit(video=video, moments=(moment(start, end), *others))
 
 
 def written(tmp_path: Path, *answers: Answer, **choices: object) -> Page:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import prost.search.index_run as index_run
-from prost.errors import MissingPath, NoVideos, VideoError
+from prost.errors import MissingPath, NoVideos, UsageError, VideoError
 from prost.search.index_run import AddReport, IndexProgress
 from prost.search.library import Library
 from prost.video.isolation import IsolatedDecoder
@@ -74,6 +74,16 @@ class TestReport:
             "red.mp4": ("all", "wet"),
             "blue.mp4": ("wet", "all"),
         }
+
+    def test_one_text_is_one_tag(self, library: Library, folder: Path) -> None:
+        library.add(folder / "sea", tags="holiday")
+        assert [row.tags for row in library.videos()] == [("holiday",)]
+        for wrong in ("", [""], [3], ["a", None]):
+            with pytest.raises(UsageError, match="tag"):
+                library.add(folder / "sea", tags=wrong)  # type: ignore[arg-type]
+
+    def test_paths_as_bytes(self, library: Library, folder: Path) -> None:
+        assert len(library.add(os.fsencode(folder)).added) == 3  # type: ignore[arg-type]
 
     def test_a_name_that_is_no_text(self, library: Library, folder: Path) -> None:
         odd = Path(os.fsdecode(bytes(folder) + b"/caf\xe9.mp4"))
@@ -136,15 +146,73 @@ class TestChanges:
         assert names([hit.path for hit in library.search("red")]) == ["green.mp4", "blue.mp4"]
         assert library.stats().clips == 2
 
-    def test_a_folder_that_suddenly_holds_nothing_is_not_forgotten(
-        self, library: Library, folder: Path
-    ) -> None:
+
+class TestMissingFiles:
+    def test_an_emptied_folder_is_kept_and_reported(self, library: Library, folder: Path) -> None:
         library.add(folder)
         (folder / "sea" / "blue.mp4").unlink()
         with pytest.raises(NoVideos):
             library.add(folder / "sea")
-        assert library.add([folder / "red.mp4", folder / "sea"]).removed == []
+        for given in (folder, [folder / "red.mp4", folder / "sea"]):
+            report = library.add(given)
+            assert report.removed == []
+            assert report.missing == [str(folder / "sea" / "blue.mp4")]
+            assert str(report).endswith("0 removed, 0 failed, 1 missing")
         assert library.stats().videos == 3
+
+    def test_an_unmounted_disk_is_no_deletion(self, library: Library, folder: Path, tmp_path: Path) -> None:
+        library.add(folder, tags="holiday")
+        # The mount point stays as an empty folder; what lay deeper on the disk does not show at all.
+        (folder / "disk" / "cards" / "deep").mkdir(parents=True)
+        shutil.copytree(folder / "sea", folder / "disk" / "cards" / "sea")
+        (folder / "red.mp4").rename(folder / "disk" / "cards" / "deep" / "red.mp4")
+        library.add(folder)
+        (folder / "disk" / "cards").rename(tmp_path / "away")
+        (folder / "disk" / "cards").mkdir()
+        report = library.add(folder)
+        assert report.removed == []
+        assert sorted(names(report.missing)) == ["blue.mp4", "red.mp4"]
+        (folder / "disk" / "cards").rmdir()
+        (tmp_path / "away").rename(folder / "disk" / "cards")
+        assert (library.add(folder).missing, len(library.add(folder).unchanged)) == ([], 4)
+        assert library.search("red")[0].video.tags == ("holiday",)
+
+    def test_below_a_link_that_leads_nowhere(self, library: Library, folder: Path, tmp_path: Path) -> None:
+        (folder / "sea").rename(tmp_path / "sea")
+        (folder / "sea").symlink_to(tmp_path / "sea")
+        library.add(folder)
+        (tmp_path / "sea").rename(tmp_path / "elsewhere")
+        assert names(library.add(folder).missing) == ["blue.mp4"]
+        assert library.stats().videos == 3
+
+    def test_a_deleted_folder_beside_living_videos_is_removed(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        shutil.rmtree(folder / "sea")
+        assert names(library.add(folder).removed) == ["blue.mp4"]
+
+    def test_many_at_once_are_kept_until_told(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        shutil.rmtree(folder / "sea")
+        (folder / "red.mp4").unlink()
+        report = library.add(folder)
+        assert (report.removed, names(report.missing)) == ([], ["red.mp4", "blue.mp4"])
+        report = library.add(folder, remove_missing=True)
+        assert (names(report.removed), report.missing) == (["red.mp4", "blue.mp4"], [])
+        assert (library.stats().videos, library.stats().clips) == (1, 1)
+
+    def test_a_folder_that_is_gone_or_empty_can_be_removed(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        (folder / "sea" / "blue.mp4").unlink()
+        assert names(library.add(folder / "sea", remove_missing=True).removed) == ["blue.mp4"]
+        with pytest.raises(NoVideos):
+            library.add(folder / "sea", remove_missing=True)
+        shutil.rmtree(folder)
+        with pytest.raises(MissingPath):
+            library.add(folder)
+        assert len(library.add(folder, remove_missing=True).removed) == 2
+        with pytest.raises(MissingPath):
+            library.add(folder, remove_missing=True)
+        assert (library.stats().videos, library.search("red")) == (0, [])
 
 
 class TestCopies:

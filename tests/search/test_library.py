@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from prost.errors import (
     BadFilter,
     EmptyQuery,
+    LibraryBusy,
     LibraryError,
     MissingPath,
     ModelMismatch,
@@ -17,6 +20,7 @@ from prost.errors import (
 )
 from prost.search.library import Library
 from prost.search.records import ClipSettings
+from prost.search.store import Store
 
 Paint = Callable[..., Path]
 
@@ -242,3 +246,67 @@ class TestRemoving:
         with pytest.raises(MissingPath, match="pink"):
             library.remove([folder / "red.mp4", folder / "pink.mp4"])
         assert library.stats().videos == 3
+
+    def test_the_last_video_and_a_folder_that_is_gone(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        library.optimize()
+        shutil.rmtree(folder)
+        assert len(library.remove(folder)) == 3
+        assert (library.stats().videos, library.stats().clips) == (0, 0)
+        assert library.search("red") == []
+        library.optimize()
+
+    def test_untag(self, library: Library, folder: Path) -> None:
+        library.add(folder, tags=["wet", "warm"])
+        assert names(library.videos("array_has(tags, 'wet')")) == ["green.mp4", "red.mp4", "blue.mp4"]
+        assert library.untag(folder / "sea", "wet") == [str(folder / "sea" / "blue.mp4")]
+        assert library.untag(folder / "sea", ["wet", "dry"]) == []
+        assert names(library.search("blue", where="array_has(tags, 'warm')"))[0] == "blue.mp4"
+        assert set(names(library.search("blue", where="array_has(tags, 'wet')"))) == {"red.mp4", "green.mp4"}
+        with pytest.raises(MissingPath):
+            library.untag(folder / "pink.mp4", "wet")
+
+
+class TestMissingFiles:
+    def test_a_hit_whose_file_is_gone_is_marked(self, library: Library, folder: Path) -> None:
+        library.add(folder)
+        (folder / "red.mp4").unlink()
+        assert {Path(hit.path).name: hit.missing for hit in library.search("red")} == {
+            "red.mp4": True,
+            "green.mp4": False,
+            "blue.mp4": False,
+        }
+
+    def test_a_copy_that_is_there_stands_for_one_that_is_gone(self, library: Library, folder: Path) -> None:
+        shutil.copy(folder / "red.mp4", folder / "a copy.mp4")
+        library.add(folder)
+        assert Path(library.search("red")[0].path).name == "a copy.mp4"
+        (folder / "a copy.mp4").unlink()
+        best = library.search("red")[0]
+        assert (Path(best.path).name, best.missing) == ("red.mp4", False)
+        assert best.copies == (str(folder / "a copy.mp4"),)
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/library", "http://host/x", "az://box/x", "hdfs://host/x"])
+def test_a_scheme_that_is_not_supported(uri: str, model) -> None:  # type: ignore[no-untyped-def]
+    for make in (lambda: Library(uri), lambda: Library(uri, model)):
+        with pytest.raises(UsageError, match="a library cannot lie on") as caught:
+            make()
+        assert "s3://" in str(caught.value)
+
+
+def test_a_file_uri_is_a_folder(tmp_path: Path, model, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    with Library((tmp_path / "my library").as_uri(), model) as library:
+        library.add(folder)
+        assert library.path == str(tmp_path / "my library")
+        assert library.stats().nbytes > 0
+
+
+def test_a_writer_can_wait_for_another(library: Library, folder: Path) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        with Store.open(library.path).writing():
+            with pytest.raises(LibraryBusy):
+                library.add(folder)
+            waiting = threads.submit(library.add, folder, wait=True)
+            assert not waiting.done()
+        assert len(waiting.result(timeout=60).added) == 3

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Self
+from urllib.parse import unquote
 
 import pyarrow.fs
 
-from prost.errors import LibraryDamaged, LibraryError
+from prost.errors import LibraryDamaged, LibraryError, StorageError, UsageError
 from prost.search.records import ClipSettings, PrototypeSizes
-from prost.search.storage_errors import storage_errors
+from prost.search.storage_errors import first_sentence, storage_errors
 
 FORMAT = 1
 DESCRIPTION = "library.json"
+OBJECT_STORES = ("s3", "gs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +82,11 @@ def read_description(root: str) -> Description | None:
         LibraryError: a newer prost wrote it.
         StorageError: the disk refuses.
     """
-    filesystem, path = _file_system(root)
     try:
-        with storage_errors(root), filesystem.open_input_file(path) as file:
-            text = file.read().decode("utf-8", "replace")
+        with _file_errors(root):
+            filesystem, path = _file_system(root)
+            with filesystem.open_input_file(path) as file:
+                text = file.read().decode("utf-8", "replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
     return Description.from_json(text, root)
@@ -93,14 +98,51 @@ def write_description(root: str, description: Description) -> None:
     Raises:
         StorageError: the disk refuses.
     """
-    filesystem, path = _file_system(root)
-    with storage_errors(root):
+    with _file_errors(root):
+        filesystem, path = _file_system(root)
         with filesystem.open_output_stream(f"{path}.new") as file:
             file.write(description.to_json().encode())
         if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
             with open(f"{path}.new", "rb") as written:
                 os.fsync(written.fileno())
         filesystem.move(f"{path}.new", path)
+
+
+def library_root(path: str | os.PathLike[str]) -> str:
+    """Where a library lies: an absolute path, or the URI of one on an object store.
+
+    Raises:
+        UsageError: the scheme of the URI is not supported.
+    """
+    name = os.fsdecode(path)
+    scheme, separator, rest = name.partition("://")
+    if not separator:
+        return os.path.abspath(os.path.expanduser(name))
+    if scheme == "file":
+        return os.path.abspath(unquote(rest))
+    if scheme not in OBJECT_STORES:
+        raise UsageError(
+            f"{name}: a library cannot lie on {scheme}://",
+            f"a folder, or {' or '.join(f'{each}://bucket/folder' for each in OBJECT_STORES)}",
+        )
+    return name
+
+
+@contextmanager
+def _file_errors(root: str) -> Iterator[None]:
+    """Context around calls of a file system; an object store refuses by errors without a number."""
+    try:
+        with storage_errors(root):
+            yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        if "://" not in root:
+            raise
+        raise StorageError(
+            f"{root}: the object store cannot be used ({first_sentence(error)})",
+            suggestion="check the address, the network and the credentials",
+        ) from None
 
 
 def _file_system(root: str) -> tuple[pyarrow.fs.FileSystem, str]:

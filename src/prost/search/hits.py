@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prost.search.records import VideoRow
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Moment:
     """A stretch of a video that fits a sentence.
 
@@ -35,7 +35,7 @@ class Moment:
     clip_end: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hit:
     """A video that was found, by its best moment.
 
@@ -43,11 +43,13 @@ class Hit:
         video: what the library knows of the file.
         moments: best first; never empty.
         copies: paths of other files with the same content.
+        missing: whether the file is not there now: deleted, moved, or on a disk that is not mounted.
     """
 
     video: VideoRow
     moments: tuple[Moment, ...]
     copies: tuple[str, ...] = ()
+    missing: bool = False
 
     @property
     def path(self) -> str:
@@ -109,7 +111,7 @@ class SearchResult(list[Hit]):
     """Hits, best first.
 
     Attributes:
-        notes: what the user should know about the search (that the query was cut).
+        notes: what the user should know about the search, such as that the query was cut.
     """
 
     def __init__(self, hits: Iterable[Hit] = (), notes: Iterable[str] = ()) -> None:

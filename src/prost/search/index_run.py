@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -24,6 +24,7 @@ from prost.search.encode import (
     encode,
     look_at,
 )
+from prost.search.missing_files import is_gone, sort_gone
 from prost.search.records import ClipRows, VideoRow
 from prost.search.store import Store
 
@@ -41,7 +42,9 @@ class AddReport:
         added: indexed now: new files, copies of known ones, and files whose content changed.
         unchanged: known already and not read again.
         moved: known under a path that is gone.
-        removed: files that are gone; they are found no more.
+        removed: files that were deleted; searches find them no more.
+        missing: files that are not there now but may come back, such as those of a disk that is not mounted. They
+            stay in the library; `add(..., remove_missing=True)` or `remove` removes them.
         failed: path and reason of each file that cannot be shown, also of those that failed before and were
             not tried again.
     """
@@ -51,10 +54,11 @@ class AddReport:
     moved: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = (f"{len(getattr(self, part))} {part}" for part in self.__dataclass_fields__)
-        return ", ".join(counts)
+        counts = {part: len(getattr(self, part)) for part in self.__dataclass_fields__}
+        return ", ".join(f"{count} {part}" for part, count in counts.items() if count or part != "missing")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class IndexRun:
         decoder: makes a decoder.
         tags: words for all the files.
         retry_failed: try files again that failed before, though they did not change.
+        remove_missing: also remove files that may come back.
         progress: called after each file.
     """
 
@@ -84,15 +89,17 @@ class IndexRun:
         store: Store,
         model: PrototypeModel,
         decoder: Callable[[], Decoder],
-        tags: Iterable[str] = (),
+        tags: Sequence[str] = (),
         retry_failed: bool = False,
+        remove_missing: bool = False,
         progress: Callable[[IndexProgress], None] | None = None,
     ) -> None:
         self._store = store
         self._model = model
         self._decoder = decoder
-        self._tags = tuple(dict.fromkeys(tags))
+        self._tags = tuple(tags)
         self._retry_failed = retry_failed
+        self._remove_missing = remove_missing
         self._progress = progress
         self._report = AddReport()
         self._rows: dict[str, VideoRow] = {}
@@ -113,8 +120,8 @@ class IndexRun:
 
         Args:
             paths: absolute paths of the files.
-            folders: absolute paths of the folders that they were found in; what the library knows of them
-                and is no longer there is removed.
+            folders: absolute paths of the folders that they were found in. What the library knows of these
+                folders and is no longer there is removed, or reported as missing.
         """
         self._total = len(paths)
         for row in self._store.read_videos():
@@ -138,7 +145,7 @@ class IndexRun:
             if not self._committing:
                 self._commit()
             raise
-        self._remove_gone(set(paths), folders)
+        self._remove_gone(paths, folders)
         self._commit()
         return self._report
 
@@ -274,14 +281,14 @@ class IndexRun:
         before = self._rows.get(path)
         return _united(before.tags if before else (), self._tags)
 
-    def _remove_gone(self, paths: set[str], folders: Sequence[str]) -> None:
-        # A folder that suddenly holds nothing is more often a disk that is not mounted than a wish to forget.
-        alive = [folder for folder in folders if any(is_under(path, folder) for path in paths)]
-        for row in list(self._rows.values()):
-            inside = row.path not in paths and any(is_under(row.path, folder) for folder in alive)
-            if inside and is_gone(row.path):
-                self._drop(row)
-                self._report.removed.append(row.path)
+    def _remove_gone(self, paths: Sequence[str], folders: Sequence[str]) -> None:
+        gone = sort_gone(list(self._rows), paths, folders)
+        removed = [*gone.deleted, *gone.missing] if self._remove_missing else gone.deleted
+        for path in sorted(removed, key=os.fsencode):
+            self._drop(self._rows[path])
+            self._report.removed.append(path)
+        if not self._remove_missing:
+            self._report.missing.extend(gone.missing)
 
     def _put(self, row: VideoRow) -> None:
         before = self._rows.get(row.path)
@@ -334,22 +341,6 @@ class IndexRun:
             self._pending_deletions = set()
         self._committing = False
         self._last_commit = time.monotonic()
-
-
-def is_gone(path: str) -> bool:
-    """Whether nothing is at a path; a place where nobody may look is not known to be empty."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def is_under(path: str, folder: str) -> bool:
-    """Whether a path is the folder's or lies in it; both absolute."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _united(tags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

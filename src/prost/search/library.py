@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
+from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, NoVideos, UsageError
 from prost.model.matching import TextPrototypes
 from prost.model.tokenizer import says_nothing
 from prost.progress import Advance
-from prost.search.description import Description
+from prost.search.description import Description, library_root
 from prost.search.encode import Decoder, PrototypeModel
 from prost.search.hits import SearchResult
-from prost.search.index_run import AddReport, IndexProgress, IndexRun, is_under
+from prost.search.index_run import AddReport, IndexProgress, IndexRun
+from prost.search.missing_files import is_gone, is_under
 from prost.search.moments import MOMENT_RULE, MomentRule
 from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
 from prost.search.packs import pack_folder
@@ -23,7 +24,7 @@ from prost.search.records import ClipSettings, PrototypeSizes, VideoRow
 from prost.search.rerank import RECALL
 from prost.search.searching import Request, Searcher
 from prost.search.store import Store
-from prost.video.files import find_videos
+from prost.video.files import FoundVideos, find_videos
 from prost.video.isolation import IsolatedDecoder
 
 MEMORY = 2 << 30
@@ -32,7 +33,7 @@ UNREADABLE_FOLDER = "the folder cannot be read"
 PathLike = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LibraryStats:
     """A library in numbers.
 
@@ -88,7 +89,7 @@ class Library:
         decoder: Callable[[], Decoder] = IsolatedDecoder,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
-        root = _root(path)
+        root = library_root(path)
         try:
             self._store = Store.open(root, storage_options)
         except MissingPath:
@@ -128,54 +129,70 @@ class Library:
         self,
         paths: PathLike | Iterable[PathLike],
         *,
-        tags: Iterable[str] = (),
+        tags: str | Iterable[str] = (),
         retry_failed: bool = False,
+        remove_missing: bool = False,
+        wait: bool = False,
         progress: Callable[[IndexProgress], None] | None = None,
     ) -> AddReport:
-        """Bring the library up to date with files and folders (all that is in them).
+        """Bring the library up to date with files and folders (with all that is below them).
 
-        A file of known path, size and modification time is not read. One of known content is not decoded: it
+        A file of known path, size and modification time is not read. A file of known content is not decoded: it
         was touched, it moved, or it is a copy. A file that cannot be shown is recorded with its reason and
         not tried again until it changes; it never stops the run. A file that changes while it is read is
-        refused as still being written, and tried again by the next `add`. Files that are gone from a folder
-        that still holds videos are removed. Finished videos are committed as the run goes on: an interrupted
-        run keeps them, and the next one goes on from there.
+        recorded as still being written, and tried again by the next `add`. Finished videos are committed during
+        the run: an interrupted run keeps them, and the next one continues from there.
+
+        Files that were deleted from a folder are removed from the library. Files that may come back are kept and
+        reported as `missing`: those below a folder that shows no video any more or a link that leads nowhere
+        (a disk that is not mounted), and all of them where more than 20 files, or more than half of the known
+        files of these folders, are gone.
 
         Args:
             paths: files or folders; `~` is the home folder.
-            tags: words that all these files get, for `where="array_has(tags, 'holiday')"`.
+            tags: words that all these files get, for `where="array_has(tags, 'holiday')"`; a text is one tag.
             retry_failed: try files again that failed before, though they did not change.
+            remove_missing: also remove the files that would be reported as missing; then a path may itself be
+                gone, if the library knows files there.
+            wait: wait while another process writes, instead of raising LibraryBusy.
             progress: called after each file.
 
         Raises:
             MissingPath: a path is not there.
             NoVideos: no video was found.
-            UsageError: the library was opened without a model.
+            UsageError: the library was opened without a model, or a tag is not a text.
             LibraryBusy: another process writes.
             StorageError: the disk refuses; what was committed is kept.
             LibraryDamaged: afterwards, the tables do not hold what they should.
         """
         model = self._need_model("adding videos")
-        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        absolute = [os.path.abspath(os.path.expanduser(os.fsdecode(path))) for path in given]
-        found = find_videos(absolute)
+        words = _tags(tags)
+        absolute = _absolute_paths(paths)
+        found, folders = self._find(absolute, remove_missing)
         inside = [os.fspath(path) for path in found.videos if not is_under(os.fspath(path), self.path)]
-        with self._store.writing():
+        with self._store.writing(wait=wait):
             run = IndexRun(
                 store=self._store,
                 model=model,
                 decoder=self._decoder,
-                tags=tags,
+                tags=words,
                 retry_failed=retry_failed,
+                remove_missing=remove_missing,
                 progress=progress,
             )
-            report = run.run(inside, [path for path in absolute if os.path.isdir(path)])
+            report = run.run(inside, folders)
             self._settle()
         report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
         return report
 
-    def remove(self, paths: PathLike | Iterable[PathLike]) -> list[str]:
-        """Forget files, or all files of folders; the files themselves stay.
+    def remove(self, paths: PathLike | Iterable[PathLike], *, wait: bool = False) -> list[str]:
+        """Forget files, or all files of folders, whether or not they are still there; the files themselves stay.
+
+        The bytes of their clips leave the disk with the next `optimize`.
+
+        Args:
+            paths: files or folders.
+            wait: wait while another process writes, instead of raising LibraryBusy.
 
         Returns:
             the paths that were forgotten.
@@ -185,21 +202,43 @@ class Library:
             LibraryBusy: another process writes.
             StorageError: the disk refuses.
         """
-        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        with self._store.writing():
-            known = [row.path for row in self._store.read_videos()]
-            forgotten: dict[str, None] = {}
-            for path in given:
-                absolute = os.path.abspath(os.path.expanduser(os.fsdecode(path)))
-                meant = [name for name in known if is_under(name, absolute)]
-                if not meant:
-                    raise MissingPath(
-                        f"{os.fsdecode(path)} is not in {self.path}", "a file or folder that is"
-                    )
-                forgotten.update(dict.fromkeys(meant))
-            self._store.delete_videos(list(forgotten))
+        with self._store.writing(wait=wait):
+            forgotten = [row.path for row in self._known(paths)]
+            self._store.delete_videos(forgotten)
             self._settle()
-        return list(forgotten)
+        return forgotten
+
+    def untag(
+        self, paths: PathLike | Iterable[PathLike], tags: str | Iterable[str], *, wait: bool = False
+    ) -> list[str]:
+        """Take tags away from files, or from all files of folders.
+
+        Args:
+            paths: files or folders.
+            tags: words; a text is one tag.
+            wait: wait while another process writes, instead of raising LibraryBusy.
+
+        Returns:
+            the paths of the files that had one of them.
+
+        Raises:
+            MissingPath: the library knows nothing of a path.
+            UsageError: a tag is not a text.
+            LibraryBusy: another process writes.
+            StorageError: the disk refuses.
+        """
+        unwanted = set(_tags(tags))
+        with self._store.writing(wait=wait):
+            tagged = [row for row in self._known(paths) if unwanted.intersection(row.tags)]
+            if tagged:
+                self._store.put_videos(
+                    [
+                        replace(row, tags=tuple(tag for tag in row.tags if tag not in unwanted))
+                        for row in tagged
+                    ]
+                )
+                self._settle()
+        return [row.path for row in tagged]
 
     def videos(self, where: str | None = None) -> list[VideoRow]:
         """The files that the library has seen, failed ones included, sorted by path.
@@ -281,6 +320,7 @@ class Library:
         *,
         retrain: bool = False,
         index: str | None = None,
+        wait: bool = False,
         progress: Advance | None = None,
     ) -> OptimizeReport:
         """Make searches fast: compact the tables, and bring codes and index up to date.
@@ -292,6 +332,7 @@ class Library:
             retrain: train the codebooks anew in any case.
             index: also make an index over event prototypes, `hnsw` or `ivf-pq`; None leaves it out, unless
                 there is one, which is kept up to date.
+            wait: wait while another process writes, instead of raising LibraryBusy.
             progress: called with the clips coded and the clips to code.
 
         Raises:
@@ -299,8 +340,43 @@ class Library:
             StorageError: the disk refuses; what was there before is in use.
             UsageError: a library on an object store, an unknown kind of index, or faiss is not installed.
         """
-        with self._store.writing():
+        with self._store.writing(wait=wait):
             return optimize(self._store, self._packs, retrain=retrain, index=index, progress=progress)
+
+    def _find(self, paths: list[str], remove_missing: bool) -> tuple[FoundVideos, list[str]]:
+        """The videos at some paths, and which of the paths are folders.
+
+        Raises:
+            MissingPath: a path is not there.
+            NoVideos: no video was found.
+        """
+        gone = [path for path in paths if is_gone(path)] if remove_missing else []
+        self._known(gone)
+        rest = [path for path in paths if path not in gone]
+        try:
+            found = find_videos(rest)
+        except NoVideos:
+            if not remove_missing or not (gone or self._rows_under(rest)):
+                raise
+            found = FoundVideos([], [])
+        return found, [*gone, *(path for path in rest if os.path.isdir(path))]
+
+    def _known(self, paths: PathLike | Iterable[PathLike]) -> list[VideoRow]:
+        """Rows of files, and of all files of folders, each once.
+
+        Raises:
+            MissingPath: the library knows nothing of a path.
+        """
+        given = _absolute_paths(paths)
+        rows = self._rows_under(given)
+        for path in given:
+            if not any(is_under(row.path, path) for row in rows):
+                raise MissingPath(f"{path} is not in {self.path}", "a file or folder that is")
+        return rows
+
+    def _rows_under(self, paths: list[str]) -> list[VideoRow]:
+        """Rows of files, and of all files of folders, each once; paths are absolute."""
+        return [row for row in self._store.read_videos() if any(is_under(row.path, path) for path in paths)]
 
     def _settle(self) -> None:
         """After writing: no clips without a video, no video without its clips, no rubbish, all coded."""
@@ -320,9 +396,23 @@ class Library:
         return self.model
 
 
-def _root(path: PathLike) -> str:
-    name = os.fsdecode(path)
-    return name if "://" in name else os.path.abspath(os.path.expanduser(name))
+def _absolute_paths(paths: PathLike | Iterable[PathLike]) -> list[str]:
+    """One path or several, as absolute texts."""
+    given = [paths] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
+    return [os.path.abspath(os.path.expanduser(os.fsdecode(path))) for path in given]
+
+
+def _tags(tags: str | Iterable[str]) -> list[str]:
+    """Tags, each once; a text is one tag.
+
+    Raises:
+        UsageError: one is empty or not a text.
+    """
+    given = [tags] if isinstance(tags, str) else list(tags)
+    for tag in given:
+        if not isinstance(tag, str) or not tag.strip():
+            raise UsageError(f"tag {tag!r}", "words", "tags=['holiday', 'sea']")
+    return list(dict.fromkeys(given))
 
 
 def _description(model: PrototypeModel, clips: ClipSettings) -> Description:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from dataclasses import dataclass, field
 
@@ -148,9 +149,17 @@ class Searcher:
                 self._moment(clip, request.text, scores, place)
                 for clip, place in zip(clips, found, strict=True)
             ]
-            first, *copies = owners[content]
-            kept = merge_moments(moments, request.per_video, self._rule)
-            hits.append(Hit(first, tuple(kept), tuple(copy.path for copy in copies)))
+            # One stat a hit: copies are looked at only where the file is gone.
+            video = next((row for row in owners[content] if os.path.exists(row.path)), None)
+            first = video or owners[content][0]
+            hits.append(
+                Hit(
+                    video=first,
+                    moments=tuple(merge_moments(moments, request.per_video, self._rule)),
+                    copies=tuple(row.path for row in owners[content] if row is not first),
+                    missing=video is None,
+                )
+            )
         return SearchResult(hits, notes)
 
     def _look(self, request: Request) -> tuple[Catalogue, NDArray[np.int64], View, NDArray[np.bool_]]:

@@ -25,7 +25,13 @@ import lance
 import pyarrow as pa
 
 from prost.errors import LibraryDamaged, MissingPath, UsageError
-from prost.search.description import DESCRIPTION, Description, read_description, write_description
+from prost.search.description import (
+    DESCRIPTION,
+    Description,
+    library_root,
+    read_description,
+    write_description,
+)
 from prost.search.filters import expect_filter
 from prost.search.records import ClipRows, VideoRow
 from prost.search.schema import (
@@ -79,6 +85,7 @@ class Store:
             LibraryError: it was written by a newer prost.
             StorageError: the disk refuses.
         """
+        root = library_root(root)
         description = read_description(root)
         if description is None:
             if "://" not in root:
@@ -105,16 +112,16 @@ class Store:
             LibraryBusy: another process is making it.
             StorageError: the disk refuses.
         """
-        store = cls(root, description, storage_options)
+        store = cls(library_root(root), description, storage_options)
         if store.local:
-            with storage_errors(root):
-                _expect_no_tables(root)
-                _expect_empty(Path(root))
-                Path(root).mkdir(parents=True, exist_ok=True)
+            with storage_errors(store.root):
+                _expect_no_tables(store.root)
+                _expect_empty(Path(store.root))
+                Path(store.root).mkdir(parents=True, exist_ok=True)
         with store._lock():
             for name, schema in ((CLIPS, clip_schema(description.sizes)), (VIDEOS, VIDEO_SCHEMA)):
                 store._create_table(name, schema)
-            write_description(root, description)
+            write_description(store.root, description)
         return store
 
     @property
