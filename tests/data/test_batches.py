@@ -1,69 +1,24 @@
-"""Batches: a function of seed and step, whoever makes them; every kind of row is what it says."""
+"""Batches are cut with their regions and twins, and other processes make the same ones in the same order."""
 
 import numpy as np
-import pytest
 
-from prost.data.batches import CaptionedVideos, ToyboxClips, ToyboxFrames, load_batches
-from prost.data.toybox import vocabulary
-
-
-def frames(steps: range, seed: int = 0) -> ToyboxFrames:
-    return ToyboxFrames(steps, batch_size=6, size=32, seed=seed)
+from prost.data.batches import generator_of, load_batches, twins_within
+from prost.data.toybox_clips import ToyboxFrames
 
 
-def clips(
-    steps: range, moments: float = 0.25, twins: float = 0.5, long: float = 0.25, seed: int = 0
-) -> ToyboxClips:
-    return ToyboxClips(steps, 8, 32, 3, moments=moments, twins=twins, long=long, seed=seed)
-
-
-def same(one: CaptionedVideos, other: CaptionedVideos) -> bool:
-    return one.captions == other.captions and np.array_equal(one.pixels, other.pixels)
-
-
-@pytest.mark.parametrize("make", [frames, clips])
-def test_a_batch_depends_on_seed_and_step_alone(make: type) -> None:
-    whole, rest = list(make(range(3))), list(make(range(2, 3)))
-    assert same(whole[2], rest[0])  # a resumed run sees what the other saw
-    assert not same(whole[1], whole[2])
-    assert not same(whole[2], next(iter(make(range(2, 3), seed=1))))
+def frames(steps: range) -> ToyboxFrames:
+    return ToyboxFrames(steps, batch_size=6, size=32, seed=0)
 
 
 def test_other_processes_make_the_same_batches_in_order() -> None:
     alone, dealt = (list(load_batches(frames(range(1, 6)), workers)) for workers in (0, 2))
     assert len(dealt) == 5
-    assert all(same(one, other) for one, other in zip(alone, dealt, strict=True))
+    for one, other in zip(alone, dealt, strict=True):
+        assert one.captions == other.captions and np.array_equal(one.pixels, other.pixels)
 
 
-def test_shapes() -> None:
-    single, several = next(iter(frames(range(1)))), next(iter(clips(range(1))))
-    assert (single.pixels.shape, single.pixels.dtype) == ((6, 1, 32, 32, 3), np.uint8)
-    assert (several.pixels.shape, len(several.captions)) == ((8, 3, 32, 32, 3), 8)
-
-
-def test_all_words_are_in_the_vocabulary() -> None:
-    known = set(vocabulary())
-    for batch in (next(iter(frames(range(1)))), next(iter(clips(range(1))))):
-        for caption in batch.captions:
-            assert set(caption.replace(",", " , ").split()) <= known
-
-
-def test_twins_stand_side_by_side_on_one_background() -> None:
-    batch = next(iter(clips(range(1), moments=0.0, twins=1.0, long=0.0)))
-    for first in range(0, 8, 2):
-        one, twin = batch.pixels[first], batch.pixels[first + 1]
-        assert batch.captions[first] != batch.captions[first + 1]
-        assert not np.array_equal(one, twin)
-        # The same things on the same background: closer than to any other video's first frame.
-        others = [
-            np.abs(one[0].astype(int) - batch.pixels[i][0]).mean() for i in range(8) if i // 2 != first // 2
-        ]
-        assert np.abs(one[0].astype(int) - twin[0]).mean() < min(others)
-
-
-@pytest.mark.parametrize("make", [frames, clips])
-def test_rows_of_a_batch_keep_their_regions(make: type) -> None:
-    batch = next(iter(make(range(1))))
+def test_rows_of_a_batch_keep_their_regions() -> None:
+    batch = next(iter(frames(range(1))))
     assert batch.regions is not None
     first, rest = batch[:2], batch[2:]
     assert first.captions + rest.captions == batch.captions
@@ -74,5 +29,18 @@ def test_rows_of_a_batch_keep_their_regions(make: type) -> None:
         assert part.regions.sentences == [batch.regions.sentences[i] for i in kept]
         assert np.array_equal(part.regions.boxes, batch.regions.boxes[kept])
         assert np.array_equal(part.regions.video + begin, batch.regions.video[kept])
-        assert part.regions.true.shape == (len(kept), len(kept)) and part.regions.true.diagonal().all()
+        assert np.array_equal(part.regions.true, batch.regions.true[np.ix_(kept, kept)])
     assert len(first.regions.sentences) + len(rest.regions.sentences) == len(batch.regions.sentences)
+
+
+def test_only_whole_pairs_of_twins_stay() -> None:
+    twins = np.array([0, 1, 2, 3, 5, 4])
+    assert twins_within(twins, 0, 6).tolist() == [0, 1, 2, 3, 5, 4]
+    assert twins_within(twins, 1, 6).tolist() == [1, 2, 4, 3]
+    assert twins_within(twins, 3, 5).tolist() == []
+
+
+def test_each_purpose_and_number_has_a_generator_of_its_own() -> None:
+    draws = [generator_of(*key).random() for key in ((0, "a", 1), (0, "b", 1), (0, "a", 2), (1, "a", 1))]
+    assert len(set(draws)) == 4
+    assert generator_of(0, "a", 1).random() == draws[0]

@@ -9,7 +9,7 @@ import pytest
 from tests.video.conftest import numbers_of
 
 from prost.data.records import VideoRecord
-from prost.data.video_reading import VideoReader, frame_times, read_videos
+from prost.data.video_reading import VideoReader, frame_times, read_records
 from prost.errors import UsageError, VideoError
 from prost.video.probe import VideoInfo
 from prost.video.reasons import Reason
@@ -64,12 +64,12 @@ def test_a_clip_after_the_end_of_its_file(sampling: str) -> None:
 
 def test_pixels_are_those_of_the_times(ten_seconds: Path) -> None:
     records = [VideoRecord("whole", ten_seconds, DOG), VideoRecord("clip", ten_seconds, DOG, 2.0, 4.0)]
-    whole, clip = (reading.pixels for reading in read_videos(records, frames=5, size=32))
+    whole, clip = (reading.pixels for reading in read_records(records, frames=5, size=32))
     assert whole is not None and clip is not None
     assert (whole.shape, whole.dtype) == ((5, 32, 32, 3), np.uint8)
     assert numbers_of(whole) == [10, 30, 50, 70, 90]
     assert numbers_of(clip) == [22, 26, 30, 34, 38]
-    (authors,) = read_videos(records[1:], frames=5, size=32, sampling="authors")
+    (authors,) = read_records(records[1:], frames=5, size=32, sampling="authors")
     assert authors.pixels is not None
     assert numbers_of(authors.pixels) == [20, 30, 40, 40, 40]
 
@@ -83,7 +83,7 @@ def test_order_and_failures(five_videos: tuple[VideoRecord, ...], tmp_path: Path
     missing = VideoRecord("missing", None, DOG)
     beyond = VideoRecord("beyond", a.path, DOG, 50.0, 60.0)
     given = [a, wrong, b, missing, c, beyond, a]
-    readings = list(read_videos(given, frames=2, size=32, workers=workers, ahead=2))
+    readings = list(read_records(given, frames=2, size=32, workers=workers, ahead=2))
     assert [reading.record for reading in readings] == given
     reasons = [reading.failure and reading.failure.reason for reading in readings]
     assert reasons == [None, Reason.NOT_A_VIDEO, None, Reason.GONE, None, Reason.BEYOND_END, None]

@@ -11,9 +11,10 @@ import torch
 import prost
 from prost.config import ModelConfig
 from prost.data.benchmarks import load_benchmark
+from prost.data.clip_sets import ToyboxClipSet
 from prost.data.records import Benchmark, VideoRecord
-from prost.data.toybox import gallery
-from prost.errors import BadConfig, MissingPath, ProstError, UsageError
+from prost.data.toybox import gallery, read_captions
+from prost.errors import MissingPath, ProstError, UsageError
 from prost.evaluation.benchmark import (
     KeptTokens,
     evaluate_features,
@@ -29,7 +30,6 @@ from prost.evaluation.sets import (
     folder_set,
     gallery_set,
     open_set,
-    read_captions,
 )
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
@@ -52,12 +52,12 @@ def model() -> ProST:
 def eight(twin: tuple[int | None, ...] = (), ceiling: float | None = None) -> EvaluationSet:
     names = tuple(f"video {place}" for place in range(8))
     return EvaluationSet(
-        "eight",
-        "test",
-        names,
-        names,
-        np.arange(8),
-        lambda frames, size: iter(()),
+        name="eight",
+        split="test",
+        videos=names,
+        captions=names,
+        video_of_caption=np.arange(8),
+        clips=ToyboxClipSet([], description="none"),
         twin=twin,
         order_blind_ceiling=ceiling,
     )
@@ -146,11 +146,13 @@ def test_kept_tokens_change_no_number_and_are_read_once(toy: Any) -> None:
     data = gallery_set(gallery("toybox-10"))
     readings = []
 
-    def read(frames: int, size: int) -> Any:
-        readings.append(size)
-        return data.read(frames, size)
+    class Counted(ToyboxClipSet):
+        def blocks(self, *, frames: int, size: int) -> Any:
+            readings.append(size)
+            return super().blocks(frames=frames, size=size)
 
-    counted, kept = replace(data, read=read), KeptTokens()
+    clips = Counted.of_gallery(gallery("toybox-10"), "test")
+    counted, kept = replace(data, clips=clips), KeptTokens()
     reports = [evaluate_set(toy, counted, QUICK, kept=kept) for _ in range(2)]
     plain = evaluate_set(toy, data, QUICK)
     assert readings == [32]
@@ -198,35 +200,21 @@ def test_a_gallery_does_not_shrink_in_silence(toy: Any, pairs: Benchmark) -> Non
 def test_queries_that_say_nothing_are_told(pairs: Benchmark) -> None:
     first, *others = pairs.splits["test"]
     vague = replace(pairs, splits={"test": (replace(first, captions=("it is there", "a ball")), *others)})
-    assert "1 of 6 queries hold only stop words, such as 'it is there'" in benchmark_set(vague).notes
+    assert "1 of 6 queries consist of stop words only, such as 'it is there'" in benchmark_set(vague).notes
     assert not any("stop words" in note for note in benchmark_set(pairs).notes)
 
 
 def test_the_authors_sampling_sees_other_frames(toy: Any, pairs: Benchmark) -> None:
     middles, authors = (benchmark_set(pairs, sampling=way) for way in ("middles", "authors"))
-    for one, other in zip(middles.read(4, 32), authors.read(4, 32), strict=True):
-        assert one.shape == other.shape == (4, 32, 32, 3)
-        assert not np.array_equal(one, other)
+    ((_, one), (_, other)) = (next(data.clips.blocks(frames=4, size=32)) for data in (middles, authors))
+    assert one.shape == other.shape == (4, 4, 32, 32, 3)
+    assert all(not np.array_equal(*clips) for clips in zip(one, other, strict=True))
     assert "one frame a second" in evaluate_set(toy, authors, QUICK).setting.sampling
 
 
 def test_a_setting_that_is_not_the_paper_s_is_told(toy: Any, pairs: Benchmark) -> None:
     notes = evaluate_set(toy, benchmark_set(replace(pairs, frames=64)), QUICK).setting.notes
     assert "the paper's setting has 64 frames, this model 4" in notes
-
-
-def test_captions_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    captions = tmp_path / "captions.jsonl"
-    captions.write_text('{"video": "a.mp4", "captions": ["x"]}\n')
-    with pytest.raises(MissingPath, match=r"a\.mp4, named in .*captions\.jsonl, is missing"):
-        read_captions(tmp_path)
-    (tmp_path / "a.mp4").touch()
-    captions.write_text('{"video": "a.mp4", "captions": ["x"]}\n{"video": "a.mp4"}\n')
-    with pytest.raises(BadConfig, match="line 2 is no captioned video"):
-        read_captions(tmp_path)
-    captions.write_text("")
-    with pytest.raises(BadConfig, match="is empty"):
-        read_captions(tmp_path)
 
 
 def test_the_seed_of_a_training_stands_beside_its_model(tmp_path: Path) -> None:

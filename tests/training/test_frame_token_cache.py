@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from prost.data.toybox_clip_set import ToyboxClipSet
+from prost.data.clip_sets import ToyboxClipSet
+from prost.data.toybox_clips import ClipMix
 from prost.errors import BadConfig, StorageError
 from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
 from prost.training.distributed import Processes
@@ -17,7 +18,8 @@ from prost.training.freezing import freeze
 
 MakeModel = Callable[..., RetrievalModel[Any, Any]]
 ALONE = Processes(0, 1, torch.device("cpu"))
-CLIPS = ToyboxClipSet.drawn(6, moments=0.5, twins=0.4, long=0.0)
+MIX = ClipMix(moments=0.5, twins=0.4, long=0.0)
+CLIPS = ToyboxClipSet.drawn(6, MIX)
 
 
 def cached(model: RetrievalModel[Any, Any], place: str, clips: ToyboxClipSet = CLIPS) -> FrameTokenCache:
@@ -34,7 +36,7 @@ def test_the_head_makes_of_cached_tokens_what_the_model_makes_of_pixels(
     assert cache.tokens.dtype == np.float16
     assert cache.tokens.shape == (6, 3, 1 if kind == "seqTransf" else 5, 64)
     plan = CLIPS.plan(4, seed=1)
-    (pixels,) = CLIPS.batches(range(2, 3), 4, 1, 0, 1, 3, 32)
+    (pixels,) = CLIPS.batches(range(2, 3), plan, slice(None), frames=3, size=32)
     (tokens,) = cache.batches(range(2, 3), plan, slice(None))
     assert (tokens.captions, tokens.videos) == (pixels.captions, pixels.videos)
     assert tokens.twins.tolist() == pixels.twins.tolist()
@@ -66,11 +68,11 @@ def test_another_tower_or_other_clips_are_another_file(make_model: MakeModel, tm
     with torch.no_grad():
         model.clip.towers.vision_model.post_layernorm.weight.mul_(1.5)
     other = cached(model, str(tmp_path))
-    cached(model, str(tmp_path), ToyboxClipSet.drawn(7, 0.5, 0.4, 0.0))
+    cached(model, str(tmp_path), ToyboxClipSet.drawn(7, MIX))
     cached(freezing(make_model("meanP")), str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 4
     with torch.no_grad():
-        pixels = next(CLIPS.in_order(3, 32))
+        _, pixels = next(CLIPS.blocks(frames=3, size=32))
         expected = model.frame_tokens(model.normalise_pixels(pixels))
     torch.testing.assert_close(
         torch.from_numpy(np.array(other.tokens)).float(), expected, atol=5e-3, rtol=5e-3

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from prost.data.record_clips import RecordClips
 from prost.data.records import VideoRecord
 from prost.evaluation.metrics import ranks
+from prost.evaluation.sets import records_set
 from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
 from prost.training.freezing import freeze
 from prost.training.validation import ValidationSet
@@ -27,7 +27,7 @@ def records(toybox_folder: Path) -> list[VideoRecord]:
 
 def test_every_caption_is_ranked_among_the_videos(make_model: MakeModel, records: list[VideoRecord]) -> None:
     model = make_model("prost").eval()
-    found = ValidationSet.of_records(RecordClips(records)).ask(model)
+    found = ValidationSet(records_set(records, name="three", split="val")).ask(model)
     with torch.no_grad():
         text = model.encode_text([caption for record in records for caption in record.captions])
         video = model.encode_video([str(record.path) for record in records])

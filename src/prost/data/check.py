@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prost.data.records import Benchmark, VideoRecord
-from prost.data.video_reading import VideoReader
+from prost.data.video_reading import read_records
 from prost.progress import Advance
 
 # Decoding costs the same whatever the size of the frames; their pixels are not looked at.
@@ -95,16 +95,22 @@ def check(
     chosen = {name: _sample(records, sample, seed) for name, records in benchmark.splits.items()}
     broken: dict[str, list[Undecodable]] = {name: [] for name in chosen}
     queue = [(name, record) for name, records in chosen.items() for record in records]
-    with VideoReader(benchmark.frames, SIZE, workers=workers) as reader:
-        readings = reader.read(record for _, record in queue)
-        for done, ((name, record), reading) in enumerate(zip(queue, readings, strict=True), start=1):
-            if reading.failure is not None:
-                failure = reading.failure
-                broken[name].append(
-                    Undecodable(record.video, str(record.path), str(failure.reason), failure.detail)
+    readings = read_records(
+        (record for _, record in queue), frames=benchmark.frames, size=SIZE, workers=workers
+    )
+    for done, ((name, record), reading) in enumerate(zip(queue, readings, strict=True), start=1):
+        if reading.failure is not None:
+            failure = reading.failure
+            broken[name].append(
+                Undecodable(
+                    video=record.video,
+                    path=str(record.path),
+                    reason=str(failure.reason),
+                    detail=failure.detail,
                 )
-            if progress is not None:
-                progress(done, len(queue), record.video)
+            )
+        if progress is not None:
+            progress(done, len(queue), record.video)
     return DataCheck(
         benchmark.name,
         str(benchmark.folder),

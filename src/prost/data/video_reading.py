@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -146,23 +146,24 @@ class VideoReader:
             self._idle.put(decoder)
 
 
-def read_videos(
+def read_records(
     records: Iterable[VideoRecord],
+    *,
     frames: int,
     size: int,
     sampling: Sampling = "middles",
     workers: int = 1,
     ahead: int = 16,
-) -> Iterator[Reading]:
-    """Read each record once, in order: what an evaluation needs beside `captions_of` the same records.
+) -> Generator[Reading, None, None]:
+    """Read records, each once, in order.
 
     Args:
-        records: in which order.
+        records: what to read; they are taken one by one while the reading goes on.
         frames: L.
         size: R.
         sampling: how frames are chosen.
         workers: decoding processes.
-        ahead: videos that may wait, decoded, to be asked for.
+        ahead: decoded videos that may wait to be asked for.
     """
     with VideoReader(frames, size, sampling, workers, ahead) as reader:
         yield from reader.read(records)

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,21 @@ import torch
 from torch import Tensor
 
 from prost.config import read_json
+from prost.data.clip_sets import ClipSet
 from prost.evaluation.metrics import Scores
 from prost.evaluation.report import EvaluationReport, Setting
 from prost.evaluation.rows import Bank, RankingPlan, left_out, make_rows
-from prost.evaluation.sets import BankSet, EvaluationSet, Reader
+from prost.evaluation.sets import BankSet, EvaluationSet
 from prost.model.encoding import join
 from prost.model.matching import Similarity
 from prost.model.retrieval_model import RetrievalModel
 
-VIDEOS_AT_ONCE = 32
 SENTENCES_AT_ONCE = 256
 # Sets whose frame tokens are kept at most: with and without token shift.
 KEPT_SETS = 2
 
 Model = RetrievalModel[Any, Any]
+TokenBlock = tuple[np.ndarray, Tensor]
 
 
 class KeptTokens:
@@ -41,15 +41,17 @@ class KeptTokens:
     """
 
     def __init__(self) -> None:
-        self._blocks: OrderedDict[str, list[Tensor]] = OrderedDict()
+        self._blocks: OrderedDict[str, list[TokenBlock]] = OrderedDict()
 
-    def of(self, model: Model, data: EvaluationSet) -> list[Tensor]:
+    def of(self, model: Model, data: EvaluationSet) -> list[TokenBlock]:
         """Frame tokens `[b, L, M, D]` of all videos, some at a time."""
         key = f"{model.vision_fingerprint}/{model.config.frames}/{data.digest}"
         if key not in self._blocks:
             while len(self._blocks) >= KEPT_SETS:
                 self._blocks.popitem(last=False)
-            self._blocks[key] = [tokens.cpu() for tokens in _frame_tokens(model, data.read, {})]
+            self._blocks[key] = [
+                (places, tokens.cpu()) for places, tokens in _frame_tokens(model, data.clips, {})
+            ]
         self._blocks.move_to_end(key)
         return self._blocks[key]
 
@@ -78,7 +80,7 @@ def evaluate_set(
     """
     plan = plan or RankingPlan()
     seconds: dict[str, float] = {}
-    video = _encode_videos(model, data.read, seconds, kept.of(model, data) if kept else None)
+    video = _encode_videos(model, data.clips, seconds, kept.of(model, data) if kept else None)
     with _timed(seconds, "encode_text"):
         text = encode_sentences(model, data.captions)
     return evaluate_features(
@@ -216,33 +218,36 @@ def encode_sentences(model: Model, sentences: Sequence[str]) -> Any:
 
 @torch.inference_mode()
 def _encode_videos(
-    model: Model, read: Reader, seconds: dict[str, float], tokens: list[Tensor] | None = None
+    model: Model, clips: ClipSet, seconds: dict[str, float], tokens: list[TokenBlock] | None = None
 ) -> Any:
-    blocks = tokens if tokens is not None else _frame_tokens(model, read, seconds)
-    records = []
-    for block in blocks:
+    """The record of all clips, in the order of the set."""
+    places, records = [], []
+    for where, block in tokens if tokens is not None else _frame_tokens(model, clips, seconds):
         with _timed(seconds, "encode_video"):
             records.append(model.video_head(block.to(model.device)).mapped(Tensor.cpu))
-    return join(records)
+        places.append(where)
+    order = torch.from_numpy(np.argsort(np.concatenate(places)))
+    return join(records)[order]
 
 
 def _encode_bank(model: Model, bank: BankSet) -> tuple[Any, Any]:
     text = encode_sentences(model, bank.captions) if bank.captions else None
-    return text, _encode_videos(model, bank.read, {}) if bank.videos else None
+    return text, _encode_videos(model, bank.clips, {}) if len(bank.clips) else None
 
 
 @torch.inference_mode()
-def _frame_tokens(model: Model, read: Reader, seconds: dict[str, float]) -> Iterator[Tensor]:
+def _frame_tokens(model: Model, clips: ClipSet, seconds: dict[str, float]) -> Iterator[TokenBlock]:
     """Read videos and pass them through the vision tower, some at a time."""
-    videos = read(model.config.frames, model.config.image_size)
+    blocks = clips.blocks(frames=model.config.frames, size=model.config.image_size)
     while True:
         with _timed(seconds, "read"):
-            waiting = list(islice(videos, VIDEOS_AT_ONCE))
-        if not waiting:
+            block = next(blocks, None)
+        if block is None:
             return
+        places, pixels = block
         with _timed(seconds, "encode_video"):
-            tokens = model.frame_tokens(model.normalise_pixels(np.stack(waiting)).to(model.device))
-        yield tokens
+            tokens = model.frame_tokens(model.normalise_pixels(pixels).to(model.device))
+        yield places, tokens
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy.stats import binom
 
+from prost.data.clip_sets import ToyboxClipSet
 from prost.errors import BadScores
 from prost.evaluation.benchmark import Model, evaluate_features
 from prost.evaluation.rows import RankingPlan
@@ -99,12 +100,12 @@ def noise_test(model: Model, captions_a_video: int = 1, plan: RankingPlan | None
     queries: dict[str, int] = {}
     for seed in range(SEEDS):
         data = EvaluationSet(
-            f"noise-{seed}",
-            "none",
-            tuple(map(str, range(VIDEOS))),
-            tuple(map(str, range(len(owner)))),
-            owner,
-            read=lambda frames, size: iter(()),
+            name=f"noise-{seed}",
+            split="none",
+            videos=tuple(map(str, range(VIDEOS))),
+            captions=tuple(map(str, range(len(owner)))),
+            video_of_caption=owner,
+            clips=ToyboxClipSet([], description="random features"),
         )
         generator = torch.Generator().manual_seed(seed)
         text, bank_text = (_random_text(model, count, generator) for count in (len(owner), BANK))

@@ -12,10 +12,10 @@ import numpy as np
 import yaml
 
 from prost.data.benchmarks import load_benchmark
-from prost.data.record_clips import RecordClips
 from prost.data.records import VideoRecord, complete_split, hold_out
 from prost.errors import BadConfig, StorageError, UsageError
 from prost.evaluation.bootstrap import confidence_interval, paired_bootstrap
+from prost.evaluation.sets import records_set
 from prost.model.checkpoint import load
 from prost.model.retrieval_model import VISION_TOWER
 from prost.training.logs import StepLogger
@@ -30,7 +30,7 @@ METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 PAIRS, RECIPE, REPORT = "pairs.jsonl", "recipe.yaml", "report.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FineTuning:
     """How to fine-tune; the learning rates are the paper's.
 
@@ -57,7 +57,7 @@ class FineTuning:
     seed: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FineTuned:
     """What came of it.
 
@@ -136,8 +136,7 @@ def finetune(
         StorageError: no space, no permission.
     """
     parts, missing = _parts(pairs, videos, how)
-    apart = RecordClips(parts["test"], workers=how.workers)
-    asked = ValidationSet.of_records(apart)
+    asked = ValidationSet(records_set(parts["test"], name="pairs", split="test", workers=how.workers))
     recipe = _recipe(start, output / PAIRS, len(parts["train"]), how)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -151,7 +150,9 @@ def finetune(
     model = train(recipe, output, report)
     after = asked.ask(load(model))
     counts = {name: len(records) for name, records in parts.items()} | {"missing": missing}
-    result = FineTuned(model, before, after, asked.video, counts)
+    result = FineTuned(
+        model=model, before=before, after=after, video=asked.data.video_of_caption.tolist(), counts=counts
+    )
     (output / REPORT).write_text(json.dumps(result.to_dict(), indent=2) + "\n", "utf-8")
     return result
 

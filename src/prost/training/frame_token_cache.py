@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from prost.data.batches import no_twins, twins_within
-from prost.data.clip_sets import BatchPlan, ClipSet, twin_rows
+from prost.data.clip_sets import BatchPlan, Block, ClipSet, twin_rows
 from prost.errors import BadConfig, StorageError
 from prost.model.encoding import Precision, autocast, takes_bf16
 from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
@@ -79,7 +79,7 @@ class FrameTokenCache:
             rows: the part of each batch that is wanted here.
         """
         for step in steps:
-            places, captions = plan.of(step)
+            places, captions = plan.batch(step)
             mine = places[rows]
             yield TokenBatch(
                 torch.from_numpy(self.tokens[mine]),
@@ -122,48 +122,48 @@ def open_cache(
             raise BadConfig(
                 f"cache_frame_tokens: memory, in {processes.world} processes", "a folder, which they share"
             )
-        blocks = [*frame_tokens_in_order(model, clips, precision, progress)]
-        return FrameTokenCache(clips.names, np.concatenate(blocks), clips.twins)
+        blocks = [*frame_token_blocks(model, clips, precision, progress)]
+        order = np.argsort(np.concatenate([places for places, _ in blocks]))
+        tokens = np.concatenate([block for _, block in blocks])[order]
+        return FrameTokenCache(clips.names, tokens, clips.twins)
     path = Path(place) / f"{_key(model, clips, precision)}.npy"
     if processes.leads and not path.is_file():
-        _fill(path, len(clips.names), frame_tokens_in_order(model, clips, precision, progress))
+        _fill(path, len(clips), frame_token_blocks(model, clips, precision, progress))
     processes.wait()
-    tokens: np.ndarray = np.load(path, mmap_mode="r")
-    assert tokens.shape[:2] == (len(clips.names), config.frames)
-    return FrameTokenCache(clips.names, tokens, clips.twins)
+    mapped: np.ndarray = np.load(path, mmap_mode="r")
+    assert mapped.shape[:2] == (len(clips), config.frames)
+    return FrameTokenCache(clips.names, mapped, clips.twins)
 
 
 @torch.no_grad()
-def frame_tokens_in_order(
+def frame_token_blocks(
     model: RetrievalModel[Any, Any],
     clips: ClipSet,
     precision: Precision,
     progress: Advance | None = None,
-) -> Iterator[np.ndarray]:
-    """The frame tokens of every clip of a set, some at a time: float16 `[b, L, M, D]`."""
+) -> Iterator[Block]:
+    """The frame tokens of every clip of a set, some at a time: places and float16 `[b, L, M, D]`."""
     done = 0
-    for pixels in clips.in_order(model.config.frames, model.config.image_size):
+    for places, pixels in clips.blocks(frames=model.config.frames, size=model.config.image_size):
         with autocast(precision, model.device):
             tokens = model.frame_tokens(model.normalise_pixels(pixels).to(model.device))
         done += len(pixels)
         if progress is not None:
-            progress(done, len(clips.names), "")
-        yield tokens.half().cpu().numpy()
+            progress(done, len(clips), "")
+        yield places, tokens.half().cpu().numpy()
 
 
-def _fill(path: Path, clips: int, blocks: Iterator[np.ndarray]) -> None:
+def _fill(path: Path, clips: int, blocks: Iterator[Block]) -> None:
     """Write a file that is there whole or not at all."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         mapped: np.memmap | None = None
-        first = 0
-        for block in blocks:
+        for places, block in blocks:
             if mapped is None:
                 shape = (clips, *block.shape[1:])
                 mapped = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
-            mapped[first : first + len(block)] = block
-            first += len(block)
+            mapped[places] = block
         assert mapped is not None
         mapped.flush()
         partial.replace(path)

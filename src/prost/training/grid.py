@@ -19,14 +19,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 import yaml
 from pydantic import Field, model_validator
 
 from prost.config import StrictConfig, read_yaml
 from prost.errors import BadConfig, StorageError
-from prost.evaluation.benchmark import VIDEOS_AT_ONCE, KeptTokens, encode_sentences, evaluate_set
+from prost.evaluation.benchmark import KeptTokens, encode_sentences, evaluate_set
 from prost.evaluation.published import PublishedTable
 from prost.evaluation.report import JSON_FILE, EvaluationReport, read_report, write_report
 from prost.evaluation.rows import METHODS, RankingPlan
@@ -264,13 +263,12 @@ def _times(place: Path, data: EvaluationSet, path: Path) -> dict[str, float]:
         measured: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
         return measured
     model = load(place)
-    videos = data.read(model.config.frames, model.config.image_size)
     extraction = 0.0
     records = []
     with torch.inference_mode():
-        while block := list(itertools.islice(videos, VIDEOS_AT_ONCE)):
+        for _, pixels in data.clips.blocks(frames=model.config.frames, size=model.config.image_size):
             started = time.perf_counter()
-            records.append(model.video_prototypes(model.normalise_pixels(np.stack(block))))
+            records.append(model.video_prototypes(model.normalise_pixels(pixels)))
             extraction += time.perf_counter() - started
         video = join(records)
         text = encode_sentences(model, data.captions)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from prost.config import RetrievalConfig
-from prost.data.batches import CaptionedVideos, ToyboxClips, load_batches
+from prost.data.batches import CaptionedVideos, load_batches
 from prost.data.benchmarks import load_benchmark
-from prost.data.clip_sets import ClipSet
-from prost.data.record_clips import RecordClips
+from prost.data.clip_sets import ClipSet, RecordClips, ToyboxClipSet
 from prost.data.records import Benchmark, VideoRecord, complete_split, hold_out
-from prost.data.toybox_clip_set import ToyboxClipSet
+from prost.data.toybox_clips import ClipMix, DrawnClips
 from prost.errors import UsageError
+from prost.evaluation.sets import records_set
 from prost.training.distributed import Processes
-from prost.training.recipe import Recipe, StageConfig
+from prost.training.recipe import Recipe, StageConfig, ToyboxConfig
 from prost.training.validation import ValidationSet
 
 log = logging.getLogger("prost")
@@ -26,7 +26,7 @@ GALLERY = "toybox-400"
 HELD_OUT = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingData:
     """What the stage on videos sees.
 
@@ -59,25 +59,16 @@ class TrainingData:
         """
         rows, seed = processes.rows(stage.batch_size), self.recipe.seed
         if self.clips is not None:
-            return self.clips.batches(
-                steps,
-                stage.batch_size,
-                seed,
-                processes.rank,
-                processes.world,
-                config.frames,
-                config.image_size,
-            )
+            plan = self.clips.plan(stage.batch_size, seed)
+            return self.clips.batches(steps, plan, rows, frames=config.frames, size=config.image_size)
         toybox = self.recipe.toybox
-        drawn = ToyboxClips(
+        drawn = DrawnClips(
             steps,
-            stage.batch_size,
-            config.image_size,
-            config.frames,
-            toybox.moments,
-            toybox.twins,
-            toybox.long,
-            seed,
+            batch_size=stage.batch_size,
+            size=config.image_size,
+            frames=config.frames,
+            mix=_mix(toybox),
+            seed=seed,
         )
         return (batch[rows] for batch in load_batches(drawn, toybox.workers))
 
@@ -98,11 +89,20 @@ def open_data(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
     toybox = recipe.toybox
     clips = None
     if toybox.clips is not None:
-        clips = ToyboxClipSet.drawn(toybox.clips, toybox.moments, toybox.twins, toybox.long, toybox.workers)
+        clips = ToyboxClipSet.drawn(toybox.clips, _mix(toybox), toybox.workers)
     name = recipe.validation or GALLERY
     validation = ValidationSet.of_gallery(name, toybox.workers, recipe.cache_frame_tokens is not None)
-    counts = {"train": toybox.clips or "drawn for each step", "validation": len(validation.queries)}
-    return TrainingData(recipe, clips, validation, {"name": "toybox", "selected_on": name, "counts": counts})
+    counts = {"train": toybox.clips or "drawn for each step", "validation": len(validation.data.videos)}
+    return TrainingData(
+        recipe=recipe,
+        clips=clips,
+        validation=validation,
+        facts={"name": "toybox", "selected_on": name, "counts": counts},
+    )
+
+
+def _mix(toybox: ToyboxConfig) -> ClipMix:
+    return ClipMix(moments=toybox.moments, twins=toybox.twins, long=toybox.long)
 
 
 def _open_benchmark(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
@@ -122,22 +122,24 @@ def _open_benchmark(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
     selected_on, asked = _validation_records(recipe, found)
     if not asked:
         train, asked = hold_out(train, HELD_OUT)
-    clips = RecordClips(train, wanted.sampling, wanted.workers, wanted.replace_failed)
-    validation = ValidationSet.of_records(
-        RecordClips(asked, wanted.sampling, wanted.workers), recipe.cache_frame_tokens is not None
+    clips = RecordClips(
+        train, sampling=wanted.sampling, workers=wanted.workers, replace_failed=wanted.replace_failed
+    )
+    chosen_on = records_set(
+        asked, name=found.name, split=selected_on, sampling=wanted.sampling, workers=wanted.workers
     )
     return TrainingData(
-        recipe,
-        clips,
-        validation,
-        {
+        recipe=recipe,
+        clips=clips,
+        validation=ValidationSet(chosen_on, recipe.cache_frame_tokens is not None),
+        facts={
             "name": found.name,
             "selected_on": selected_on,
             "notes": list(found.notes),
             "counts": {
                 "train": len(clips.records),
                 "validation": len(asked),
-                "validation_queries": len(validation.queries),
+                "validation_queries": len(chosen_on.captions),
             },
             "expected": found.expected,
             "annotated": {name: len(records) for name, records in found.splits.items()},

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prost.data.batches import ToyboxFrames, load_batches
+from prost.data.batches import load_batches
+from prost.data.toybox_clips import ToyboxFrames
 from prost.errors import StorageError, TrainingInterrupted, TrainingStopped
 from prost.model.checkpoint import save
 from prost.training.distributed import Processes, join_processes
@@ -174,7 +175,7 @@ class Trainer:
         config, toybox, seed = self.model.config, self.recipe.toybox, self.recipe.seed
         steps, rows = range(first, stage.steps), self.processes.rows(stage.batch_size)
         if name == "clip":
-            frames = ToyboxFrames(steps, stage.batch_size, config.image_size, seed)
+            frames = ToyboxFrames(steps, batch_size=stage.batch_size, size=config.image_size, seed=seed)
             return (batch[rows] for batch in load_batches(frames, toybox.workers))
         place = self.recipe.cache_frame_tokens
         if place is None:

@@ -1,8 +1,8 @@
-"""How well a model in training finds: what the best step is chosen on, and what a report compares before and after."""
+"""Validation: the measurements that choose the best step, and that a report compares before and after."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,30 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prost.data.clip_sets import ClipSet
-from prost.data.record_clips import RecordClips
-from prost.data.records import captions_of
+from prost.data.clip_sets import Block
 from prost.data.toybox import gallery
-from prost.data.toybox_clip_set import ToyboxClipSet
-from prost.evaluation.benchmark import twin_accuracy
+from prost.evaluation.benchmark import encode_sentences, score_matrices, twin_accuracy
 from prost.evaluation.metrics import RetrievalMetrics, text_to_video_ranks
+from prost.evaluation.sets import EvaluationSet, gallery_set
 from prost.model.encoding import Precision, join
 from prost.model.retrieval_model import RetrievalModel
-from prost.training.frame_token_cache import frame_tokens_in_order
+from prost.training.frame_token_cache import frame_token_blocks
 from prost.training.freezing import vision_is_frozen
 
-SENTENCES_AT_ONCE = 256
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ValidationResult:
-    """What a model found of a gallery, text to video.
+    """The ranks of a model on a gallery, text to video.
 
     Attributes:
-        ranks: of the true video of each query `[Q]`, by score: "sum", and both parts of a ProST.
-        videos: how many there are.
-        twin_accuracy: percent of queries that prefer their video to its order-swapped twin, by score; empty where no
-            video has one.
+        ranks: rank of the true video of each query `[Q]`, by score: "sum", and the two parts of a ProST.
+        videos: size of the gallery.
+        twin_accuracy: percent of queries that score their video above its order-swapped twin, by score; empty where no
+            video has a twin.
     """
 
     ranks: dict[str, np.ndarray]
@@ -42,12 +38,12 @@ class ValidationResult:
 
     @property
     def quality(self) -> tuple[float, float]:
-        """What the best step is chosen by: R@1 of what is ranked by; among equals, the lower mean rank."""
+        """What the best step is chosen by: R@1 of the sum, then the lower mean rank."""
         metrics = self.metrics("sum")
         return metrics.r1, -metrics.mnr
 
     def metrics(self, score: str) -> RetrievalMetrics:
-        """The columns of a score."""
+        """The columns of a table, for one score."""
         return RetrievalMetrics.from_ranks(self.ranks[score], self.videos)
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,90 +56,55 @@ class ValidationResult:
 
 
 class ValidationSet:
-    """Videos and the queries that are asked of them.
+    """The videos and queries that a model in training is measured on.
 
     Args:
-        clips: the gallery.
-        queries: Q sentences.
-        video: the place of each query's video `[Q]`.
-        twin: for each video its order-swapped twin, or None.
+        data: the evaluation set.
         keep_tokens: with a frozen vision tower, compute frame tokens the first time only.
     """
 
-    def __init__(
-        self,
-        clips: ClipSet,
-        queries: Sequence[str],
-        video: Sequence[int],
-        twin: Sequence[int | None],
-        keep_tokens: bool = False,
-    ) -> None:
-        self.clips, self.queries, self.video, self.twin = clips, list(queries), list(video), list(twin)
+    def __init__(self, data: EvaluationSet, keep_tokens: bool = False) -> None:
+        self.data = data
         self._keep = keep_tokens
-        self._kept: list[np.ndarray] = []
+        self._kept: list[Block] = []
 
     @classmethod
     def of_gallery(cls, name: str, workers: int = 0, keep_tokens: bool = False) -> ValidationSet:
         """A gallery of Toybox's val split."""
-        shown = gallery(name, split="val")
-        clips = ToyboxClipSet.of_gallery(shown, "val", workers)
-        queries = [query.text for query in shown.queries]
-        return cls(clips, queries, range(len(queries)), shown.twin, keep_tokens)
-
-    @classmethod
-    def of_records(cls, clips: RecordClips, keep_tokens: bool = False) -> ValidationSet:
-        """The captioned videos of a split; every caption is a query."""
-        queries, video = captions_of(clips.records)
-        return cls(clips, queries, video.tolist(), [None] * len(clips.records), keep_tokens)
+        return cls(gallery_set(gallery(name, split="val"), split="val", workers=workers), keep_tokens)
 
     @torch.no_grad()
     def ask(self, model: RetrievalModel[Any, Any], precision: Precision = "fp32") -> ValidationResult:
-        """Ask all queries.
+        """Rank the videos for all queries.
 
         Args:
-            model: put into eval mode.
+            model: is set to eval mode.
             precision: of the vision tower.
         """
         model.eval()
-        video = join(
-            [
-                model.video_head(torch.from_numpy(tokens).float().to(model.device)).mapped(Tensor.cpu)
-                for tokens in self._tokens(model, precision)
-            ]
-        )
-        text = join(
-            [
-                model.encode_text(self.queries[first : first + SENTENCES_AT_ONCE])
-                for first in range(0, len(self.queries), SENTENCES_AT_ONCE)
-            ]
-        )
-        similarity = model.match(text, video)
-        scores = {
-            name: _array(part)
-            for name, part in (
-                ("sum", similarity.total),
-                ("event_sentence", similarity.event_sentence),
-                ("object_phrase", similarity.object_phrase),
-            )
-            if part is not None
-        }
-        twins = {name: twin_accuracy(part, self.twin) for name, part in scores.items()}
+        blocks = [
+            (places, model.video_head(torch.from_numpy(tokens).float().to(model.device)).mapped(Tensor.cpu))
+            for places, tokens in self._tokens(model, precision)
+        ]
+        order = np.argsort(np.concatenate([places for places, _ in blocks]))
+        video = join([record for _, record in blocks])[torch.from_numpy(order)]
+        text = encode_sentences(model, self.data.captions)
+        scores = score_matrices(model.match(text, video))
+        twins = {name: twin_accuracy(part, self.data.twin) for name, part in scores.items()}
         return ValidationResult(
-            {name: text_to_video_ranks(part, np.array(self.video)) for name, part in scores.items()},
-            len(self.clips.names),
-            {name: share for name, share in twins.items() if share is not None},
+            ranks={
+                name: text_to_video_ranks(part, self.data.video_of_caption) for name, part in scores.items()
+            },
+            videos=len(self.data.videos),
+            twin_accuracy={name: value for name, value in twins.items() if value is not None},
         )
 
-    def _tokens(self, model: RetrievalModel[Any, Any], precision: Precision) -> Iterator[np.ndarray]:
+    def _tokens(self, model: RetrievalModel[Any, Any], precision: Precision) -> Iterator[Block]:
         keep = self._keep and vision_is_frozen(model)
         if keep and self._kept:
             yield from self._kept
             return
-        for tokens in frame_tokens_in_order(model, self.clips, precision):
+        for block in frame_token_blocks(model, self.data.clips, precision):
             if keep:
-                self._kept.append(tokens)
-            yield tokens
-
-
-def _array(scores: Tensor) -> np.ndarray:
-    return scores.float().cpu().numpy()
+                self._kept.append(block)
+            yield block

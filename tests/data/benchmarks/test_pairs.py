@@ -91,7 +91,7 @@ def test_bad_tables_are_one_clear_line(mini: Miniature, lines: list[str], messag
         ('{"video": "a"}', "line 1 has an empty caption or none"),
         ('{"video": 3, "caption": "b"}', "line 1 names no video"),
         ('{"video": "a", "captions": ["b", 3]}', "line 1 has an empty caption or none"),
-        ("", "holds no pair"),
+        ("", "is empty"),
     ],
 )
 def test_bad_lines_are_one_clear_line(mini: Miniature, line: str, message: str) -> None:

@@ -11,11 +11,11 @@ import av
 import numpy as np
 import pytest
 
-from prost.data.toybox import gallery, render, write, write_gallery
+from prost.data.toybox import gallery, read_captions, render, write, write_gallery
 from prost.data.toybox.drawing import COLOURS, COVERS, DRAWINGS
 from prost.data.toybox.gallery import mixed_gallery
 from prost.data.toybox.scene import SIZES, TEXTURES
-from prost.errors import StorageError, UsageError
+from prost.errors import BadAnnotations, MissingPath, StorageError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +171,26 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file"):
         write(tmp_path / "file")
+
+
+def test_captions_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    captions = tmp_path / "captions.jsonl"
+    with pytest.raises(MissingPath, match=r"holds no captions\.jsonl"):
+        read_captions(tmp_path)
+    captions.write_text('{"video": "a.mp4", "captions": ["x"]}\n')
+    with pytest.raises(MissingPath, match=r"a\.mp4, named in .*captions\.jsonl, line 1, does not exist"):
+        read_captions(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    for text, message in (
+        (
+            '{"video": "a.mp4", "captions": ["x"]}\n{"video": "a.mp4"}\n',
+            "line 2 has an empty caption or none",
+        ),
+        ('{"video": "a.mp4", "captions": "x"}', "line 1 has an empty caption or none"),
+        ('{"captions": ["x"]}', "line 1 names no video"),
+        ("{", "line 1 is no JSON"),
+        ("", "is empty"),
+    ):
+        captions.write_text(text)
+        with pytest.raises(BadAnnotations, match=message):
+            read_captions(tmp_path)

@@ -114,8 +114,7 @@ def _is_told_once(event: dict[str, Any], video: dict[str, Any], things: Counter[
 
 def _videos(folder: Path, videos: int) -> list[dict[str, Any]]:
     """The lines of the folder's `captions.jsonl`; the videos are drawn unless that many are there already."""
-    from prost.data.toybox import write
-    from prost.evaluation.sets import read_captions
+    from prost.data.toybox import read_captions, write
 
     if not (folder / "captions.jsonl").is_file() or len(read_captions(folder)) != videos:
         with progress("drawing") as advance:

@@ -59,6 +59,48 @@ def read_json(path: Path, kind: type[dict] | type[list]) -> Any:
     return _not_empty(path, values)
 
 
+def read_json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The JSON objects of a file that holds one a line; empty lines are skipped.
+
+    Returns:
+        each object with its place, "FILE, line N", for messages.
+
+    Raises:
+        BadAnnotations: the file cannot be read, a line is no JSON object, or there is none.
+    """
+    rows = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            place = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise BadAnnotations(f"{place} is no JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise BadAnnotations(f"{place} is a {type(row).__name__}", '{"video": ..., "caption": ...}')
+            rows.append((place, row))
+    return _not_empty(path, rows)
+
+
+def captioned_video(row: dict[str, Any], place: str) -> tuple[str, list[str]]:
+    """The video of a row of pairs, and its captions: `caption`, or a list `captions`.
+
+    Args:
+        row: of a table or a JSON file.
+        place: where it stands, for messages.
+
+    Raises:
+        BadAnnotations: no video, no caption, or an empty one.
+    """
+    video = row.get("video")
+    if not isinstance(video, str) or not video.strip():
+        raise BadAnnotations(f"{place} names no video", "video and caption")
+    captions = row.get("captions") or [row.get("caption")]
+    if not isinstance(captions, list) or not all(isinstance(text, str) and text.strip() for text in captions):
+        raise BadAnnotations(f"{place} has an empty caption or none", "a sentence")
+    return video.strip(), [text.strip() for text in captions]
+
+
 def read_headings(path: Path) -> list[str]:
     """The columns of a table with a line of headings.
 

@@ -1,19 +1,18 @@
-"""One's own pairs: a table (CSV) or one JSON object a line (JSONL) with `video` and `caption`.
+"""Own pairs: a table (CSV) or one JSON object a line (JSONL) with `video` and `caption`.
 
-`video` is a path, from the folder of videos or of the table, or an id found as those of the benchmarks are. `start`
-and `end` (seconds) and `split` (train, val, test) may stand beside; without a split all is train. JSONL may give
-`captions`, a list: so a folder that `prost toybox` wrote can be read too.
+`video` is a path, relative to the folder of the videos or of the table, or an id that is looked up as the benchmarks'
+ids are. `start` and `end` (seconds) and `split` (train, val, test) are optional; without a split every pair belongs to
+train. JSONL may have `captions`, a list, so that a folder of `prost toybox` can be read too.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prost.data.benchmarks.annotations import read_table, read_text, seconds
+from prost.data.benchmarks.annotations import captioned_video, read_json_lines, read_table, seconds
 from prost.data.benchmarks.clips import CaptionedClip, gather
 from prost.data.benchmarks.folder import BenchmarkFolder
 from prost.data.records import Benchmark, VideoRecord
@@ -35,11 +34,11 @@ SPLITS = {
 
 
 def pairs(place: Path, videos: Path | None = None) -> Benchmark:
-    """Own pairs.
+    """Read own pairs.
 
     Args:
-        place: the file, or a folder that holds it.
-        videos: the folder of the videos; None for the file's own.
+        place: the file, or the folder that contains it.
+        videos: the folder of the videos; None for the folder of the file.
 
     Raises:
         MissingPath: there is no such file.
@@ -50,15 +49,13 @@ def pairs(place: Path, videos: Path | None = None) -> Benchmark:
     lines: dict[str, list[CaptionedClip]] = {}
     for split, line in _read(file):
         lines.setdefault(split, []).append(line)
-    if not lines:
-        raise BadAnnotations(f"{file} holds no pair", "video and caption")
     paths = {
         line.video: _path(found, file, line.video) for line in itertools.chain.from_iterable(lines.values())
     }
     splits = {split: gather(lines[split], paths) for split in sorted(lines, key=SPLIT_ORDER.index)}
     _expect_apart(file, splits)
     if list(splits) == ["train"]:
-        found.notes.append("all pairs are train: hold out part of them, or give a column split")
+        found.notes.append("all pairs are train: hold out a part of them, or add a column split")
     return found.benchmark("pairs", splits, {})
 
 
@@ -81,40 +78,20 @@ def _file(place: Path) -> Path:
 
 
 def _read(file: Path) -> Iterator[tuple[str, CaptionedClip]]:
-    """Split and pair of each caption."""
-    rows = _table_rows(file) if file.suffix.lower() in TABLES else _json_rows(file)
+    """The split and the pair of each caption."""
+    rows = _table_rows(file) if file.suffix.lower() in TABLES else read_json_lines(file)
     for place, row in rows:
-        video = row.get("video")
-        if not isinstance(video, str) or not video.strip():
-            raise BadAnnotations(f"{place} names no video", "video and caption")
-        captions = row.get("captions") or [row.get("caption")]
-        if not isinstance(captions, list) or not all(
-            isinstance(text, str) and text.strip() for text in captions
-        ):
-            raise BadAnnotations(f"{place} has an empty caption or none", "a sentence")
+        video, captions = captioned_video(row, place)
         start, end = (seconds(row.get(key), f"{place}, {key}") for key in ("start", "end"))
         if end is not None and end <= (start or 0.0):
             raise BadAnnotations(f"{place} goes from {start or 0.0:g} to {end:g} s", "an end after the start")
         for text in captions:
-            yield _split(row, place), CaptionedClip(video.strip(), text.strip(), start, end)
+            yield _split(row, place), CaptionedClip(video, text, start, end)
 
 
 def _table_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for row in read_table(file, ("video", "caption")):
         yield f"{file}, line {row['line']}", row
-
-
-def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(read_text(file).split("\n"), start=1):
-        if line.strip():
-            place = f"{file}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise BadAnnotations(f"{place} is no JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise BadAnnotations(f"{place} is a {type(row).__name__}", '{"video": ..., "caption": ...}')
-            yield place, row
 
 
 def _split(row: dict[str, Any], place: str) -> str:
@@ -135,7 +112,7 @@ def _path(found: BenchmarkFolder, file: Path, video: str) -> Path | None:
 
 
 def _expect_apart(file: Path, splits: dict[str, tuple[VideoRecord, ...]]) -> None:
-    """A score on videos that were trained on says nothing."""
+    """Refuse a video in two splits, because a score on videos that were trained on says nothing."""
     for one, other in itertools.combinations(splits, 2):
         shared = {record.video for record in splits[one]} & {record.video for record in splits[other]}
         if shared:

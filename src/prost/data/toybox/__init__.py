@@ -1,6 +1,6 @@
 """Toybox: a small drawn world of things that do things, for training and tests without any download."""
 
-from .files import CAPTIONS_FILE, write, write_gallery
+from .files import read_captions, write, write_gallery
 from .gallery import Gallery, gallery
 from .grammar import (
     Caption,
@@ -19,7 +19,6 @@ from .sampling import can_twin, sample_scene, scene_stream, twin_of
 from .scene import Event, Scene, Thing
 
 __all__ = [
-    "CAPTIONS_FILE",
     "Caption",
     "Claim",
     "Event",
@@ -34,6 +33,7 @@ __all__ = [
     "gallery",
     "holds",
     "holds_in_any_order",
+    "read_captions",
     "render",
     "sample_scene",
     "scene_stream",

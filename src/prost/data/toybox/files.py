@@ -19,7 +19,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from prost.errors import StorageError, UsageError
+from prost.data.benchmarks.annotations import captioned_video, read_json_lines
+from prost.errors import MissingPath, StorageError, UsageError
 from prost.progress import Advance
 
 from .gallery import Gallery, mixed_gallery
@@ -31,7 +32,7 @@ from .scene import Scene
 
 CAPTIONS_FILE = "captions.jsonl"
 BOX_TIMES = 12
-"""Boxes are given at the middles of so many equal parts of a video."""
+"""Number of times with boxes: the middles of as many equal parts of a video."""
 
 CAPTIONS_A_VIDEO = 4
 
@@ -43,23 +44,23 @@ _BT601 = 6
 def write(
     folder: str | Path, videos: int = 60, seed: int = 0, split: str = "test", progress: Advance | None = None
 ) -> Path:
-    """Writes a folder of videos of varied size, frame rate and length, with captions.
+    """Write a folder of videos of different sizes, frame rates and lengths, with captions.
 
     One in eight is long, and about one in five has an order-swapped twin in the folder.
 
     Args:
-        folder: made if absent; other files in it stay.
-        videos: how many.
+        folder: created if it does not exist; other files in it stay.
+        videos: number of videos.
         seed: the same seed gives the same folder.
         split: "train", "val" or "test".
-        progress: called after each video with how many are done, how many there are, and the file's name.
+        progress: called after each video with the number done, the total, and the file's name.
 
     Returns:
         the folder.
 
     Raises:
         UsageError: fewer than one video, an unknown split, or a folder that is a file.
-        StorageError: the disk refuses.
+        StorageError: the files cannot be written.
     """
     if videos < 1:
         raise UsageError(f"{videos} videos", "1 or more")
@@ -71,52 +72,73 @@ def write(
 
 
 def write_gallery(folder: str | Path, gallery: Gallery, progress: Advance | None = None) -> Path:
-    """Writes a gallery's videos as files, in its order; the first caption of each is its query.
+    """Write a gallery's videos as files, in its order; the first caption of each is its query.
 
     Raises:
         UsageError: the folder is a file.
-        StorageError: the disk refuses.
+        StorageError: the files cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "a folder, or a name for a new one")
     names = [f"toy-{place:04d}.mp4" for place in range(len(gallery))]
     rows = []
-    with _refusals_told(folder):
+    with _as_storage_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for place, (scene, name) in enumerate(zip(gallery.scenes, names, strict=True)):
-        with _appearing_whole(folder / name) as path:
+        with _written_whole(folder / name) as path:
             _encode(scene, path)
         twin = gallery.twin[place]
         captions = _captions(scene, gallery.queries[place].text, place)
         rows.append(_row(scene, name, captions, None if twin is None else names[twin]))
         if progress is not None:
             progress(place + 1, len(gallery), name)
-    with _appearing_whole(folder / CAPTIONS_FILE) as path:
+    with _written_whole(folder / CAPTIONS_FILE) as path:
         path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     return folder
 
 
+def read_captions(folder: Path) -> list[dict[str, Any]]:
+    """Read the `captions.jsonl` of a folder: one dict a video, with the keys that the top of this file explains.
+
+    Raises:
+        MissingPath: there is none, or a video that it names does not exist.
+        BadAnnotations: a line cannot be read, names no video or has no caption; or there is no line.
+    """
+    path = folder / CAPTIONS_FILE
+    if not path.is_file():
+        raise MissingPath(f"{folder} holds no {CAPTIONS_FILE}", "a folder that `prost toybox` wrote")
+    rows = []
+    for place, row in read_json_lines(path):
+        video, captions = captioned_video(row, place)
+        if not (folder / video).is_file():
+            raise MissingPath(
+                f"{folder / video}, named in {place}, does not exist", suggestion="write the folder again"
+            )
+        rows.append({**row, "video": video, "captions": captions})
+    return rows
+
+
 @contextmanager
-def _refusals_told(path: Path) -> Iterator[None]:
-    """Turns what the disk says into a StorageError."""
+def _as_storage_error(path: Path) -> Iterator[None]:
+    """Turn errors of the file system and of the encoder into a StorageError."""
     try:
         yield
     except (OSError, av.FFmpegError) as error:
         reason = error.strerror or str(error)
         raise StorageError(
             f"{path} cannot be written: {reason}",
-            "a folder with room that may be written to",
+            "a writable folder with free space",
             "another folder",
         ) from None
 
 
 @contextmanager
-def _appearing_whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes its real name when all is written and vanishes when not."""
+def _written_whole(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; it is renamed when all is written, and removed otherwise."""
     unfinished = path.with_name(f".{path.name}.part")
     try:
-        with _refusals_told(path):
+        with _as_storage_error(path):
             yield unfinished
             os.replace(unfinished, path)
     finally:
@@ -130,13 +152,13 @@ def _frame_count(scene: Scene) -> int:
 def _encode(scene: Scene, path: Path) -> None:
     times = np.arange(_frame_count(scene)) / scene.fps
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        # No macroblock tree: in x264 165 with AVX-512 it reads memory that was never set, so the same pixels
-        # gave other bytes from time to time. Without it the files are up to twice as large.
+        # The macroblock tree of x264 165 reads uninitialised memory with AVX-512, so that the same pixels sometimes
+        # gave different bytes. Without it the files are up to twice as large.
         options = {"crf": "20", "preset": "veryfast", "mbtree": "0"}
         stream = container.add_stream("libx264", rate=scene.fps, options=options)
         stream.width, stream.height, stream.pix_fmt = scene.width, scene.height, "yuv420p"
         codec = stream.codec_context
-        # One thread: the bytes do not depend on the number of cores.
+        # One thread, so that the bytes do not depend on the number of cores.
         codec.thread_count = 1
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT601
         codec.color_range = ColorRange.MPEG
@@ -150,7 +172,7 @@ def _encode(scene: Scene, path: Path) -> None:
 
 
 def _captions(scene: Scene, query: str, place: int) -> list[str]:
-    """The query, and other ways to tell of the same video."""
+    """The query, and other captions of the same video."""
     rng = np.random.default_rng([scene.seed, place])
     captions = [query]
     while len(captions) < CAPTIONS_A_VIDEO:
