@@ -17,6 +17,7 @@ import pytest
 import typer.main
 
 from prost.apps.cli import app
+from prost.data.toybox import write
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "prost"
@@ -390,3 +391,51 @@ def test_the_architecture_lists_the_packages_in_the_order_of_the_import_rules() 
     layers = next(rule["layers"] for rule in rules if rule["type"] == "layers")
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == layers
+
+
+def test_decisions_cited_in_the_source_exist() -> None:
+    numbers = {path.name[:4] for path in (ROOT / "docs" / "decisions").glob("0*.md")}
+    sources = [*source_files(), *SOURCE.rglob("*.yaml"), *ROOT.glob("benchmarks/*.py")]
+    cited = {
+        (relative_id(file), number)
+        for file in sources
+        for number in re.findall(r"[Dd]ecisions?[ /](\d{1,4})\b", file.read_text(encoding="utf-8"))
+    }
+    assert {(file, number) for file, number in cited if number.zfill(4) not in numbers} == set()
+    assert cited
+
+
+# What the README shows, done
+
+
+def readme_block(language: str, first_words: str) -> str:
+    """The block of code of the README that begins with some words."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
+    (block,) = (block for block in blocks if block.startswith(first_words))
+    return str(block)
+
+
+@pytest.mark.slow
+def test_the_commands_that_need_no_download_run(tmp_path: Path) -> None:
+    lines = [line.removeprefix("$ ") for line in readme_block("console", "$ prost toybox").splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        command = [sys.executable, "-m", *shlex.split(line)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "toy-" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "Videos", videos=2, seed=0)
+    (tmp_path / "clip.mp4").hardlink_to(next((tmp_path / "Videos").glob("*.mp4")))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(readme_block("python", "import prost"), names)
+    assert ".mp4" in capsys.readouterr().out
+    assert names["score"].total.shape == (1, 1)
