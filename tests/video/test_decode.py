@@ -397,6 +397,23 @@ def test_a_damaged_beginning_moves_the_start(make_video: MakeVideo) -> None:
     assert middle_numbers(decode_frames(path, [0.0, 1.95], SIZE)) == [10, 29]
 
 
+def test_a_hole_in_a_transport_stream_costs_what_was_in_it(make_video: MakeVideo) -> None:
+    """FFmpeg looks for the next packet in pieces, and says that it has found none yet after each."""
+    made = make_video("hole.ts", 300, fps=10, gop=10, size=(160, 120), paint=scenery)
+    data = bytearray(made.path.read_bytes())
+    middle = len(data) // 2
+    assert len(data) > 1_500_000
+    data[middle : middle + 400_000] = bytes(400_000)
+    made.path.write_bytes(data)
+    assert probe(made.path).duration == pytest.approx(30.0)
+    asked = np.arange(0.05, 30, 0.1)
+    frames = decode_frames(made.path, asked, SIZE)
+    clean = sum(abs(frames.times - (asked - 0.05)) < 1e-6)
+    lost = 300 * 400_000 / len(data)
+    assert 300 - lost - 2 * 10 <= clean <= 300 - lost + 2
+    assert frames.times[-1] == pytest.approx(29.9)
+
+
 def test_nothing_but_damage_is_a_failure_and_no_grey_picture(make_video: MakeVideo) -> None:
     path = damaged(make_video("a.mp4", 20, paint=scenery), 0, 19)
     assert reason_of(lambda: decode_frames(path, [0.5], SIZE)) == Reason.NOTHING_DECODED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from tests.video.conftest import MakeVideo, numbers_of
 
 from prost.errors import ProstError, UsageError, VideoError
+from prost.video import isolation
 from prost.video.decode import decode_frames
 from prost.video.isolation import LEAST_MEMORY, IsolatedDecoder
 from prost.video.probe import probe
@@ -158,6 +160,85 @@ def test_a_file_that_needs_too_much_memory_is_a_reason(make_video: MakeVideo) ->
 def black(number: int, width: int, height: int) -> np.ndarray:
     """One grey plane."""
     return np.zeros((height, width), dtype=np.uint8)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces the limit")
+@pytest.mark.parametrize("hard_limit", [2 << 30, None])
+def test_a_lower_limit_of_the_user_stays(make_video: MakeVideo, hard_limit: int | None) -> None:
+    """As `ulimit -v` sets it: the child can lower it, and must not fail because it cannot raise it."""
+    made = make_video("a.mp4", 5)
+    program = (
+        "import resource, sys\n"
+        "from prost.video.isolation import IsolatedDecoder\n"
+        "limit = int(sys.argv[2])\n"
+        "if limit: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "with IsolatedDecoder() as decoder:\n"
+        "    print(decoder.probe(sys.argv[1]).duration)\n"
+        "    print(resource.prlimit(decoder._child._process.pid, resource.RLIMIT_AS)[0])\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program, str(made.path), str(hard_limit or 0)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.split() == ["0.5", str(hard_limit or 4 << 30)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked for a limit")
+def test_a_refused_memory_limit_is_logged_once_and_decoding_goes_on(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """A system that refuses the call, as some containers do: the child's `resource` module refuses here."""
+    (tmp_path / "resource.py").write_text(
+        "RLIMIT_AS, RLIM_INFINITY = 9, -1\n"
+        "def getrlimit(kind): return -1, -1\n"
+        "def setrlimit(kind, limits): raise ValueError('not allowed to lower the limit')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(isolation, "_warned", set())
+    made = make_video("a.mp4", 5)
+    for _ in range(2):
+        with IsolatedDecoder() as decoder:
+            assert decoder.probe(made.path).duration == pytest.approx(0.5)
+    assert [record.message for record in caplog.records] == [
+        "decoding runs without a memory limit: not allowed to lower the limit"
+    ]
+
+
+def framed(header: bytes) -> bytes:
+    return len(header).to_bytes(4, "big") + header
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        ((1 << 31).to_bytes(4, "big"), "a header of 2147483648 bytes"),
+        (framed(b"hello"), "a header that cannot be read"),
+        (framed(b"[]"), "a header that cannot be read"),
+        (framed(b'{"payload_bytes": 99999999}'), "a payload of 99999999 bytes where at most 3080 were"),
+        (framed(b'{"payload_bytes": -1}'), "a payload of -1 bytes"),
+    ],
+)
+def test_a_child_that_answers_nonsense_is_ended(
+    make_video: MakeVideo, decoder: IsolatedDecoder, message: bytes, complaint: str
+) -> None:
+    """The parent must not allocate whatever length the child names."""
+    made = make_video("a.mp4", 5)
+    decoder.probe(made.path)
+    child, pid = decoder._child, child_of(decoder)
+    assert child is not None
+    os.kill(pid, signal.SIGSTOP)
+    answers = child._process.stdout
+    child._process.stdout = io.BytesIO(message)
+    with pytest.raises(VideoError, match=complaint) as caught:
+        decoder.decode(made.path, [0.0], 32)
+    assert caught.value.reason == Reason.CRASHED
+    assert answers is not None
+    answers.close()
+    assert decoder.probe(made.path).duration == pytest.approx(0.5)
+    assert child_of(decoder) != pid
 
 
 @pytest.mark.parametrize(

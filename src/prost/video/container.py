@@ -29,9 +29,9 @@ from prost.video.reasons import Reason
 # at a damaged end; they also hold more frames in memory. Many files side by side use the cores as well.
 DECODER_THREADS = 1
 
-# FFmpeg's ways to say that there is no memory: plainly, or by a decoding thread that could not be started.
-# Neither says anything about the file.
-STARVED = (MemoryError, BlockingIOError)
+# FFmpeg gives up looking for the next packet after some tens of kilobytes without one, and may be asked again. Each
+# attempt skips more bytes than this, so the number of attempts is limited by the size of the file.
+SKIPPED_BYTES = 1_000
 
 # FFmpeg's mark on formats without timestamps (raw streams).
 AVFMT_NOTIMESTAMPS = 0x80
@@ -99,7 +99,7 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[OpenVideo]:
         raise VideoError(name, Reason.NO_PERMISSION, error.strerror or "") from None
     except FileNotFoundError:
         raise VideoError(name, Reason.GONE) from None
-    except STARVED as error:
+    except MemoryError as error:
         raise VideoError(name, Reason.TOO_MUCH_MEMORY, str(error)) from None
     except FFmpegError as error:
         raise VideoError(name, Reason.NOTHING_DECODED, str(error)) from None
@@ -181,16 +181,21 @@ class OpenVideo:
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """The stream's packets from the current position on, as far as the file can be read."""
-        try:
-            for packet in self.container.demux(self.stream):
-                # An empty packet would tell the decoder that the stream is over.
-                if packet.size:
-                    yield packet
-        except STARVED:
-            raise
-        except FFmpegError:
-            # The data ends here (a truncated file): what came before is good.
-            return
+        for _ in range(self.container.size // SKIPPED_BYTES + 2):
+            try:
+                for packet in self.container.demux(self.stream):
+                    # An empty packet would tell the decoder that the stream is over.
+                    if packet.size:
+                        yield packet
+                return
+            except MemoryError:
+                raise
+            except BlockingIOError:
+                # A stretch without packets (lost sectors in a transport stream): go on after it.
+                continue
+            except FFmpegError:
+                # The data ends here (a truncated file): what came before is good.
+                return
 
     def frames(self) -> Iterator[Decoded]:
         """Everything the decoder gives from the current position on, in its order, damage included."""
@@ -203,7 +208,7 @@ class OpenVideo:
             draining = packet is None
             try:
                 pictures = decoder.decode(packet)
-            except STARVED:
+            except MemoryError:
                 raise
             except EOFError:
                 return
@@ -275,7 +280,7 @@ def _open_container(path: str) -> InputContainer:
             mode="r",
             metadata_errors="replace",
         )
-    except (*STARVED, PermissionError, FileNotFoundError):
+    except (MemoryError, PermissionError, FileNotFoundError):
         raise
     except (FFmpegError, ValueError) as error:
         reason = Reason.INCOMPLETE if _starts_like_a_video(path) else Reason.NOT_A_VIDEO

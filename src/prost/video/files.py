@@ -1,4 +1,4 @@
-"""Finding video files in folders, and recognising a file that moved."""
+"""Finding files in folders, videos above all, and recognising a video that moved."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
     for path in given:
         absolute = os.path.abspath(os.path.expanduser(os.fsdecode(path)))
         if os.path.isdir(absolute):
-            videos.update(_videos_under(absolute, unreadable))
+            found = files_under(absolute, unreadable)
+            videos.update(entry.path for entry in found if _looks_like_video(entry))
         elif os.path.lexists(absolute):
             videos.add(absolute)
         else:
@@ -75,11 +76,19 @@ def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
     return FoundVideos(_sorted_paths(videos), _sorted_paths(unreadable))
 
 
-def _videos_under(folder: str, unreadable: set[str]) -> Iterator[str]:
+def files_under(folder: str | os.PathLike[str], unreadable: set[str]) -> Iterator[os.DirEntry[str]]:
+    """Every file below a folder, those nearer to the top first, then by name: the one walk over folders.
+
+    Links to folders are followed, each real folder is walked once (so loops end), and a folder that is reached both
+    ways keeps its real path. Hidden files and folders (a name that starts with a dot) are passed over.
+
+    Args:
+        folder: where to start.
+        unreadable: receives the folders that could not be listed.
+    """
     walked: set[tuple[int, int]] = set()
-    folders, linked = deque([folder]), deque[str]()
+    folders, linked = deque([os.fspath(folder)]), deque[str]()
     while folders or linked:
-        # Links come last, so that a folder that is reached both ways keeps its real path.
         current = folders.popleft() if folders else linked.popleft()
         try:
             status = os.stat(current)
@@ -95,8 +104,8 @@ def _videos_under(folder: str, unreadable: set[str]) -> Iterator[str]:
                 continue
             if _is_folder(entry):
                 (linked if entry.is_symlink() else folders).append(entry.path)
-            elif _looks_like_video(entry):
-                yield entry.path
+            else:
+                yield entry
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

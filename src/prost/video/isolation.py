@@ -460,7 +460,7 @@ def _receive(
     try:
         header = json.loads(_read(pipe, length))
         size = header.pop("payload_bytes")
-    except (ValueError, AttributeError, KeyError):
+    except (ValueError, AttributeError, KeyError, TypeError):
         raise _Nonsense("a header that cannot be read") from None
     if not isinstance(size, int) or not 0 <= size <= most:
         raise _Nonsense(f"a payload of {size} bytes where at most {most} were expected")

@@ -146,8 +146,7 @@ def _before_a_gap(stamps: list[tuple[int, int]], longest: float) -> list[tuple[i
 
 
 def _counted_extent(video: OpenVideo) -> _Extent:
-    """For streams without timestamps: decode everything and count."""
-    video.rewind()
-    last = max((picture.time for picture in video.following if picture.frame), default=0.0)
+    """For streams without timestamps: as long as the frames in its packets, one in each."""
     rate = float(video.stream.guessed_rate or 25)
-    return _Extent(end=last + 1 / rate, fps=rate)
+    frames = sum(not packet.is_corrupt for packet in video.all_packets())
+    return _Extent(end=frames / rate - video.start, fps=rate)

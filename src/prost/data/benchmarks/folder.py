@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prost.data.records import Benchmark, VideoRecord
 from prost.errors import BadAnnotations, MissingPath, NoVideos
-from prost.video.files import VIDEO_EXTENSIONS, find_videos
+from prost.video.files import VIDEO_EXTENSIONS, files_under, find_videos
 
 ANNOTATION_EXTENSIONS = frozenset((".csv", ".json", ".jsonl", ".txt", ".tsv", ".pkl", ".pickle"))
 
@@ -41,13 +41,10 @@ class BenchmarkFolder:
     @cached_property
     def _annotations(self) -> dict[str, Path]:
         files: dict[str, Path] = {}
-        for place, folders, names in os.walk(self.folder):
-            folders.sort()
-            for name in sorted(names):
-                if os.path.splitext(name)[1].lower() in ANNOTATION_EXTENSIONS:
-                    path = Path(place, name)
-                    if name not in files or len(path.parts) < len(files[name].parts):
-                        files[name] = path
+        for entry in files_under(self.folder, set()):
+            if os.path.splitext(entry.name)[1].lower() in ANNOTATION_EXTENSIONS:
+                # Files nearer to the top come first.
+                files.setdefault(entry.name, Path(entry.path))
         return files
 
     def find(self, *names: str) -> Path | None:
