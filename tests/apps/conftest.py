@@ -68,3 +68,10 @@ def write_video(path: Path, colour: tuple[int, int, int], seconds: float = 2.0) 
 def library(tmp_path: Path) -> Path:
     """Where a library can be made."""
     return tmp_path / "a.prost"
+
+
+@pytest.fixture
+def indexed(prost: Callable[..., Any], videos: Path, library: Path, untrained_folder: Path) -> Path:
+    """A library of the videos."""
+    assert prost("index", videos, "--library", library, "--model", untrained_folder).code == 0
+    return library

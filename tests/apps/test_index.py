@@ -1,6 +1,10 @@
 """`prost index`: what is taken in, what is refused, and what is left alone."""
 
 import os
+import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +41,88 @@ def test_the_second_time_nothing_is_new_and_no_model_need_be_named(
     said = prost("index", videos, "--library", library)
     assert said.code == 0
     assert said.out == "0 added, 3 unchanged, 0 moved, 0 removed, 1 failed\n"
-    assert f"failed: {videos / 'broken.mp4'}: not a video" in said.err.splitlines()
+    assert "failed: " not in said.err
+    assert "note: 1 of the failed files failed before" in said.err
+
+
+def test_only_new_failures_are_printed_with_their_detail(prost: Prost, indexed: Path, videos: Path) -> None:
+    (videos / "empty.mp4").touch()
+    said = prost("index", videos, "--library", indexed, "--json")
+    assert [(Path(file["path"]).name, file["known"]) for file in said.json["failed"]] == [
+        ("broken.mp4", True),
+        ("empty.mp4", False),
+    ]
+    again = prost("index", videos, "--library", indexed, "--retry-failed").err
+    (line,) = [line for line in again.splitlines() if "broken.mp4" in line]
+    assert line.startswith(f"failed: {videos / 'broken.mp4'}: not a video (Invalid data")
+
+
+def test_a_named_file_that_fails_is_a_failure(
+    prost: Prost, videos: Path, library: Path, untrained_folder: Path
+) -> None:
+    for paths in ([videos / "broken.mp4"], [videos / "red.mp4", videos / "broken.mp4"]):
+        assert prost("index", *paths, "--library", library, "--model", untrained_folder).code == 1
+
+
+def test_a_folder_where_all_fail_is_a_failure(
+    prost: Prost, tmp_path: Path, library: Path, untrained_folder: Path
+) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.mp4").write_text("text")
+    said = prost("index", tmp_path / "bad", "--library", library, "--model", untrained_folder)
+    assert (said.code, said.out) == (1, "0 added, 0 unchanged, 0 moved, 0 removed, 1 failed\n")
+
+
+def test_many_removals_need_yes(prost: Prost, indexed: Path, videos: Path) -> None:
+    for name in ("red", "green", "blue"):
+        (videos / f"{name}.mp4").unlink()
+    kept = prost("index", videos, "--library", indexed)
+    assert kept.out.endswith("3 missing\n") and "--yes removes them" in kept.err
+    said = prost("index", videos, "--library", indexed, "--yes")
+    assert "3 removed" in said.out
+    assert prost("status", "--library", indexed, "--json").json["videos"] == 0
+
+
+def test_a_folder_that_is_gone_is_removed_with_yes(prost: Prost, indexed: Path, videos: Path) -> None:
+    shutil.rmtree(videos)
+    assert prost("index", videos, "--library", indexed).code == 2
+    said = prost("index", videos, "--library", indexed, "--yes")
+    assert (said.code, "4 removed" in said.out) == (0, True)
+
+
+def test_an_emptied_folder_names_the_command_that_removes(prost: Prost, indexed: Path, videos: Path) -> None:
+    shutil.rmtree(videos)
+    videos.mkdir()
+    said = prost("index", videos, "--library", indexed)
+    assert said.code == 2 and f"prost remove {videos}" in said.err
+
+
+def test_a_busy_library_is_waited_for(prost: Prost, indexed: Path, videos: Path) -> None:
+    """Another process holds the lock and lets go when its input ends."""
+    code = "import sys; from prost.search.writer_lock import writer_lock\n"
+    code += "with writer_lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, indexed], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdin is not None and writer.stdout is not None
+        assert writer.stdout.readline() == "held\n"
+        busy = prost("index", videos, "--library", indexed)
+        assert busy.code == 1 and f"process {writer.pid}" in busy.err and "--wait" in busy.err
+        closing = threading.Timer(0.3, writer.stdin.close)
+        closing.start()
+        said = prost("index", videos, "--library", indexed, "--wait")
+        closing.join()
+    assert said.code == 0 and said.out.startswith("0 added, 3 unchanged")
+
+
+def test_a_device_that_is_not_there_is_wrong_use(
+    prost: Prost, videos: Path, library: Path, untrained_folder: Path
+) -> None:
+    said = prost("index", videos, "--library", library, "--model", untrained_folder, "--device", "tpu")
+    assert said.code == 2 and "device 'tpu'" in said.err and said.err.count("\n") == 1
+    assert not library.exists()
+    arguments = ("index", videos, "--library", library, "--model", untrained_folder, "--device", "cpu")
+    assert prost(*arguments).code == 0
 
 
 def test_the_first_time_the_bundled_model_is_named_as_what_it_is(
@@ -45,7 +130,7 @@ def test_the_first_time_the_bundled_model_is_named_as_what_it_is(
 ) -> None:
     monkeypatch.setattr("prost.apps.cli.options.DEFAULT_MODEL", str(untrained_folder))
     assert "knows only drawn things" in prost("index", videos, "--library", library).err
-    assert "note:" not in prost("index", videos, "--library", library).err
+    assert "drawn things" not in prost("index", videos, "--library", library).err
 
 
 def test_files_and_folders_can_be_mixed_and_tagged(
@@ -113,8 +198,6 @@ def test_a_library_below_a_file_is_one_line(prost: Prost, videos: Path, untraine
 def test_weights_that_lack_a_key_are_named(
     prost: Prost, videos: Path, library: Path, untrained_folder: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     from safetensors.torch import load_file, save_file
 
     broken = tmp_path / "broken"

@@ -4,15 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 Prost = Callable[..., Any]
-
-
-@pytest.fixture
-def indexed(prost: Prost, videos: Path, library: Path, untrained_folder: Path) -> Path:
-    assert prost("index", videos, "--library", library, "--model", untrained_folder).code == 0
-    return library
 
 
 def test_codes_and_index_are_made_and_searched(prost: Prost, indexed: Path) -> None:
@@ -38,7 +30,7 @@ def test_codes_and_index_are_made_and_searched(prost: Prost, indexed: Path) -> N
 def test_the_table_tells_bytes_by_part(prost: Prost, indexed: Path) -> None:
     said = prost("optimize", "--library", indexed)
     assert said.code == 0
-    assert "3 clips have codes, 3 of them were coded now" in said.out
+    assert "3 clips have codes, 3 of them new" in said.out
     for part in ("tables", "words", "event codes", "codebooks"):
         assert part in said.out
     assert "trained: there were none" in said.err

@@ -45,7 +45,7 @@ def test_cells_and_lines_are_harmless(capsys: Capture) -> None:
     ("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (36610, "10:10:10")]
 )
 def test_durations(seconds: float, shown: str) -> None:
-    assert output._duration(seconds) == shown
+    assert output.format_duration(seconds) == shown
 
 
 def test_long_paths_are_whole_in_a_log(capsys: Capture) -> None:
@@ -63,7 +63,7 @@ def test_progress_in_a_log_is_plain_lines(capsys: Capture, monkeypatch: pytest.M
     assert out == ""
     first, second = err.splitlines()
     assert re.fullmatch(r"indexing: 1 of 2, [\d,.]+ files/s, 0:00 left", first)
-    assert re.fullmatch(r"indexing: 2 of 2, [\d,.]+ files/s, 0:00 left, 1 failed", second)
+    assert re.fullmatch(r"indexing: 2 of 2, [\d,.]+ files/s, 1 failed", second)
 
 
 def test_a_name_that_the_terminal_cannot_show_does_not_end_the_program(capfd: Capture) -> None:

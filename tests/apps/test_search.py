@@ -12,12 +12,6 @@ from prost.search.library import Library
 Prost = Callable[..., Any]
 
 
-@pytest.fixture
-def indexed(prost: Prost, videos: Path, library: Path, untrained_folder: Path) -> Path:
-    assert prost("index", videos, "--library", library, "--model", untrained_folder).code == 0
-    return library
-
-
 def test_json_is_a_list_of_moments_best_first(prost: Prost, indexed: Path, untrained_folder: Path) -> None:
     said = prost("search", "a red ball falls", "--library", indexed, "--json")
     assert said.code == 0

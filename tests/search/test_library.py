@@ -256,6 +256,15 @@ class TestRemoving:
         assert library.search("red") == []
         library.optimize()
 
+    def test_tag(self, library: Library, folder: Path) -> None:
+        library.add(folder, tags="wet")
+        assert library.tag(folder / "sea", ["wet", "warm"]) == [str(folder / "sea" / "blue.mp4")]
+        assert library.tag(folder / "sea", "warm") == []
+        assert [row.tags for row in library.videos("name = 'blue.mp4'")] == [("wet", "warm")]
+        assert names(library.search("blue", where="array_has(tags, 'warm')")) == ["blue.mp4"]
+        with pytest.raises(MissingPath):
+            library.tag(folder / "pink.mp4", "wet")
+
     def test_untag(self, library: Library, folder: Path) -> None:
         library.add(folder, tags=["wet", "warm"])
         assert names(library.videos("array_has(tags, 'wet')")) == ["green.mp4", "red.mp4", "blue.mp4"]

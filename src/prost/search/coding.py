@@ -29,6 +29,7 @@ from prost.search.fragments import (
     read_prototypes,
 )
 from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder
+from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
 # Below, scoring every clip exactly takes a tenth of a second or two, and codes are not worth their while.
@@ -264,6 +265,19 @@ class Coding:
         self._report.object_error, self._report.event_error = _mean_errors(
             packs, prototypes, self._sizes.events
         )
+
+
+def codes_are_current(store: Store, folder: PackFolder) -> bool | None:
+    """Whether sound packs cover every clip of a library; None where there are none."""
+    try:
+        current = folder.current()
+        if current is None:
+            return None
+        covered = {file for name in current.packs for file in folder.pack(name, current.codebooks).files}
+    except (PackDamaged, FileNotFoundError):
+        return False
+    with storage_errors(store.root):
+        return {data_file(fragment) for fragment in store.clips().get_fragments()} <= covered
 
 
 def _mean_errors(packs: list[Pack], prototypes: int, events: int) -> tuple[float, float]:

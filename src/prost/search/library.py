@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -12,6 +12,7 @@ from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, N
 from prost.model.matching import TextPrototypes
 from prost.model.tokenizer import says_nothing
 from prost.progress import Advance
+from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_root
 from prost.search.encode import Decoder, PrototypeModel
 from prost.search.hits import SearchResult
@@ -45,6 +46,7 @@ class LibraryStats:
         nbytes: bytes on disk.
         model: name of the model that made it.
         fingerprint: of that model.
+        codes_current: whether codes cover every clip; None where there are no codes, as in a small library.
     """
 
     videos: int
@@ -54,6 +56,7 @@ class LibraryStats:
     nbytes: int
     model: str
     fingerprint: str
+    codes_current: bool | None
 
 
 class Library:
@@ -208,6 +211,28 @@ class Library:
             self._settle()
         return forgotten
 
+    def tag(
+        self, paths: PathLike | Iterable[PathLike], tags: str | Iterable[str], *, wait: bool = False
+    ) -> list[str]:
+        """Give tags to files, or to all files of folders; `add(..., tags=...)` does it while it indexes.
+
+        Args:
+            paths: files or folders.
+            tags: words; a text is one tag.
+            wait: wait while another process writes, instead of raising LibraryBusy.
+
+        Returns:
+            the paths of the files that lacked one of them.
+
+        Raises:
+            MissingPath: the library knows nothing of a path.
+            UsageError: a tag is not a text.
+            LibraryBusy: another process writes.
+            StorageError: the disk refuses.
+        """
+        wanted = _tags(tags)
+        return self._retag(paths, lambda old: list(dict.fromkeys([*old, *wanted])), wait)
+
     def untag(
         self, paths: PathLike | Iterable[PathLike], tags: str | Iterable[str], *, wait: bool = False
     ) -> list[str]:
@@ -228,17 +253,7 @@ class Library:
             StorageError: the disk refuses.
         """
         unwanted = set(_tags(tags))
-        with self._store.writing(wait=wait):
-            tagged = [row for row in self._known(paths) if unwanted.intersection(row.tags)]
-            if tagged:
-                self._store.put_videos(
-                    [
-                        replace(row, tags=tuple(tag for tag in row.tags if tag not in unwanted))
-                        for row in tagged
-                    ]
-                )
-                self._settle()
-        return [row.path for row in tagged]
+        return self._retag(paths, lambda old: [tag for tag in old if tag not in unwanted], wait)
 
     def videos(self, where: str | None = None) -> list[VideoRow]:
         """The files that the library has seen, failed ones included, sorted by path.
@@ -263,6 +278,7 @@ class Library:
             nbytes=self._store.nbytes(),
             model=self.description.model,
             fingerprint=self.description.fingerprint,
+            codes_current=None if self._packs is None else codes_are_current(self._store, self._packs),
         )
 
     def search(
@@ -342,6 +358,21 @@ class Library:
         """
         with self._store.writing(wait=wait):
             return optimize(self._store, self._packs, retrain=retrain, index=index, progress=progress)
+
+    def _retag(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        change: Callable[[Sequence[str]], Sequence[str]],
+        wait: bool,
+    ) -> list[str]:
+        """Change the tags of files; returns the paths of those whose tags are others now."""
+        with self._store.writing(wait=wait):
+            rows = [(row, replace(row, tags=tuple(change(row.tags)))) for row in self._known(paths)]
+            changed = [after for before, after in rows if after != before]
+            if changed:
+                self._store.put_videos(changed)
+                self._settle()
+        return [row.path for row in changed]
 
     def _find(self, paths: list[str], remove_missing: bool) -> tuple[FoundVideos, list[str]]:
         """The videos at some paths, and which of the paths are folders.

@@ -56,7 +56,7 @@ def search(
 
     names = () if rivals == "none" else tuple(name.strip() for name in rivals.split(","))
     plan = BenchSettings(clips, work, model, queries, videos, names, seed)
-    with progress("bench") as advance:
+    with progress("bench", "steps") as advance:
         report = to_dict(run(plan, say, advance))
     for title, columns, rows in tables(report):
         print_table(columns, rows, title)

@@ -55,7 +55,7 @@ def check(
     from prost.data.check import check as check_benchmark
 
     benchmark = load_benchmark(name, folder, videos)
-    with progress("decoding") as advance:
+    with progress("decoding", "videos") as advance:
         report = check_benchmark(benchmark, None if decode_all else sample, seed, workers, advance)
     if as_json:
         print_json(

@@ -117,7 +117,7 @@ def _videos(folder: Path, videos: int) -> list[dict[str, Any]]:
     from prost.data.toybox import read_captions, write
 
     if not (folder / "captions.jsonl").is_file() or len(read_captions(folder)) != videos:
-        with progress("drawing") as advance:
+        with progress("drawing", "videos") as advance:
             write(folder, videos=videos, seed=SEED, progress=advance)
     return read_captions(folder)
 

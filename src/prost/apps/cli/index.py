@@ -1,55 +1,150 @@
-"""`prost index`: videos into a library."""
+"""`prost index`: adds videos to a library."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prost.apps.cli.options import JsonOption, LibraryOption, ModelOption, make_or_open_library
+from prost.apps.cli.options import (
+    DeviceOption,
+    JsonOption,
+    LibraryOption,
+    ModelOption,
+    WaitOption,
+    make_or_open_library,
+)
 from prost.apps.cli.output import print_json, print_line, progress, say
+from prost.errors import MissingPath, NoVideos, ProstError
 
 if TYPE_CHECKING:
     from prost.search.index_run import AddReport
     from prost.search.library import Library
+    from prost.search.records import VideoRow
 
 
 def index(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Video files, and folders with all that is below them.")
-    ],
+    paths: Annotated[list[Path], typer.Argument(help="Video files, and folders with everything below them.")],
     library: LibraryOption,
     model: ModelOption = None,
+    device: DeviceOption = "auto",
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="A word for these videos; may be repeated.")
+        list[str] | None, typer.Option("--tag", help="A tag for these videos; may be repeated.")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try files again that failed before and did not change.")
     ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes",
+            help="Also remove videos that are gone and may come back: many at once, or all of a folder. Without it "
+            "they stay in the library and are counted as missing.",
+        ),
+    ] = False,
+    wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put videos into a library. What is in it already and did not change is not decoded again."""
-    from prost.video.files import find_videos
+    """Add videos to a library. Those that are in it already and did not change are not decoded again.
 
-    find_videos(paths)  # a mistyped folder must not leave an empty library behind
-    with make_or_open_library(library, model) as opened:
-        report = add(opened, paths, tags=tag or (), retry_failed=retry_failed)
+    A file that cannot be read is recorded with the reason and does not stop the others. The exit code is 1 if a file
+    that was named itself failed, or if all files failed.
+    """
+    _expect_videos(
+        paths, library, yes
+    )  # before a library is made: a mistyped folder must not leave an empty one
+    with make_or_open_library(library, model, device) as opened:
+        failed_before = {row.path: row for row in _failed_rows(opened)}
+        report = add(opened, paths, tags=tag or (), retry_failed=retry_failed, remove_missing=yes, wait=wait)
+        failed_now = {row.path: row for row in _failed_rows(opened)}
+    failures = [
+        {
+            "path": path,
+            "reason": reason,
+            "detail": failed_now[path].detail or "" if path in failed_now else "",
+            # A file that was tried again has a new row, unless it failed within a second of the first time.
+            "known": not retry_failed
+            and path in failed_before
+            and failed_before[path] == failed_now.get(path),
+        }
+        for path, reason in report.failed
+    ]
     if as_json:
-        print_json(report_as_dict(report))
-        return
-    for path, reason in report.failed:
-        say(f"failed: {path}: {reason}")
+        print_json({**asdict(report), "failed": failures})
+    else:
+        _print_report(report, failures)
+    named = {os.path.abspath(path.expanduser()) for path in paths}
+    if any(failure["path"] in named for failure in failures) or _nothing_else(report):
+        raise typer.Exit(1)
+
+
+def add(library: Library, paths: Sequence[Path], **choices: Any) -> AddReport:
+    """`Library.add` with a progress bar."""
+    with progress("indexing", "files") as show:
+        return library.add(paths, progress=lambda at: show(at.done, at.total, at.path), **choices)
+
+
+def _print_report(report: AddReport, failures: list[dict[str, Any]]) -> None:
+    for failure in failures:
+        if not failure["known"]:
+            say(f"failed: {failure['path']}: {describe_failure(failure['reason'], failure['detail'])}")
+    known = sum(failure["known"] for failure in failures)
+    if known:
+        say(
+            f"note: {known} of the failed files failed before and did not change; `prost status` lists them, "
+            "--retry-failed tries them again"
+        )
+    if report.missing:
+        say(
+            f"note: {len(report.missing)} videos of the library are not there now, such as {report.missing[0]}; they "
+            "stay in the library in case their disk is not mounted; --yes removes them"
+        )
     print_line(str(report))
 
 
-def add(library: Library, paths: list[Path], **choices: Any) -> AddReport:
-    """`Library.add` with a progress bar."""
-    with progress("indexing") as advance:
-        return library.add(paths, progress=lambda at: advance(at.done, at.total, at.path), **choices)
+def describe_failure(reason: str, detail: str | None) -> str:
+    """Why a file failed, in one line."""
+    return f"{reason} ({detail})" if detail else reason
 
 
-def report_as_dict(report: AddReport) -> dict[str, Any]:
-    """What an indexing did, for programs; paths are absolute."""
-    return {**asdict(report), "failed": [{"path": path, "reason": reason} for path, reason in report.failed]}
+def _nothing_else(report: AddReport) -> bool:
+    """Whether there were failures only."""
+    return bool(report.failed) and not any((report.added, report.unchanged, report.moved, report.removed))
+
+
+def _failed_rows(library: Library) -> list[VideoRow]:
+    return library.videos("status = 'failed'")
+
+
+def _expect_videos(paths: Sequence[Path], library: str, remove_missing: bool) -> None:
+    """Refuse paths without videos; where the library knows videos there, say how they can be removed.
+
+    With `remove_missing` such a path is right: its videos will be removed.
+    """
+    from prost.search.missing_files import is_under
+    from prost.video.files import find_videos
+
+    try:
+        find_videos(paths)
+    except (MissingPath, NoVideos) as error:
+        for path in paths:
+            absolute = os.path.abspath(path.expanduser())
+            if any(is_under(known, absolute) for known in _known_paths(library)):
+                if remove_missing:
+                    return
+                suggestion = f"prost remove {path}, if its videos should leave the library"
+                raise type(error)(error.arrived, error.expected, suggestion) from None
+        raise
+
+
+def _known_paths(library: str) -> list[str]:
+    from prost.search.library import Library
+
+    try:
+        return [row.path for row in Library(library).videos()]
+    except ProstError:  # no library yet, or none that can be read: the paths are what is wrong here
+        return []

@@ -24,10 +24,14 @@ from prost.apps.cli.doctor import doctor
 from prost.apps.cli.evaluate import compare, evaluate
 from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
+from prost.apps.cli.list import list_videos
 from prost.apps.cli.optimize import optimize
 from prost.apps.cli.output import print_line, say
+from prost.apps.cli.remove import remove
 from prost.apps.cli.search import search
+from prost.apps.cli.status import status
 from prost.apps.cli.stopping import StopSignals
+from prost.apps.cli.tag import tag, untag
 from prost.apps.cli.toybox import toybox
 from prost.apps.cli.train import train
 from prost.errors import OutOfMemory, ProstError, StorageError, TrainingInterrupted
@@ -75,6 +79,11 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(index)
 app.command()(search)
+app.command("list")(list_videos)
+app.command()(status)
+app.command()(tag)
+app.command()(untag)
+app.command()(remove)
 app.command()(optimize)
 app.command()(toybox)
 app.command("eval")(evaluate)

@@ -1,4 +1,4 @@
-"""`prost optimize`: upkeep of a library."""
+"""`prost optimize`: makes searches in a library fast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from prost.apps.cli.options import JsonOption, LibraryOption
+from prost.apps.cli.options import JsonOption, LibraryOption, WaitOption
 from prost.apps.cli.output import print_json, print_line, print_table, progress, say
 
 IndexKind = Literal["hnsw", "ivf-pq"]
@@ -16,34 +16,37 @@ IndexKind = Literal["hnsw", "ivf-pq"]
 def optimize(
     library: LibraryOption,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train the codebooks anew, though they fit still.")
+        bool, typer.Option("--retrain", help="Train the codebooks again, even if they still fit.")
     ] = False,
     index: Annotated[
         IndexKind | None,
-        typer.Option("--index", help="Make an index over event prototypes too, for `search --coarse index`."),
+        typer.Option(
+            "--index", help="Also build an index over event prototypes, for `prost search --coarse index`."
+        ),
     ] = None,
+    wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make searches in a large library fast, and mend what is damaged. Searches go on meanwhile."""
+    """Compact a library and bring its codes up to date, so that searches are fast; they remain possible meanwhile."""
     from prost.search.library import Library
 
-    with Library(library) as opened, progress("coding") as advance:
-        report = opened.optimize(retrain=retrain, index=index, progress=advance)
+    with Library(library) as opened, progress("coding", "clips") as advance:
+        report = opened.optimize(retrain=retrain, index=index, wait=wait, progress=advance)
         clips = opened.stats().clips
     if as_json:
         print_json(asdict(report))
         return
     coding = report.coding
     for damage in coding.damaged:
-        say(f"mended: {damage}")
+        say(f"repaired: {damage}")
     if coding.trained:
         say(f"codebooks were trained: {coding.trained}")
     print_line(
-        f"{coding.clips} clips have codes, {coding.coded} of them were coded now; quantisation error "
+        f"{coding.clips} clips have codes, {coding.coded} of them new; quantisation error "
         f"{coding.object_error:.3f} (objects), {coding.event_error:.3f} (events)"
     )
     rows = [
         [part.replace("_", " "), f"{size / 1e6:.1f}", f"{size / max(1, clips):.0f}"]
         for part, size in report.nbytes.items()
     ]
-    print_table(["on disk", ">MB", ">bytes a clip"], rows)
+    print_table(["on disk", ">MB", ">bytes per clip"], rows)

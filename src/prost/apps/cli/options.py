@@ -1,4 +1,4 @@
-"""Options that several commands share, and the library that they name."""
+"""Options that several commands share, and opening the library that they name."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import typer
 from prost.apps.cli.output import say
 
 if TYPE_CHECKING:
+    from prost.model.prost import ProST
     from prost.search.library import Library
 
 DEFAULT_MODEL = "toybox"
-# Beside the tables: what was given as `--model`, so that it need not be given again.
+# File in the library's folder with what was given as `--model`, so that later commands need not be given it.
 MODEL_NOTE = "model.txt"
 
 
 def default_library() -> str:
-    """Where the library lies when nobody says where."""
+    """Path of the library that is used where none is named."""
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return str(Path(data).expanduser() / "prost" / "library.prost")
 
@@ -43,48 +44,69 @@ ModelOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WaitOption = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait while another process writes to the library, instead of failing."),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", help="Where the model runs: auto (a GPU if there is one), cpu, cuda, cuda:N or mps."
+    ),
+]
 
 
-def make_or_open_library(path: str, model: str | None) -> Library:
+def make_or_open_library(path: str, model: str | None, device: str) -> Library:
     """Open a library for adding; it is made if absent.
 
     Args:
-        path: of the library.
-        model: name or path; None for the library's own, and for Toybox's where there is none yet.
+        path: path of the library.
+        model: name or path; None for the library's own, and for `toybox` where there is no library yet.
+        device: where the model runs.
 
     Raises:
         ModelMismatch: the library was made by another model.
+        UsageError: the device is unknown or absent.
     """
-    from prost.model.checkpoint import load_prost
     from prost.search.library import Library
 
     given = model or _noted_model(path)
     if given is None:
         given = DEFAULT_MODEL
         say(f"note: the model is {given}, which knows only drawn things; for real videos give --model")
-    library = Library(path, load_prost(given))
+    library = Library(path, _load(given, device))
     if "://" not in path:
-        Path(library.path, MODEL_NOTE).write_text(_lasting(given), encoding="utf-8", errors="surrogateescape")
+        Path(library.path, MODEL_NOTE).write_text(
+            _absolute_if_path(given), encoding="utf-8", errors="surrogateescape"
+        )
     return library
 
 
-def open_library(path: str, model: str | None) -> Library:
+def open_library(path: str, model: str | None, device: str) -> Library:
     """Open a library for searching.
 
     Args:
-        path: of the library.
+        path: path of the library.
         model: name or path; None for the library's own.
+        device: where the model runs.
 
     Raises:
         MissingPath: there is no library, or its model is no longer where it was.
         ModelMismatch: the library was made by another model.
+        UsageError: the device is unknown or absent.
     """
-    from prost.model.checkpoint import load_prost
     from prost.search.library import Library
 
-    made_by = Library(path).description  # before the model is loaded: a wrong path should be told at once
-    library_model = load_prost(model or _noted_model(path) or made_by.model)
-    return Library(path, library_model)
+    made_by = Library(path).description  # before the model is loaded: a wrong path is reported at once
+    return Library(path, _load(model or _noted_model(path) or made_by.model, device))
+
+
+def _load(model: str, device: str) -> ProST:
+    from prost.model.checkpoint import load_prost
+    from prost.model.encoding import choose_device
+
+    place = choose_device(device)  # before the model is loaded: a wrong name is reported at once
+    return load_prost(model).to(place)
 
 
 def _noted_model(path: str) -> str | None:
@@ -92,7 +114,7 @@ def _noted_model(path: str) -> str | None:
     return note.read_text(encoding="utf-8", errors="surrogateescape") if note.is_file() else None
 
 
-def _lasting(model: str) -> str:
-    """A name stays as it is; a path becomes absolute, so that it holds from any folder."""
+def _absolute_if_path(model: str) -> str:
+    """A name stays as it is; a path becomes absolute, so that it is right from any working directory."""
     path = Path(model).expanduser()
     return str(path.absolute()) if path.exists() else model

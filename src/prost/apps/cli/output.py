@@ -154,10 +154,12 @@ class _Speed:
             return ""
         speed = (done - before) / (now - since)
         rounded = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
-        return f"{rounded} {self._unit}/s, {_duration((total - done) / speed)} left"
+        left = f", {format_duration((total - done) / speed)} left" if done < total else ""
+        return f"{rounded} {self._unit}/s{left}"
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Minutes and seconds as m:ss, from an hour on as h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,4 +1,4 @@
-"""`prost search`: moments for a sentence."""
+"""`prost search`: finds moments that fit a sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prost.apps.cli.options import JsonOption, LibraryOption, ModelOption, open_library
+from prost.apps.cli.options import DeviceOption, JsonOption, LibraryOption, ModelOption, open_library
 from prost.apps.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -18,25 +18,31 @@ Coarse = Literal["scan", "index", "exact"]
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="A sentence that says what should be seen.")],
+    query: Annotated[str, typer.Argument(help="A sentence that describes what should be seen.")],
     library: LibraryOption,
     model: ModelOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many moments.")] = 10,
+    device: DeviceOption = "auto",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Largest number of hits.")] = 10,
     where: Annotated[
-        str | None, typer.Option("--where", help='Only videos for which this holds: "duration < 60".')
+        str | None,
+        typer.Option(
+            "--where",
+            help='Search only the videos for which this SQL expression is true, such as "duration < 60".',
+        ),
     ] = None,
     coarse: Annotated[
         Coarse | None,
         typer.Option(
             "--coarse",
-            show_default="scan for a few thousand clips or more, else exact",
-            help="How the clips are chosen that are scored exactly: by the codes of all, by an index, or all of them.",
+            show_default="scan from a few thousand clips on, otherwise exact",
+            help="How the clips that are scored exactly are chosen: by the codes of all clips (scan), by an index "
+            "(index), or all clips (exact).",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the moments that a sentence describes."""
-    with open_library(library, model) as opened:
+    with open_library(library, model, device) as opened:
         hits = opened.search(query, limit=limit, where=where, coarse=coarse)
     for note in hits.notes:
         say(f"note: {note}")
@@ -54,7 +60,7 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
     rows = [
         [
             str(rank),
-            hit.path,
+            f"{hit.path}  (the file is gone)" if hit.missing else hit.path,
             f"{hit.start:.1f} - {hit.end:.1f} s",
             f"{hit.score:.3f}",
             f"{hit.event_sentence:.3f}",
@@ -66,9 +72,10 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
 
 
 def hit_as_dict(hit: Hit) -> dict[str, Any]:
-    """A hit for programs; times in seconds, scores on the scale of cosines."""
+    """A hit for programs: times in seconds, scores as cosines."""
     return {
         "path": hit.path,
+        "missing": hit.missing,
         "start": hit.start,
         "end": hit.end,
         "score": hit.score,

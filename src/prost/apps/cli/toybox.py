@@ -23,7 +23,7 @@ def toybox(
     """Draw small videos with captions. They are H.264 files; captions.jsonl lies beside them."""
     from prost.data.toybox import write
 
-    with progress("rendering") as advance:
+    with progress("drawing", "videos") as advance:
         write(folder, videos=videos, seed=seed, split=split, progress=advance)
     written = {"folder": str(folder), "videos": videos, "captions": str(folder / "captions.jsonl")}
     if as_json:

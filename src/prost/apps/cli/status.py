@@ -1,0 +1,101 @@
+"""`prost status`: what a library holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prost.apps.cli.index import describe_failure
+from prost.apps.cli.options import JsonOption, LibraryOption
+from prost.apps.cli.output import print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from prost.search.records import VideoRow
+
+CODES = {True: "current", False: "not current; prost optimize brings them up to date", None: "none"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where the indexed files of a library are now.
+
+    Attributes:
+        duplicates: lists of paths that hold the same content.
+        moved: pairs of a path that is gone and another one with the same content.
+        missing: other paths that are gone.
+    """
+
+    duplicates: list[list[str]]
+    moved: list[tuple[str, str]]
+    missing: list[str]
+
+
+def status(library: LibraryOption, as_json: JsonOption = False) -> None:
+    """Tell what a library holds: videos, clips, failed, moved and missing files, duplicates, size, model, codes."""
+    from prost.search.library import Library
+
+    with Library(library) as opened:
+        stats = opened.stats()
+        rows = opened.videos()
+    failed = [row for row in rows if not row.indexed]
+    places = find_places([row for row in rows if row.indexed])
+    if as_json:
+        values: dict[str, Any] = {
+            "library": opened.path,
+            "videos": stats.videos,
+            "clips": stats.clips,
+            "seconds": stats.seconds,
+            "failed": [
+                {"path": row.path, "reason": row.reason, "detail": row.detail or ""} for row in failed
+            ],
+            "moved": [{"from": gone, "to": present} for gone, present in places.moved],
+            "missing": places.missing,
+            "duplicates": places.duplicates,
+            "bytes": stats.nbytes,
+            "model": stats.model,
+            "fingerprint": stats.fingerprint,
+            "codes_current": stats.codes_current,
+        }
+        print_json(values)
+        return
+    print_table(
+        ["library", opened.path],
+        [
+            ["videos", f"{stats.videos:,} ({stats.seconds / 3600:.1f} hours)"],
+            ["clips", f"{stats.clips:,}"],
+            ["failed", f"{len(failed):,}"],
+            ["moved", f"{len(places.moved):,}"],
+            ["missing", f"{len(places.missing):,}"],
+            ["duplicates", f"{sum(len(paths) - 1 for paths in places.duplicates):,}"],
+            ["size", f"{stats.nbytes / 1e6:,.1f} MB"],
+            ["model", f"{stats.model} ({stats.fingerprint})"],
+            ["codes", CODES[stats.codes_current]],
+        ],
+    )
+    for row in failed:
+        print_line(f"failed: {row.path}: {describe_failure(row.reason or '', row.detail)}")
+    for gone, present in places.moved:
+        print_line(f"moved: {gone} to {present}")
+    for path in places.missing:
+        print_line(f"missing: {path}")
+    for first, *others in places.duplicates:
+        print_line(f"duplicates: {first} and {', '.join(others)}")
+
+
+def find_places(rows: list[VideoRow]) -> Places:
+    """Look which of some indexed files are still at their path, and which hold the same content."""
+    from prost.search.missing_files import is_gone
+
+    present: dict[str, list[str]] = defaultdict(list)
+    gone: list[VideoRow] = []
+    for row in rows:
+        if is_gone(row.path):
+            gone.append(row)
+        else:
+            present[row.content or row.path].append(row.path)
+    return Places(
+        duplicates=[paths for paths in present.values() if len(paths) > 1],
+        moved=[(row.path, present[row.content][0]) for row in gone if row.content in present],
+        missing=[row.path for row in gone if row.content not in present],
+    )
