@@ -9,8 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +37,19 @@ DECODER_THREADS = 1
 # attempt skips more bytes than this, so the number of attempts is limited by the size of the file.
 SKIPPED_BYTES = 1_000
 
-# FFmpeg's mark on formats without timestamps (raw streams).
+# FFmpeg's marks on formats without timestamps (raw streams), and on formats whose clock may restart in mid-file
+# (transport and program streams). Live recordings in FLV do so as well.
 AVFMT_NOTIMESTAMPS = 0x80
+AVFMT_TS_DISCONT = 0x200
+ALSO_RESTARTING = ("flv",)
+
+# Steps of the decoding clock, in seconds, that are a restart or a pause of it and no property of the film. FFmpeg's
+# own program draws the line at the same places.
+LONGEST_STEP_BACK = 0.1
+LONGEST_PAUSE = 10.0
+
+# Files whose keyframes are remembered, so that several questions about one film read its packets once.
+REMEMBERED_FILES = 8
 
 # Demuxers that read still pictures and text art: FFmpeg would "play" them, nobody would call them videos.
 STILL_FORMATS = ("image2", "tty", "_pipe")
@@ -60,6 +75,66 @@ class Shown(NamedTuple):
 
     time: float
     frame: VideoFrame
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """A place in the file at which decoding can start.
+
+    Attributes:
+        stamp: its time on the spliced clock, ticks.
+        position: its first byte.
+        offset: what the spliced clock adds to the stream's own here, ticks.
+    """
+
+    stamp: int
+    position: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class PacketScan:
+    """What reading all packets of a file has told, without decoding any.
+
+    Attributes:
+        stamps: time on the spliced clock and duration of every whole packet, ticks, in their order in the file.
+        keyframes: in ascending order of time.
+    """
+
+    stamps: list[tuple[int, int]]
+    keyframes: list[Keyframe]
+
+
+_scans: OrderedDict[tuple[str, int, int], PacketScan] = OrderedDict()
+
+
+class _SplicedClock:
+    """Makes a clock that restarts or pauses run on, by changing the packets' timestamps.
+
+    Parts that were joined each bring a clock of their own; players play them one after the other.
+    """
+
+    def __init__(self, time_base: Fraction, offset: int) -> None:
+        self.offset = offset
+        self._longest_step_back = LONGEST_STEP_BACK / time_base
+        self._longest_pause = LONGEST_PAUSE / time_base
+        self._last: int | None = None
+        self._step = 0
+
+    def splice(self, packet: Packet[VideoStream]) -> None:
+        # The decoding times ascend, whatever the order in which the pictures are shown.
+        stamp = packet.dts if packet.dts is not None or self._last is not None else packet.pts
+        if stamp is not None:
+            if self._last is not None:
+                step = stamp - self._last
+                if step > self._longest_pause or step < -self._longest_step_back:
+                    self.offset += self._step - step
+                elif step > 0:
+                    self._step = step
+            self._last = stamp
+        if self.offset:
+            packet.pts = None if packet.pts is None else packet.pts + self.offset
+            packet.dts = None if packet.dts is None else packet.dts + self.offset
 
 
 def regular_file(path: str | os.PathLike[str]) -> os.stat_result:
@@ -121,6 +196,9 @@ class OpenVideo:
         has_clock: False for raw streams without timestamps: their times are counted, they cannot be sought.
         decoded: number of pictures that the decoder has given so far.
         keyframe_spacing: the longest stretch known to lie between two keyframes, seconds.
+        clock_may_restart: the format allows a clock that restarts; then the file's own clock is spliced, and
+            seeking goes by the keyframes' places in the file.
+        on_packet: called with the size of each packet that is read, bytes.
         on_picture: called with the time of each picture that the decoder gives.
     """
 
@@ -129,10 +207,15 @@ class OpenVideo:
         self.start = 0.0
         self.decoded = 0
         self.keyframe_spacing = 0.0
+        self.on_packet: Callable[[int], None] | None = None
         self.on_picture: Callable[[float], None] | None = None
         self._last_keyframe: float | None = None
         self._open()
-        self.has_clock = not self.container.format.flags & AVFMT_NOTIMESTAMPS
+        format = self.container.format
+        self.has_clock = not format.flags & AVFMT_NOTIMESTAMPS and self.stream.time_base is not None
+        self.clock_may_restart = self.has_clock and (
+            bool(format.flags & AVFMT_TS_DISCONT) or format.name in ALSO_RESTARTING
+        )
         try:
             first, self.following = self._first_clean_frame()
             self.start = first.time
@@ -171,6 +254,7 @@ class OpenVideo:
         self.stream.thread_count = DECODER_THREADS
         self.at_start = True
         self._last_keyframe = None
+        self._offset = 0
 
     def _first_clean_frame(self) -> tuple[Shown, Iterator[Decoded]]:
         frames = self.frames()
@@ -179,8 +263,46 @@ class OpenVideo:
                 return Shown(time, frame), frames
         raise VideoError(self.path, Reason.NOTHING_DECODED)
 
+    def scan(self) -> PacketScan:
+        """Read all packets, or remember what an earlier scan of the unchanged file has told."""
+        status = os.stat(self.path)
+        key = (os.path.abspath(self.path), status.st_size, status.st_mtime_ns)
+        if key not in _scans:
+            _scans[key] = self._scan()
+            if len(_scans) > REMEMBERED_FILES:
+                _scans.popitem(last=False)
+        _scans.move_to_end(key)
+        return _scans[key]
+
+    def _scan(self) -> PacketScan:
+        stamps: list[tuple[int, int]] = []
+        keyframes: list[Keyframe] = []
+        for packet in self.all_packets():
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is None or packet.is_corrupt or packet.is_discard:
+                continue
+            stamps.append((stamp, packet.duration or 0))
+            if packet.is_keyframe and packet.pos is not None and packet.pos >= 0:
+                keyframes.append(Keyframe(stamp, packet.pos, self._offset))
+        return PacketScan(stamps, sorted(keyframes, key=lambda keyframe: keyframe.stamp))
+
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """The stream's packets from the current position on, as far as the file can be read."""
+        clock = _SplicedClock(self._time_base, self._offset) if self.clock_may_restart else None
+        for packet in self._demuxed():
+            if self.on_packet is not None:
+                self.on_packet(packet.size)
+            if clock is not None:
+                clock.splice(packet)
+                self._offset = clock.offset
+            yield packet
+
+    @property
+    def _time_base(self) -> Fraction:
+        assert self.stream.time_base is not None
+        return self.stream.time_base
+
+    def _demuxed(self) -> Iterator[Packet[VideoStream]]:
         for _ in range(self.container.size // SKIPPED_BYTES + 2):
             try:
                 for packet in self.container.demux(self.stream):
@@ -233,15 +355,30 @@ class OpenVideo:
 
     def seek(self, time: float) -> bool:
         """Go to the last keyframe at or before `time`; False where the format cannot."""
-        if not self.has_clock or self.stream.time_base is None:
+        if not self.has_clock:
             return False
+        ticks = int((self.start + time) / self._time_base)
+        keyframe = None
+        if self.clock_may_restart:
+            keyframe = _last_before(self.scan().keyframes, ticks)
+            if keyframe is None:
+                return False
         self.at_start = False
         self._last_keyframe = None
         try:
-            self.container.seek(int((self.start + time) / self.stream.time_base), stream=self.stream)
+            if keyframe is None:
+                self.container.seek(ticks, stream=self.stream)
+            else:
+                self.container.seek(keyframe.position, unsupported_byte_offset=True)
+                self._offset = keyframe.offset
         except (FFmpegError, OverflowError):
             return False
         return True
+
+
+def _last_before(keyframes: list[Keyframe], ticks: int) -> Keyframe | None:
+    place = bisect_right(keyframes, ticks, key=lambda keyframe: keyframe.stamp)
+    return keyframes[place - 1] if place else None
 
 
 class _Clock:

@@ -24,11 +24,12 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from prost.errors import ProstError, UsageError, VideoError
-from prost.video.container import open_video
-from prost.video.decode import Frames, checked_times, decode_frames, sample_windows
-from prost.video.probe import VideoInfo, describe, probe
+from prost.video.container import OpenVideo, open_video
+from prost.video.decode import Frames, checked_times, sample_windows
+from prost.video.probe import VideoInfo, describe
 from prost.video.reasons import Reason
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ LEAST_MEMORY = 384 << 20
 FRUGAL = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
-# Seconds of video after which a child reports that it moves forward.
+# Seconds of video decoded, or bytes of packets read, after which a child reports that it moves forward.
 REPORTED_SECONDS = 10.0
+REPORTED_BYTES = 64 << 20
 
 # Longer headers than this are nonsense, bytes. Times and pixels travel in the payload.
 LONGEST_HEADER = 1 << 16
@@ -60,7 +62,8 @@ class IsolatedDecoder:
     The child starts with the first call. One decoder serves one thread at a time; several can live at once.
 
     Args:
-        time_limit: seconds that one call may take.
+        time_limit: seconds that one call may take or, where much has to be read for it, that each ten seconds of
+            video or 64 MiB of the file may take.
         memory_limit: bytes of address space that the child may have; None for no limit. Only Linux
             enforces it.
 
@@ -210,7 +213,8 @@ class Child:
 
         Args:
             most: the most bytes that the payload may have.
-            time_limit: seconds that the child may take; then it is killed.
+            time_limit: seconds that the child may take, or may go on without moving forward in the file; then it is
+                killed.
 
         Returns:
             The header and the payload.
@@ -218,6 +222,12 @@ class Child:
         Raises:
             ChildDied: the child died, was killed by the time limit, or sent something that is no answer.
         """
+        while True:
+            header, payload = self._receive_one(most, time_limit)
+            if "moving" not in header:
+                return header, payload
+
+    def _receive_one(self, most: int, time_limit: float) -> tuple[dict[str, Any], bytearray]:
         assert self._process.stdout is not None
         watchdog = threading.Timer(time_limit, self._expire)
         watchdog.daemon = True
@@ -316,27 +326,27 @@ class _Conversation:
 
     def answer(self, request: dict[str, Any]) -> None:
         with self._failures_told():
-            if request["task"] == "probe":
-                self.send(_packed_info(probe(request["path"])))
-            elif request["task"] == "decode":
-                frames = decode_frames(request["path"], request["times"], request["size"])
-                self.send({}, frames.times, frames.pixels)
-            else:
-                self._read(request["path"], request["size"], measured=request["measured"])
-
-    def _read(self, path: str, size: int, *, measured: bool) -> None:
-        """Open a file, say what it is, learn which windows are wanted, and send them one by one."""
-        with open_video(path) as video:
-            self.send({} if measured else _packed_info(describe(video)))
-            windows = [np.array(times, dtype=np.float64) for times in self.next_request()["windows"]]
-            video.on_picture = _Progress(lambda: self.send({"moving": True})).note
-            for _, sampled in sample_windows(video, windows, size) if windows else ():
-                counted = {"decoded": video.decoded}
-                if isinstance(sampled, VideoError):
-                    self.send({**_packed_failure(sampled.reason, sampled.detail), **counted})
+            with open_video(request["path"]) as video:
+                progress = _Progress(lambda: self.send({"moving": True}))
+                video.on_picture, video.on_packet = progress.note_picture, progress.note_packet
+                if request["task"] == "probe":
+                    self.send(_packed_info(describe(video)))
+                elif request["task"] == "decode":
+                    self._send_windows(video, [np.array(request["times"])], request["size"])
                 else:
-                    self.send(counted, sampled.times, sampled.pixels)
-        self.send({"done": True})
+                    self.send({} if request["measured"] else _packed_info(describe(video)))
+                    windows = [np.array(times) for times in self.next_request()["windows"]]
+                    self._send_windows(video, windows, request["size"])
+            if request["task"] == "read":
+                self.send({"done": True})
+
+    def _send_windows(self, video: OpenVideo, windows: list[npt.NDArray[np.float64]], size: int) -> None:
+        for _, sampled in sample_windows(video, windows, size) if windows else ():
+            counted = {"decoded": video.decoded}
+            if isinstance(sampled, VideoError):
+                self.send({**_packed_failure(sampled.reason, sampled.detail), **counted})
+            else:
+                self.send(counted, sampled.times, sampled.pixels)
 
     @contextmanager
     def _failures_told(self) -> Iterator[None]:
@@ -353,19 +363,26 @@ class _Conversation:
 
 
 class _Progress:
-    """Calls `report` after every `REPORTED_SECONDS` of video decoded, wherever in the video that is."""
+    """Calls `report` after every `REPORTED_SECONDS` of video and every `REPORTED_BYTES`, wherever in the file."""
 
     def __init__(self, report: Callable[[], None]) -> None:
         self._report = report
         self._last: float | None = None
-        self._moved = 0.0
+        self._seconds, self._bytes = 0.0, 0
 
-    def note(self, time: float) -> None:
-        # A jump is no progress, so one frame counts for a second at most.
-        self._moved += 0.0 if self._last is None else min(max(time - self._last, 0.0), 1.0)
+    def note_picture(self, time: float) -> None:
+        # A jump is no progress, so one picture counts for a second at most.
+        self._seconds += 0.0 if self._last is None else min(max(time - self._last, 0.0), 1.0)
         self._last = time
-        if self._moved >= REPORTED_SECONDS:
-            self._moved = 0.0
+        self._report_if_due()
+
+    def note_packet(self, size: int) -> None:
+        self._bytes += size
+        self._report_if_due()
+
+    def _report_if_due(self) -> None:
+        if self._seconds >= REPORTED_SECONDS or self._bytes >= REPORTED_BYTES:
+            self._seconds, self._bytes = 0.0, 0
             self._report()
 
 

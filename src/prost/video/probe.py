@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
+from statistics import median
 
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -41,6 +43,7 @@ class VideoInfo:
         codec: FFmpeg's name of the codec (`h264`).
         rotation: degrees clockwise by which the stored picture is turned: 0, 90, 180 or 270.
         start: time of the first frame in the container's clock, seconds; times elsewhere count from it.
+        note: what of the file's material lies outside of `duration`, in words; empty where nothing does.
     """
 
     path: str
@@ -51,6 +54,7 @@ class VideoInfo:
     codec: str
     rotation: int
     start: float
+    note: str = ""
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -82,6 +86,7 @@ def describe(video: OpenVideo) -> VideoInfo:
         codec=video.stream.codec_context.codec.canonical_name,
         rotation=Orientation.of(frame).rotation,
         start=video.start,
+        note=extent.note,
     )
 
 
@@ -89,6 +94,7 @@ def describe(video: OpenVideo) -> VideoInfo:
 class _Extent:
     end: float
     fps: float
+    note: str = ""
 
 
 def _measure(video: OpenVideo) -> _Extent:
@@ -98,12 +104,23 @@ def _measure(video: OpenVideo) -> _Extent:
     reading on to the end gives the truth. Where that finds nothing (the index speaks of data that is not
     there, or there is no claim) or something that is hard to believe, all packets are read; none is decoded.
     """
+    if video.clock_may_restart:
+        # No claim and no timestamp says how long joined parts are together.
+        return _extent(video, video.scan().stamps) or _counted_extent(video)
     claimed = _claimed_duration(video)
     if claimed is not None and video.seek(max(0.0, claimed - 1.0)):
-        extent = _extent(video, video.packets())
+        extent = _extent(video, _stamps(video.packets()))
         if extent is not None and extent.end * SPARSE_BYTES_PER_SECOND <= video.container.size:
             return extent
-    return _extent(video, video.all_packets()) or _counted_extent(video)
+    return _extent(video, _stamps(video.all_packets())) or _counted_extent(video)
+
+
+def _stamps(packets: Iterable[Packet[VideoStream]]) -> Iterator[tuple[int, int]]:
+    """Time and duration of every whole packet, ticks."""
+    for packet in packets:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None and not packet.is_corrupt and not packet.is_discard:
+            yield stamp, packet.duration or 0
 
 
 def _claimed_duration(video: OpenVideo) -> float | None:
@@ -114,35 +131,34 @@ def _claimed_duration(video: OpenVideo) -> float | None:
     return None
 
 
-def _extent(video: OpenVideo, packets: Iterable[Packet[VideoStream]]) -> _Extent | None:
-    """End and frame rate by the packets' own times; None where no whole packet has one."""
+def _extent(video: OpenVideo, packets: Iterable[tuple[int, int]]) -> _Extent | None:
+    """End and frame rate by the packets' times and durations, ticks; None where no packet has a time."""
     time_base = video.stream.time_base
     if time_base is None or not video.has_clock:
         return None
-    stamps: list[tuple[int, int]] = []
-    for packet in packets:
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None and not packet.is_corrupt and not packet.is_discard:
-            stamps.append((stamp, packet.duration or 0))
+    stamps = list(packets)
     if not stamps:
         return None
-    stamps = _before_a_gap(sorted(stamps), LONGEST_GAP / float(time_base))
+    stamps, note = _before_a_gap(sorted(stamps), time_base)
     first, (last, last_duration) = stamps[0][0], stamps[-1]
-    step = float((last - first) * time_base) / (len(stamps) - 1) if len(stamps) > 1 else 0.0
+    steps = [later - earlier for (earlier, _), (later, _) in pairwise(stamps) if later > earlier]
     guessed = float(video.stream.guessed_rate or 0)
-    if not step and guessed:
-        step = 1 / guessed
+    # A usual step, since lost packets make long ones.
+    step = float(median(steps) * time_base) if steps else 1 / guessed if guessed else 0.0
+    fps = (len(stamps) - 1) / float((last - first) * time_base) if steps else guessed
     still = min(float(last_duration * time_base) or step, LONGEST_LAST_FRAME)
     end = float(last * time_base) - video.start + still
-    return _Extent(end=end, fps=1 / step if step else 0.0) if end > 0 else None
+    return _Extent(end=end, fps=fps, note=note) if end > 0 else None
 
 
-def _before_a_gap(stamps: list[tuple[int, int]], longest: float) -> list[tuple[int, int]]:
-    """Sorted timestamps up to the first step that is longer than `longest` ticks."""
+def _before_a_gap(stamps: list[tuple[int, int]], time_base: Fraction) -> tuple[list[tuple[int, int]], str]:
+    """Sorted timestamps up to the first pause that is too long, and a note of what lies behind it."""
     for index, ((earlier, _), (later, _)) in enumerate(pairwise(stamps), start=1):
-        if later - earlier > longest:
-            return stamps[:index]
-    return stamps
+        pause = float((later - earlier) * time_base)
+        if pause > LONGEST_GAP:
+            note = f"{len(stamps) - index} frames after a pause of {pause / 3600:.1f} h are left out"
+            return stamps[:index], note
+    return stamps, ""
 
 
 def _counted_extent(video: OpenVideo) -> _Extent:

@@ -131,8 +131,8 @@ class VideoReader:
         size: R, the side of the square frames in pixels.
         workers: decoding processes; None for `default_workers()`.
         ahead: windows of each worker that may wait, decoded, for the consumer.
-        time_limit: seconds that a window may take or, where a window is long or lies far from the last one, that each
-            ten seconds of video may take. Waiting for the consumer does not count.
+        time_limit: seconds that a window may take or, where much has to be read for it, that each ten seconds of video
+            or 64 MiB of the file may take. Waiting for the consumer does not count.
         memory_limit: bytes of address space of each process; None for no limit. Only Linux enforces it.
 
     Raises:
@@ -463,10 +463,7 @@ class _Worker:
         """
         assert self._child is not None
         try:
-            while True:
-                header, payload = self._child.receive(most, self._time_limit)
-                if "moving" not in header:
-                    break
+            header, payload = self._child.receive(most, self._time_limit)
         except ChildDied as death:
             raise self._failure(path, death) from None
         if "reason" in header and "decoded" not in header:
