@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import prost.search.library as library_module
 from prost.config import ModelConfig
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.search.codes import CodedClips
@@ -22,7 +24,7 @@ from prost.search.library import Library
 from prost.search.quantise import quantise
 from prost.search.records import ClipRows, VideoRow
 from prost.search.store import Store
-from prost.video.isolation import IsolatedDecoder
+from prost.video.reader import ReadEnd, ReadWindow, VideoReader
 
 COLOURS = {
     "red": (230, 20, 20),
@@ -88,19 +90,26 @@ class ColourModel:
                 phrase[place, list(COLOURS).index(word)] = 1
         return TextPrototypes(phrases, phrases.sum(dim=1))
 
-    def normalise_pixels(self, frames: np.ndarray) -> Tensor:
-        return torch.from_numpy(frames).movedim(-1, -3).float() / 255
+    def normalise_pixels(self, frames: Tensor) -> Tensor:
+        return frames.movedim(-1, -3).float() / 255
 
-    def video_prototypes(self, pixels: Tensor) -> VideoPrototypes:
-        whole = likeness(pixels.mean(dim=(-1, -2)))  # [B, L, 8]
-        upper = likeness(pixels[..., :8, :].mean(dim=(-1, -2)))
-        objects = torch.stack([whole, upper, torch.zeros_like(whole)], dim=2)
+    def below_shift(self, frames: Tensor) -> Tensor:
+        whole = likeness(frames.mean(dim=(-1, -2)))  # [N, 8]
+        upper = likeness(frames[..., :8, :].mean(dim=(-1, -2)))
+        return torch.stack([whole, upper], dim=1)
+
+    def from_shift(self, states: Tensor) -> Tensor:
+        return states  # [B, L, 2, 8]
+
+    def video_head(self, tokens: Tensor) -> VideoPrototypes:
+        whole = tokens[:, :, 0]
+        objects = torch.cat([tokens, torch.zeros_like(tokens[:, :, :1])], dim=2)
         if self.sick:
             magenta = whole.argmax(dim=-1) == list(COLOURS).index(NOT_A_NUMBER)
             objects[magenta] = float("nan")
         half = self.config.frames // 2
         events = torch.stack([whole[:, :half].mean(dim=1), whole[:, half:].mean(dim=1)], dim=1)
-        attention = torch.zeros(len(pixels), 2, self.config.frames)
+        attention = torch.zeros(len(tokens), 2, self.config.frames)
         attention[:, 0, :half] = attention[:, 1, half:] = 1 / half
         return VideoPrototypes(objects, events, attention)
 
@@ -126,16 +135,37 @@ def paint_video(path: Path, *parts: tuple[str, float], fps: int = 10) -> Path:
     return path
 
 
-class CountingDecoder(IsolatedDecoder):
-    """The real decoder, which writes down what it decoded."""
+class WatchedReader(VideoReader):
+    """The real reader; tests see what it reads, and may change it.
 
-    def __init__(self, decoded: list[str]) -> None:
-        super().__init__()
-        self.decoded = decoded
+    Attributes:
+        opened: names of the files that were opened, in order.
+        decoded: names of the files of which a clip was read, each once.
+        change: called with each event before the library gets it; returns what the library gets instead.
+    """
 
-    def decode(self, path, times, size):  # type: ignore[no-untyped-def]
-        self.decoded.append(Path(path).name)
-        return super().decode(path, times, size)
+    opened: ClassVar[list[str]] = []
+    decoded: ClassVar[list[str]] = []
+    change: ClassVar[Callable[[Any], Any]] = staticmethod(lambda event: event)
+
+    def read(self, requests):  # type: ignore[no-untyped-def]
+        for event in super().read(requests):
+            if isinstance(event, ReadWindow | ReadEnd):
+                name = Path(event.request.path).name
+                for names, wanted in ((self.opened, ReadEnd), (self.decoded, ReadWindow)):
+                    if isinstance(event, wanted) and name not in names:
+                        names.append(name)
+            yield WatchedReader.change(event)
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch: pytest.MonkeyPatch) -> type[WatchedReader]:
+    """The reader of every library of a test."""
+    monkeypatch.setattr(WatchedReader, "opened", [])
+    monkeypatch.setattr(WatchedReader, "decoded", [])
+    monkeypatch.setattr(WatchedReader, "change", staticmethod(lambda event: event))
+    monkeypatch.setattr(library_module, "VideoReader", WatchedReader)
+    return WatchedReader
 
 
 @pytest.fixture
@@ -164,14 +194,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def decoded() -> list[str]:
-    """Names of the files that `library` decoded a clip of, in order."""
-    return []
+def decoded(watched: type[WatchedReader]) -> list[str]:
+    """Names of the files that were decoded, in order."""
+    return watched.decoded
 
 
 @pytest.fixture
-def library(tmp_path: Path, model: ColourModel, decoded: list[str]) -> Library:
-    return Library(tmp_path / "library.prost", model, decoder=lambda: CountingDecoder(decoded))
+def library(tmp_path: Path, model: ColourModel) -> Library:
+    return Library(tmp_path / "library.prost", model)
 
 
 def clip_rows(content: str, count: int, random: np.random.Generator, world: int = 0) -> ClipRows:

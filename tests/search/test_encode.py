@@ -1,92 +1,90 @@
 from __future__ import annotations
 
-import os
-import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from prost.errors import VideoError
+from prost.model.encoding import VideoEncoder
 from prost.model.matching import VideoPrototypes
-from prost.search.encode import DecodedClips, DecodingAhead, Finished, Refused, SeenFile, encode, look_at
+from prost.search.encode import EncodedClip, WindowEncoding
 from prost.search.quantise import dequantise
+from prost.search.reading import look_at, requests
 from prost.search.records import ClipSettings
-from prost.video.isolation import IsolatedDecoder
-from prost.video.reasons import Reason
+from prost.video.reader import ReadEnd, ReadWindow, VideoReader
+
+SETTINGS = ClipSettings(longest=2, overlap=0.5)
 
 
-def ahead(files: list[SeenFile], model, known=lambda content: False) -> DecodingAhead:  # type: ignore[no-untyped-def]
-    return DecodingAhead(files, known, model.config, ClipSettings(longest=2, overlap=0.5), IsolatedDecoder)
+def encoded(model: Any, events: Any) -> list[Any]:
+    taken: list[Any] = []
+    WindowEncoding(VideoEncoder(model), taken.append).run(events)
+    return taken
 
 
-def test_the_steps_of_a_file(tmp_path: Path, model, paint) -> None:  # type: ignore[no-untyped-def]
-    film = paint(tmp_path / "film.mp4", ("red", 10), ("blue", 10))
-    with ahead([look_at(str(film))], model) as steps:
-        *batches, last = list(steps)
-
-    assert isinstance(last, Finished) and last.clips == 19 and last.detail == ""
-    assert all(isinstance(batch, DecodedClips) for batch in batches)
-    assert [batch.first for batch in batches] == [0, 16]  # 96 frames at once are 16 clips of 6
-    windows = [window for batch in batches for window in batch.windows]
-    assert windows == [(float(start), float(start + 2)) for start in range(19)]
-    for batch in batches:
-        assert batch.frames.pixels.shape == (6 * len(batch.windows), 16, 16, 3)
-        for (start, end), times in zip(batch.windows, batch.frames.times.reshape(-1, 6), strict=True):
-            assert (start <= times).all() and (times < end).all()
+def read(model: Any, *paths: Path) -> list[Any]:
+    files = [look_at(str(path)) for path in paths]
+    with VideoReader(size=model.config.image_size, workers=1) as reader:
+        return list(reader.read(requests(files, lambda content: False, SETTINGS, model.config.frames)))
 
 
 def test_clips_become_the_prototypes_of_their_own_frames(tmp_path: Path, model, paint) -> None:  # type: ignore[no-untyped-def]
     film = paint(tmp_path / "film.mp4", ("red", 2), ("blue", 2))
-    with ahead([look_at(str(film))], model) as steps:
-        clips = next(iter(steps))
-        assert isinstance(clips, DecodedClips)
+    events = read(model, film)
+    *clips, end = encoded(model, events)
+    assert isinstance(end, ReadEnd) and end.windows == 3
+    windows = [event for event in events if isinstance(event, ReadWindow)]
+    assert [clip.window for clip in clips] == windows
 
-    rows = encode(model, clips)
+    rows = [clip.rows("c", place, place, place + 2.0) for place, clip in enumerate(clips)]
+    assert [(row.first, row.start.tolist(), row.end.tolist()) for row in rows] == [
+        (0, [0], [2]),
+        (1, [1], [3]),
+        (2, [2], [4]),
+    ]
+    for row, window in zip(rows, windows, strict=True):
+        pixels = torch.from_numpy(window.frames.pixels)
+        states = model.below_shift(model.normalise_pixels(pixels))
+        expected = model.video_head(states.unsqueeze(0))
+        assert row.event.tolist() == expected.event.tolist()
+        stored = dequantise(row.object_codes, row.object_scales)
+        assert np.abs(stored - expected.object.numpy()).max() < 1 / 250
+        assert row.frame_times.tolist() == [window.frames.times.tolist()]
+    colours = [row.event[0].argmax(axis=-1).tolist() for row in rows]  # of the first and the second half
+    assert colours == [[0, 0], [0, 2], [2, 2]]
 
-    assert (rows.start.tolist(), rows.end.tolist()) == ([0, 1, 2], [2, 3, 4])
-    pixels = torch.from_numpy(clips.frames.pixels).movedim(-1, 1).float() / 255
-    expected = model.video_prototypes(pixels.view(3, 6, 3, 16, 16))
-    assert rows.event.tolist() == expected.event.tolist()
-    assert np.abs(dequantise(rows.object_codes, rows.object_scales) - expected.object.numpy()).max() < 1 / 250
-    colours = rows.event.argmax(axis=-1)  # of the first and the second half of each clip
-    assert colours.tolist() == [[0, 0], [0, 2], [2, 2]]
+
+def test_everything_comes_in_the_order_of_reading(tmp_path: Path, model, paint) -> None:  # type: ignore[no-untyped-def]
+    short = [paint(tmp_path / f"{place}.mp4", ("red", 1 + place / 10)) for place in range(5)]
+    long = paint(tmp_path / "long.mp4", ("green", 20), fps=2)
+    events: list[Any] = ["first", *read(model, *short[:3]), "between", *read(model, long, *short[3:]), "last"]
+    taken = encoded(model, events)
+    assert [event.window if isinstance(event, EncodedClip) else event for event in taken] == events
 
 
-def test_without_attention_every_frame_counts_alike(tmp_path: Path, model, paint) -> None:  # type: ignore[no-untyped-def]
+def test_what_waits_for_no_clip_is_handed_on_at_once(tmp_path: Path, model, paint) -> None:  # type: ignore[no-untyped-def]
+    taken: list[Any] = []
+
+    def events():  # type: ignore[no-untyped-def]
+        for number in range(3):
+            assert taken == list(range(number))
+            yield number
+
+    WindowEncoding(VideoEncoder(model), taken.append).run(events())
+    assert taken == [0, 1, 2]
+
+
+def test_without_attention_every_frame_counts_alike(tmp_path: Path, model, paint, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     film = paint(tmp_path / "film.mp4", ("red", 1))
-    with ahead([look_at(str(film))], model) as steps:
-        clips = next(iter(steps))
-        assert isinstance(clips, DecodedClips)
-    prototypes = model.video_prototypes(torch.zeros(1, 6, 3, 16, 16))
-    model.video_prototypes = lambda pixels: VideoPrototypes(prototypes.object, prototypes.event)
+    video_head = model.video_head
 
-    assert encode(model, clips).event_attention == pytest.approx(np.full((1, 2, 6), 1 / 6))
+    def bare(tokens):  # type: ignore[no-untyped-def]
+        prototypes = video_head(tokens)
+        return VideoPrototypes(prototypes.object, prototypes.event)
 
-
-def test_those_who_stop_listening_leave_no_thread_behind(tmp_path: Path, model, paint) -> None:  # type: ignore[no-untyped-def]
-    film = paint(tmp_path / "film.mp4", ("red", 120), fps=2)
-    with ahead([look_at(str(film))] * 3, model) as steps:
-        next(iter(steps))
-    assert "prost-decoding" not in [thread.name for thread in threading.enumerate()]
-
-
-def test_what_goes_wrong_in_the_thread_is_raised_where_it_is_heard(tmp_path: Path, model, paint) -> None:  # type: ignore[no-untyped-def]
-    film = paint(tmp_path / "film.mp4", ("red", 1))
-
-    def known(content: str) -> bool:
-        raise RuntimeError("lost")
-
-    with ahead([look_at(str(film))], model, known) as steps, pytest.raises(RuntimeError, match="lost"):
-        list(steps)
-
-
-def test_a_file_that_goes_before_it_is_read(tmp_path: Path, model, paint) -> None:  # type: ignore[no-untyped-def]
-    film = paint(tmp_path / "film.mp4", ("red", 1))
-    seen = look_at(str(film))
-    film.unlink()
-    with ahead([seen], model) as steps:
-        assert list(steps) == [Refused(seen, None, Reason.GONE, os.strerror(2))]
-    with pytest.raises(VideoError, match="gone"):
-        look_at(str(film))
+    monkeypatch.setattr(model, "video_head", bare)
+    clip = encoded(model, read(model, film))[0]
+    assert clip.event_attention == pytest.approx(np.full((2, 6), 1 / 6))
+    assert clip.finite

@@ -10,14 +10,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import av
 import pytest
 
+import prost.model.encoding as encoding
 import prost.search.index_run as index_run
-from prost.errors import MissingPath, NoVideos, UsageError, VideoError
+from prost.errors import MissingPath, NoVideos, UsageError
 from prost.search.index_run import AddReport, IndexProgress
 from prost.search.library import Library
-from prost.video.isolation import IsolatedDecoder
+from prost.video.reader import ReadEnd, ReadWindow
 from prost.video.reasons import Reason
 
 Paint = Callable[..., Path]
@@ -25,6 +26,21 @@ Paint = Callable[..., Path]
 
 def names(paths: list[str]) -> list[str]:
     return [Path(path).name for path in paths]
+
+
+def scratch(film: Path, start: float, end: float) -> None:
+    """Overwrite the pictures between two times, seconds; the rest of the file stays as it is."""
+    with av.open(str(film)) as container:
+        stream = container.streams.video[0]
+        pictures = [
+            (packet.pos, packet.size)
+            for packet in container.demux(stream)
+            if packet.pts is not None and start <= float(packet.pts * stream.time_base) < end
+        ]
+    with film.open("r+b") as file:
+        for place, size in pictures:
+            file.seek(place)
+            file.write(b"\xff" * size)
 
 
 def found(library: Library, colour: str) -> str:
@@ -248,6 +264,15 @@ class TestCopies:
 
 class TestFailures:
     @pytest.fixture
+    def many_short(self, tmp_path: Path, paint: Paint) -> Path:
+        """Twenty videos of a second."""
+        colours = ("red", "green", "blue", "yellow", "white", "cyan", "black")
+        for place in range(20):
+            shade = colours[place % 7]
+            paint(tmp_path / "short" / f"{place:02} {shade}.mp4", (shade, 1 + place / 10))
+        return tmp_path / "short"
+
+    @pytest.fixture
     def bad(self, folder: Path) -> Path:
         (folder / "bad.mp4").write_text("no video")
         (folder / "empty.mp4").touch()
@@ -267,28 +292,19 @@ class TestFailures:
         assert stored == reasons
         assert len(library.search("red")) == 3
 
-    def test_it_is_not_tried_again_until_it_changes(self, tmp_path, model, bad, paint) -> None:  # type: ignore[no-untyped-def]
-        probed: list[str] = []
-
-        class WatchedDecoder(IsolatedDecoder):
-            def probe(self, path):  # type: ignore[no-untyped-def]
-                probed.append(Path(path).name)
-                return super().probe(path)
-
-        library = Library(tmp_path / "library.prost", model, decoder=WatchedDecoder)
+    def test_it_is_not_tried_again_until_it_changes(self, library, bad, paint, watched) -> None:  # type: ignore[no-untyped-def]
         first = library.add(bad)
-        probed.clear()
+        watched.opened.clear()
 
         assert sorted(library.add(bad).failed) == sorted(first.failed)
-        assert probed == []
+        assert watched.opened == []
         os.utime(bad / "bad.mp4", (1, 1))
         shutil.copy(bad / "whole.mp4", bad / "copy of whole.mp4")
         assert len(library.add(bad).failed) == 5
-        assert probed == []  # touched, or a copy of a known-bad file: the content is the same
+        assert watched.opened == []  # touched, or a copy of a known-bad file: the content is the same
 
         assert len(library.add(bad, retry_failed=True).failed) == 5
-        assert sorted(probed) == ["bad.mp4", "copy of whole.mp4", "empty.mp4"]
-        probed.clear()
+        assert sorted(watched.opened) == ["bad.mp4", "copy of whole.mp4", "empty.mp4"]
 
         paint(bad / "bad.mp4", ("yellow", 1))
         paint(bad / "nowhere.mp4", ("white", 1))
@@ -302,68 +318,82 @@ class TestFailures:
         assert len(library.search("red")) == 2
         assert library.stats().clips == 2
 
-    def test_numbers_that_are_none_refuse_the_file(self, tmp_path, make_model, folder, paint) -> None:  # type: ignore[no-untyped-def]
-        # 200 s are several batches of clips; the bad frames are in the first.
+    def test_clips_without_finite_numbers_are_damaged_clips(
+        self, tmp_path, make_model, folder, paint
+    ) -> None:  # type: ignore[no-untyped-def]
+        paint(folder / "all sick.mp4", ("magenta", 4))
+        # 200 s are several batches of clips; the bad frames are in the first clip.
         paint(folder / "sick.mp4", ("magenta", 4), ("white", 196), fps=2)
         shutil.copy(folder / "sick.mp4", folder / "too.mp4")
         library = Library(tmp_path / "library.prost", make_model(sick=True))
         report = library.add(folder)
-        assert len(report.added) == 3
-        assert report.failed == [
-            (str(folder / name), "the model gave numbers that are not finite")
-            for name in ("sick.mp4", "too.mp4")
-        ]
-        assert library.stats().clips == 3
+        assert report.failed == [(str(folder / "all sick.mp4"), "the model gave numbers that are not finite")]
+        sick = library.videos("name = 'sick.mp4'")[0]
+        assert (sick.detail, sick.clips) == ("1 of 22 clips damaged", 21)
+        assert library.stats().clips == 3 + 21
+        assert library.add(folder).added == []
 
-    def test_a_file_that_is_still_being_written_is_tried_again(self, tmp_path, model, folder) -> None:  # type: ignore[no-untyped-def]
+    def test_a_file_that_is_still_being_written_is_tried_again(self, library, folder, watched) -> None:  # type: ignore[no-untyped-def]
         growing = folder / "green.mp4"
 
-        class WhileItGrows(IsolatedDecoder):
-            def decode(self, path, times, size):  # type: ignore[no-untyped-def]
-                frames = super().decode(path, times, size)
-                if path == str(growing):
-                    with growing.open("ab") as file:
-                        file.write(b"\0\0\0\x08free")
-                return frames
+        def grow(event):  # type: ignore[no-untyped-def]
+            if isinstance(event, ReadWindow) and event.request.path == str(growing):
+                with growing.open("ab") as file:
+                    file.write(b"\0\0\0\x08free")
+            return event
 
-        library = Library(tmp_path / "library.prost", model, decoder=WhileItGrows)
+        watched.change = grow
         report = library.add(folder)
         assert report.failed == [(str(growing), "still being written")]
         assert len(library.search("green")) == 2
-        library = Library(library.path, model)
+        watched.change = lambda event: event
         assert library.add(folder).added == [str(growing)]
         assert found(library, "green") == "green.mp4"
 
-    def test_an_indexed_file_stays_while_it_is_rewritten(self, tmp_path, model, folder) -> None:  # type: ignore[no-untyped-def]
+    def test_an_indexed_file_stays_while_it_is_rewritten(self, library, folder, watched) -> None:  # type: ignore[no-untyped-def]
         growing = folder / "green.mp4"
-        Library(tmp_path / "library.prost", model).add(folder)
+        library.add(folder)
 
-        class WhileItGrows(IsolatedDecoder):
-            def probe(self, path):  # type: ignore[no-untyped-def]
+        def grow(event):  # type: ignore[no-untyped-def]
+            if isinstance(event, ReadEnd) and event.failure is not None:
                 growing.write_bytes(growing.read_bytes() + bytes(8))
-                raise VideoError(path, Reason.INCOMPLETE)
+            return event
 
         growing.write_bytes(growing.read_bytes()[:500])
-        library = Library(tmp_path / "library.prost", model, decoder=WhileItGrows)
+        watched.change = grow
         assert library.add(folder).failed == [(str(growing), "still being written")]
         assert found(library, "green") == "green.mp4"
 
-    def test_damage_costs_a_clip_not_the_film(self, tmp_path, model, folder, paint) -> None:  # type: ignore[no-untyped-def]
+    def test_damage_costs_a_clip_not_the_film(self, library, folder, paint) -> None:  # type: ignore[no-untyped-def]
+        # A keyframe every 4 s; the clips start at 0, 9, 18, 27 and 28 s.
         film = paint(folder / "film.mp4", ("white", 30), ("yellow", 10), fps=2)
-
-        class Scratched(IsolatedDecoder):
-            def decode(self, path, times, size):  # type: ignore[no-untyped-def]
-                if path == str(film) and np.min(times) < 9:
-                    raise VideoError(path, Reason.DAMAGED_HERE)
-                return super().decode(path, times, size)
-
-        library = Library(tmp_path / "library.prost", model, decoder=Scratched)
+        scratch(film, 8, 24)
         assert str(film) in library.add(folder).added
         best = library.search("yellow")[0]
         assert best.path == str(film)
         assert 28 <= best.start < best.end <= 40.5
         assert best.video.detail == "1 of 5 clips damaged"
         assert best.video.clips == 4
+
+    def test_frames_of_several_short_files_are_encoded_together(
+        self, library, many_short, monkeypatch
+    ) -> None:  # type: ignore[no-untyped-def]
+        batches: list[int] = []
+        video_head = library.model.video_head
+
+        def watched_head(tokens):  # type: ignore[no-untyped-def]
+            batches.append(len(tokens))
+            return video_head(tokens)
+
+        monkeypatch.setattr(library.model, "video_head", watched_head)
+        told: list[int] = []
+        library.add(many_short, progress=lambda at: told.append(at.done))
+        assert batches == [16, 4]  # 96 frames at once are 16 clips of 6
+        assert told == list(range(1, 21))
+        colours = {Path(row.path).stem: row.clips for row in library.videos()}
+        assert set(colours.values()) == {1}
+        for colour in ("red", "green", "blue"):
+            assert found(library, colour).split()[1] == f"{colour}.mp4"
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
     def test_what_may_not_be_read_is_told_and_kept(self, library: Library, folder: Path) -> None:
@@ -377,18 +407,18 @@ class TestFailures:
         assert report.removed == []
         assert library.stats().videos == 3
 
-    def test_a_film_of_nothing_but_damage(self, tmp_path, model, folder) -> None:  # type: ignore[no-untyped-def]
-        class Scratched(IsolatedDecoder):
-            def decode(self, path, times, size):  # type: ignore[no-untyped-def]
-                raise VideoError(path, Reason.DAMAGED_HERE)
-
-        library = Library(tmp_path / "library.prost", model, decoder=Scratched)
-        assert {reason for _, reason in library.add(folder).failed} == {Reason.DAMAGED_HERE}
+    def test_a_film_of_nothing_but_damage(self, library, folder) -> None:  # type: ignore[no-untyped-def]
+        for name in ("red.mp4", "green.mp4", "sea/blue.mp4"):
+            scratch(folder / name, 0, 60)
+        report = library.add(folder)
+        assert report.added == []
+        assert len(report.failed) == 3
         assert library.search("red") == []
 
 
 KILLED = """
 import os, runpy, signal, sys
+import prost.model.encoding as encoding
 import prost.search.index_run as index_run
 from prost.search.library import Library
 from prost.search.store import Store
@@ -460,15 +490,16 @@ class TestInterruptions:
     def test_an_error_of_the_model_stops_the_run_and_keeps_what_is_finished(
         self, library: Library, many: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        encode, calls = library.model.video_prototypes, []
+        video_head, calls = library.model.video_head, []
 
-        def out_of_memory(pixels):  # type: ignore[no-untyped-def]
+        def out_of_memory(tokens):  # type: ignore[no-untyped-def]
             calls.append(1)
-            if len(calls) == 4:
+            if len(calls) == 2:
                 raise MemoryError
-            return encode(pixels)
+            return video_head(tokens)
 
-        monkeypatch.setattr(library.model, "video_prototypes", out_of_memory)
+        monkeypatch.setattr(library.model, "video_head", out_of_memory)
+        monkeypatch.setattr(encoding, "CPU_BATCH_FRAMES", 18)  # three clips
         with pytest.raises(MemoryError):
             library.add(many)
         assert library.stats().videos == 3

@@ -1,39 +1,24 @@
-"""Files to clips: decoding runs ahead in a thread of its own while the model encodes."""
+"""Clips to prototypes: windows of several files in one batch, and everything in the order in which it was read."""
 
 from __future__ import annotations
 
-import os
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from prost.config import ModelConfig
-from prost.errors import VideoError
+from prost.model.encoding import VideoEncoder, VideoModel
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.search.quantise import quantise
-from prost.search.records import ClipRows, ClipSettings
-from prost.video.decode import Frames
-from prost.video.files import content_hash
-from prost.video.probe import VideoInfo
-from prost.video.reasons import Reason
-from prost.video.sampling import clip_windows, sample_times
-
-STILL_BEING_WRITTEN = "still being written"
-NOT_FINITE = "the model gave numbers that are not finite"
-
-# Frames decoded before they go to the model: a batch of eight clips of twelve frames.
-FRAMES_AT_ONCE = 96
-BATCHES_AHEAD = 2
+from prost.search.records import ClipRows
+from prost.video.reader import ReadWindow
 
 
-class PrototypeModel(Protocol):
+class PrototypeModel(VideoModel[VideoPrototypes], Protocol):
     """What a library needs of a model; `prost.load` returns one."""
 
     @property
@@ -44,281 +29,113 @@ class PrototypeModel(Protocol):
     def fingerprint(self) -> str:
         """What tells it from every other model."""
 
-    @property
-    def device(self) -> torch.device:
-        """Where it wants its pixels."""
-
     def encode_text(self, sentences: list[str]) -> TextPrototypes:
-        """Prototypes of B sentences."""
+        """Prototypes of B sentences, float32 on the CPU."""
 
     def count_words(self, sentence: str) -> int:
         """Tokens, start and end included."""
 
     def unknown_words(self, sentence: str) -> list[str]:
-        """Words that it has never heard."""
-
-    def normalise_pixels(self, frames: np.ndarray) -> Tensor:
-        """From uint8 `[..., R, R, 3]` to floats `[..., 3, R, R]`."""
-
-    def video_prototypes(self, pixels: Tensor) -> VideoPrototypes:
-        """Prototypes of `[B, L, 3, R, R]`."""
+        """Words that are not in its vocabulary."""
 
 
-class Decoder(Protocol):
-    """Opens files; `prost.video.isolation.IsolatedDecoder` is one."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def probe(self, path: str) -> VideoInfo:
-        """What the file is."""
-
-    def decode(self, path: str, times: np.ndarray, size: int) -> Frames:
-        """The frames shown at some times, as squares."""
-
-
-@dataclass(frozen=True)
-class SeenFile:
-    """A file as the folder shows it."""
-
-    path: str
-    size: int
-    modified: int
-
-
-def look_at(path: str) -> SeenFile:
-    """Size and modification time of a file.
-
-    Raises:
-        VideoError: it is gone, or lies where nobody may look.
-    """
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        reason = Reason.NO_PERMISSION if isinstance(error, PermissionError) else Reason.GONE
-        raise VideoError(path, reason, error.strerror or "") from None
-    return SeenFile(path, status.st_size, status.st_mtime_ns)
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A file that cannot be shown. `content` is None where it could not even be read."""
-
-    file: SeenFile
-    content: str | None
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Known:
-    """A file whose content needs no decoding: the library, or an earlier file of this run, brought it."""
-
-    file: SeenFile
-    content: str
-
-
-@dataclass(frozen=True)
-class DecodedClips:
-    """Some clips of a file, as frames.
+@dataclass(frozen=True, kw_only=True)
+class EncodedClip:
+    """A window that was read, and its prototypes.
 
     Attributes:
-        file: where they are from.
-        content: its hash.
-        info: what the file is.
-        first: position in the video of the first of them.
-        windows: start and end of each, seconds.
-        frames: L for each of the n clips, `[n * L, R, R, 3]`.
+        window: what was read.
+        object: object prototypes `[L, N_o, D]`.
+        event: event prototypes `[N_e, D]`.
+        event_attention: `[N_e, L]`.
     """
 
-    file: SeenFile
-    content: str
-    info: VideoInfo
-    first: int
-    windows: tuple[tuple[float, float], ...]
-    frames: Frames
+    window: ReadWindow
+    object: NDArray[np.float32]
+    event: NDArray[np.float32]
+    event_attention: NDArray[np.float32]
 
+    @property
+    def finite(self) -> bool:
+        """Whether all numbers are."""
+        return all(np.isfinite(part).all() for part in (self.object, self.event, self.event_attention))
 
-@dataclass(frozen=True)
-class Finished:
-    """All clips of a file have been passed on; `detail` tells of damaged ones."""
+    def rows(self, content: str, place: int, start: float, end: float) -> ClipRows:
+        """The clip as it is stored.
 
-    file: SeenFile
-    content: str
-    info: VideoInfo
-    clips: int
-    detail: str
-
-
-Step = Refused | Known | DecodedClips | Finished
-
-
-class DecodingAhead:
-    """Iterate over what becomes of files, decoded by a thread that runs a little ahead.
-
-    For each file comes one `Refused`, or one `Known`, or `DecodedClips` followed by `Finished` or, when the
-    file breaks in the middle, by `Refused`. A file whose size or modification time changes while it is read
-    is refused as still being written, without a content, so that the next run tries it again.
-
-    Args:
-        files: in the order in which they are worked on.
-        known: whether a content needs no decoding.
-        config: frames a clip and the size of a frame.
-        settings: how videos are cut.
-        decoder: makes the decoder; called in the thread.
-    """
-
-    def __init__(
-        self,
-        files: Iterable[SeenFile],
-        known: Callable[[str], bool],
-        config: ModelConfig,
-        settings: ClipSettings,
-        decoder: Callable[[], Decoder],
-    ) -> None:
-        self._files = files
-        self._known = known
-        self._config = config
-        self._settings = settings
-        self._make_decoder = decoder
-        self._steps: queue.Queue[Step | BaseException | None] = queue.Queue(BATCHES_AHEAD)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="prost-decoding", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def __iter__(self) -> Iterator[Step]:
-        while (step := self._steps.get()) is not None:
-            if isinstance(step, BaseException):
-                raise step
-            yield step
-
-    def _run(self) -> None:
-        started: set[str] = set()
-        try:
-            with self._make_decoder() as decoder:
-                for file in self._files:
-                    for step in self._steps_of(file, decoder, started):
-                        self._pass_on(step)
-                        if self._stopped.is_set():
-                            return
-            self._pass_on(None)
-        except BaseException as error:
-            # Raised again where the steps are consumed.
-            self._pass_on(error)
-
-    def _pass_on(self, step: Step | BaseException | None) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._steps.put(step, timeout=0.2)
-                return
-            except queue.Full:
-                continue
-
-    def _steps_of(self, file: SeenFile, decoder: Decoder, started: set[str]) -> Iterator[Step]:
-        content = None
-        try:
-            content = content_hash(file.path)
-            if content in started or self._known(content):
-                _expect_unchanged(file)
-                yield Known(file, content)
-                return
-            started.add(content)
-            yield from self._decoded(file, content, decoder)
-        except VideoError as error:
-            yield _refusal(file, content, error)
-
-    def _decoded(self, file: SeenFile, content: str, decoder: Decoder) -> Iterator[Step]:
-        info = decoder.probe(file.path)
-        windows = clip_windows(info.duration, self._settings.longest, self._settings.overlap)
-        batch_size = max(1, FRAMES_AT_ONCE // self._config.frames)
-        batch: list[tuple[tuple[float, float], Frames]] = []
-        shown, damaged = 0, 0
-        for position, window in enumerate(windows, start=1):
-            times = sample_times(*window, self._config.frames)
-            try:
-                # One call a clip: the decoder's time limit is for a clip, and damage costs one clip, not the
-                # film.
-                batch.append((window, decoder.decode(file.path, times, self._config.image_size)))
-            except VideoError as error:
-                if error.reason != Reason.DAMAGED_HERE or (
-                    position == len(windows) and shown + len(batch) == 0
-                ):
-                    raise
-                damaged += 1
-            if batch and (len(batch) == batch_size or position == len(windows)):
-                yield DecodedClips(
-                    file,
-                    content,
-                    info,
-                    shown,
-                    tuple(window for window, _ in batch),
-                    Frames(
-                        np.concatenate([frames.pixels for _, frames in batch]),
-                        np.concatenate([frames.times for _, frames in batch]),
-                    ),
-                )
-                shown += len(batch)
-                batch = []
-        _expect_unchanged(file)
-        yield Finished(
-            file, content, info, shown, f"{damaged} of {len(windows)} clips damaged" if damaged else ""
+        Args:
+            content: hash of the video's content.
+            place: position among the clips of the video.
+            start: seconds.
+            end: seconds.
+        """
+        codes, scales = quantise(self.object[None])
+        return ClipRows(
+            content=content,
+            first=place,
+            start=np.array([start]),
+            end=np.array([end]),
+            frame_times=self.window.frames.times[None],
+            object_codes=codes,
+            object_scales=scales,
+            event=self.event[None],
+            event_attention=self.event_attention[None],
         )
 
 
-def _expect_unchanged(file: SeenFile) -> None:
-    if look_at(file.path) != file:
-        raise VideoError(file.path, STILL_BEING_WRITTEN)
+class WindowEncoding:
+    """Encodes the windows among some events.
 
+    Windows of consecutive files share a batch, so that short files are encoded as fast as long ones. An event that is
+    no window is handed on as soon as all windows before it are encoded.
 
-def _refusal(file: SeenFile, content: str | None, error: VideoError) -> Refused:
-    """A file that is broken, unless it changed meanwhile: then it is not known to be broken."""
-    try:
-        _expect_unchanged(file)
-    except VideoError as change:
-        return Refused(file, None, change.reason, change.detail)
-    return Refused(file, content, error.reason, error.detail)
-
-
-def encode(model: PrototypeModel, clips: DecodedClips) -> ClipRows:
-    """Prototypes of decoded clips, ready to be stored.
-
-    Raises:
-        VideoError: the model gave NaN or infinity.
+    Args:
+        encoder: of the model.
+        take: called with each event in order; for a ReadWindow, with its EncodedClip.
     """
-    count, frames = len(clips.windows), model.config.frames
-    with torch.inference_mode():
-        pixels = model.normalise_pixels(clips.frames.pixels)  # [n * L, 3, R, R]
-        prototypes = model.video_prototypes(pixels.unflatten(0, (count, frames)).to(model.device))
-    object, event = prototypes.object.float().cpu().numpy(), prototypes.event.float().cpu().numpy()
-    if prototypes.event_attention is None:
-        # No evidence: every frame counts alike.
-        attention = np.full((*event.shape[:2], frames), 1 / frames, dtype=np.float32)
+
+    def __init__(self, encoder: VideoEncoder[VideoPrototypes], take: Callable[[Any], None]) -> None:
+        self._encoder = encoder
+        self._take = take
+        self._waiting: deque[Any] = deque()
+        self._encoded: deque[EncodedClip] = deque()
+
+    def run(self, events: Iterable[Any]) -> None:
+        """Work through events; what `take` raises ends the run."""
+        read: deque[ReadWindow] = deque()
+        for record in self._encoder.stream(self._batches(events, read)):
+            self._encoded.extend(_clips(record, read))
+            self._hand_on()
+
+    def _batches(self, events: Iterable[Any], read: deque[ReadWindow]) -> Iterator[NDArray[np.uint8]]:
+        """Frames of the windows `[B, L, R, R, 3]`; the windows themselves are appended to `read`."""
+        batch: list[NDArray[np.uint8]] = []
+        for event in events:
+            self._waiting.append(event)
+            if isinstance(event, ReadWindow):
+                read.append(event)
+                batch.append(event.frames.pixels)
+                if len(batch) == self._encoder.batch_clips:
+                    yield np.stack(batch)
+                    batch = []
+            else:
+                self._hand_on()
+        if batch:
+            yield np.stack(batch)
+
+    def _hand_on(self) -> None:
+        while self._waiting and (self._encoded or not isinstance(self._waiting[0], ReadWindow)):
+            event = self._waiting.popleft()
+            self._take(self._encoded.popleft() if isinstance(event, ReadWindow) else event)
+
+
+def _clips(record: VideoPrototypes, read: deque[ReadWindow]) -> Iterator[EncodedClip]:
+    """The clips of one batch; their windows are taken from `read`."""
+    objects, events = record.object.numpy(), record.event.numpy()
+    if record.event_attention is None:
+        # Without evidence, every frame counts alike.
+        attention = np.full((*events.shape[:2], objects.shape[1]), 1 / objects.shape[1], dtype=np.float32)
     else:
-        attention = prototypes.event_attention.float().cpu().numpy()
-    if not (np.isfinite(object).all() and np.isfinite(event).all() and np.isfinite(attention).all()):
-        raise VideoError(clips.file.path, NOT_FINITE)
-    codes, scales = quantise(object)
-    windows = np.array(clips.windows, dtype=np.float64)
-    return ClipRows(
-        content=clips.content,
-        first=clips.first,
-        start=windows[:, 0],
-        end=windows[:, 1],
-        frame_times=clips.frames.times.reshape(count, frames),
-        object_codes=codes,
-        object_scales=scales,
-        event=event,
-        event_attention=attention,
-    )
+        attention = record.event_attention.numpy()
+    for object, event, attended in zip(objects, events, attention, strict=True):
+        yield EncodedClip(window=read.popleft(), object=object, event=event, event_attention=attended)

@@ -10,23 +10,26 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from prost.errors import VideoError
-from prost.search.encode import (
+from prost.model.encoding import VideoEncoder
+from prost.search.encode import EncodedClip, PrototypeModel, WindowEncoding
+from prost.search.missing_files import is_gone, sort_gone
+from prost.search.reading import (
     STILL_BEING_WRITTEN,
-    DecodedClips,
-    Decoder,
-    DecodingAhead,
-    Finished,
-    Known,
-    PrototypeModel,
+    FileToRead,
+    KnownContent,
     Refused,
     SeenFile,
-    Step,
-    encode,
+    expect_unchanged,
     look_at,
+    refusal,
+    requests,
+    windows_of,
 )
-from prost.search.missing_files import is_gone, sort_gone
 from prost.search.records import ClipRows, VideoRow
 from prost.search.store import Store
+from prost.video.reader import FailedWindow, ReadEnd, VideoReader
+
+NOT_FINITE = "the model gave numbers that are not finite"
 
 # A commit takes some tens of milliseconds; what an interruption can lose is bounded by these.
 COMMIT_VIDEOS = 32
@@ -76,7 +79,7 @@ class IndexRun:
     Args:
         store: the library.
         model: makes the prototypes.
-        decoder: makes a decoder.
+        reader: reads the files.
         tags: words for all the files.
         retry_failed: try files again that failed before, though they did not change.
         remove_missing: also remove files that may come back.
@@ -88,7 +91,7 @@ class IndexRun:
         *,
         store: Store,
         model: PrototypeModel,
-        decoder: Callable[[], Decoder],
+        reader: VideoReader,
         tags: Sequence[str] = (),
         retry_failed: bool = False,
         remove_missing: bool = False,
@@ -96,7 +99,7 @@ class IndexRun:
     ) -> None:
         self._store = store
         self._model = model
-        self._decoder = decoder
+        self._reader = reader
         self._tags = tuple(tags)
         self._retry_failed = retry_failed
         self._remove_missing = remove_missing
@@ -109,7 +112,9 @@ class IndexRun:
         self._pending_clips: list[ClipRows] = []
         self._pending_rows: dict[str, VideoRow] = {}
         self._pending_deletions: set[str] = set()
-        self._refused_by_model: dict[str, VideoError] = {}
+        # Clips of the file that is being read: how many were shown, and how many gave no finite numbers.
+        self._shown = 0
+        self._not_finite = 0
         self._last_commit = time.monotonic()
         self._committing = False
         self._done = 0
@@ -126,22 +131,11 @@ class IndexRun:
         self._total = len(paths)
         for row in self._store.read_videos():
             self._remember(row)
-        to_read = [file for path in paths if (file := self._unknown(path)) is not None]
         try:
-            with DecodingAhead(
-                to_read,
-                self._needs_no_decoding,
-                self._model.config,
-                self._store.description.clips,
-                self._decoder,
-            ) as steps:
-                for step in steps:
-                    self._take(step)
-                    if self._commit_is_due():
-                        self._commit()
+            self._read([file for path in paths if (file := self._unknown(path)) is not None])
         except BaseException:
-            # Ctrl-C above all: what is finished is kept. A commit that was itself interrupted is not
-            # repeated, since its first half may stand already; the next writer sweeps it.
+            # After Ctrl-C, too, what is finished is kept. A commit that was itself interrupted is not repeated,
+            # since its first half may stand already; the next writer deletes that half.
             if not self._committing:
                 self._commit()
             raise
@@ -154,7 +148,8 @@ class IndexRun:
         try:
             file = look_at(path)
         except VideoError as error:
-            self._refuse(SeenFile(path, 0, 0), None, error.reason, error.detail)
+            nothing = SeenFile(path=path, size=0, modified=0)
+            self._refuse(Refused(file=nothing, content=None, reason=error.reason, detail=error.detail))
             return None
         row = self._rows.get(path)
         if row is None or (row.size, row.modified) != (file.size, file.modified):
@@ -173,58 +168,77 @@ class IndexRun:
         row = self._known.get(content)
         return row is not None and (row.indexed or not self._retry_failed)
 
-    def _take(self, step: Step) -> None:
-        match step:
-            case DecodedClips():
-                self._encode(step)
-            case Finished():
-                self._index(step)
-            case Known():
-                self._recognise(step)
+    def _read(self, files: Sequence[SeenFile]) -> None:
+        frames, settings = self._model.config.frames, self._store.description.clips
+        encoding = WindowEncoding(VideoEncoder(self._model), self._take)
+        encoding.run(self._reader.read(requests(files, self._needs_no_decoding, settings, frames)))
+
+    def _take(self, event: EncodedClip | FailedWindow | ReadEnd | KnownContent | Refused) -> None:
+        match event:
+            case EncodedClip():
+                self._keep_clip(event)
+            case ReadEnd():
+                self._end(event)
+            case KnownContent():
+                self._recognise(event)
             case Refused():
-                self._refuse(step.file, step.content, step.reason, step.detail)
+                self._refuse(event)
+        if self._commit_is_due():
+            self._commit()
 
-    def _encode(self, clips: DecodedClips) -> None:
-        if clips.content in self._refused_by_model:
+    def _keep_clip(self, clip: EncodedClip) -> None:
+        if not clip.finite:
+            self._not_finite += 1
             return
+        start, end = windows_of(clip.window.info, self._store.description.clips)[clip.window.index]
+        content = clip.window.request.key.content
+        self._pending_clips.append(clip.rows(content, self._shown, start, end))
+        self._shown += 1
+
+    def _end(self, end: ReadEnd) -> None:
+        """All clips of a file have been taken: it is indexed, or refused."""
+        read: FileToRead = end.request.key
+        shown, damaged = self._shown, end.failed + self._not_finite
+        failure = end.failure
+        if failure is None and not shown:
+            failure = VideoError(read.file.path, NOT_FINITE)
+        self._shown = self._not_finite = 0
         try:
-            self._pending_clips.append(encode(self._model, clips))
+            if failure is not None:
+                raise failure
+            expect_unchanged(read.file)
         except VideoError as error:
-            self._refused_by_model[clips.content] = error
-
-    def _index(self, finished: Finished) -> None:
-        file, info = finished.file, finished.info
-        refusal = self._refused_by_model.get(finished.content)
-        if refusal is not None:
-            self._refuse(file, finished.content, refusal.reason, refusal.detail)
+            self._refuse(refusal(read.file, read.content, error))
             return
+        info = end.info
+        assert info is not None  # only a failure has none
         self._put(
             VideoRow(
-                path=file.path,
-                size=file.size,
-                modified=file.modified,
+                path=read.file.path,
+                size=read.file.size,
+                modified=read.file.modified,
                 added=_now(),
                 status="indexed",
-                content=finished.content,
-                detail=finished.detail or None,
+                content=read.content,
+                detail=f"{damaged} of {end.windows} clips damaged" if damaged else None,
                 duration=info.duration,
                 fps=info.fps,
                 width=info.width,
                 height=info.height,
                 codec=info.codec,
-                clips=finished.clips,
-                tags=self._tags_of(file.path),
+                clips=shown,
+                tags=self._tags_of(read.file.path),
             )
         )
-        self._report.added.append(file.path)
-        self._finish(file.path)
+        self._report.added.append(read.file.path)
+        self._finish(read.file.path)
 
-    def _recognise(self, known: Known) -> None:
+    def _recognise(self, known: KnownContent) -> None:
         """A content that the library has: the file was touched, it moved, or it is a copy."""
         file = known.file
         alike = self._known.get(known.content)
         if alike is None:  # an earlier file of this content changed while it was read
-            self._refuse(file, None, STILL_BEING_WRITTEN, "")
+            self._refuse(Refused(file=file, content=None, reason=STILL_BEING_WRITTEN))
             return
         siblings = self._by_content.get(known.content, [])
         before = self._rows.get(file.path)
@@ -255,7 +269,8 @@ class IndexRun:
         self._report.unchanged.append(row.path)
         self._finish(row.path)
 
-    def _refuse(self, file: SeenFile, content: str | None, reason: str, detail: str) -> None:
+    def _refuse(self, refused: Refused) -> None:
+        file, content = refused.file, refused.content
         self._pending_clips = [clips for clips in self._pending_clips if clips.content != content]
         before = self._rows.get(file.path)
         # What was indexed stays while nobody can say that the file itself is bad.
@@ -268,12 +283,12 @@ class IndexRun:
                     added=_now(),
                     status="failed",
                     content=content,
-                    reason=str(reason),
-                    detail=detail or None,
+                    reason=str(refused.reason),
+                    detail=refused.detail or None,
                     tags=self._tags_of(file.path),
                 )
             )
-        self._report.failed.append((file.path, str(reason)))
+        self._report.failed.append((file.path, str(refused.reason)))
         self._finish(file.path)
 
     def _tags_of(self, path: str) -> tuple[str, ...]:

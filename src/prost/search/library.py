@@ -9,12 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, NoVideos, UsageError
-from prost.model.matching import TextPrototypes
 from prost.model.tokenizer import says_nothing
 from prost.progress import Advance
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_root
-from prost.search.encode import Decoder, PrototypeModel
+from prost.search.encode import PrototypeModel
 from prost.search.hits import SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
 from prost.search.missing_files import is_gone, is_under
@@ -26,7 +25,7 @@ from prost.search.rerank import RECALL
 from prost.search.searching import Request, Searcher
 from prost.search.store import Store
 from prost.video.files import FoundVideos, find_videos
-from prost.video.isolation import IsolatedDecoder
+from prost.video.reader import VideoReader
 
 MEMORY = 2 << 30
 UNREADABLE_FOLDER = "the folder cannot be read"
@@ -69,7 +68,6 @@ class Library:
         moment_rule: how start and end are told.
         memory: bytes of prototypes that may stay in memory between searches; a larger library is read from
             disk for each search.
-        decoder: makes what opens video files.
         storage_options: what Lance needs to reach an object store.
 
     Raises:
@@ -89,7 +87,6 @@ class Library:
         clips: ClipSettings | None = None,
         moment_rule: MomentRule = MOMENT_RULE,
         memory: int = MEMORY,
-        decoder: Callable[[], Decoder] = IsolatedDecoder,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         root = library_root(path)
@@ -102,7 +99,6 @@ class Library:
         _expect_same_model(self._store, model)
         _expect_same_clips(self._store, clips)
         self.model = model
-        self._decoder = decoder
         self._packs = pack_folder(self._store)
         self._searcher = Searcher(self._store, memory, moment_rule)
 
@@ -136,6 +132,7 @@ class Library:
         retry_failed: bool = False,
         remove_missing: bool = False,
         wait: bool = False,
+        workers: int | None = None,
         progress: Callable[[IndexProgress], None] | None = None,
     ) -> AddReport:
         """Bring the library up to date with files and folders (with all that is below them).
@@ -158,12 +155,13 @@ class Library:
             remove_missing: also remove the files that would be reported as missing; then a path may itself be
                 gone, if the library knows files there.
             wait: wait while another process writes, instead of raising LibraryBusy.
+            workers: processes that decode; None for one a core less one, at least one. The device is the model's.
             progress: called after each file.
 
         Raises:
             MissingPath: a path is not there.
             NoVideos: no video was found.
-            UsageError: the library was opened without a model, or a tag is not a text.
+            UsageError: the library was opened without a model, a tag is not a text, or `workers` is below 1.
             LibraryBusy: another process writes.
             StorageError: the disk refuses; what was committed is kept.
             LibraryDamaged: afterwards, the tables do not hold what they should.
@@ -173,11 +171,14 @@ class Library:
         absolute = _absolute_paths(paths)
         found, folders = self._find(absolute, remove_missing)
         inside = [os.fspath(path) for path in found.videos if not is_under(os.fspath(path), self.path)]
-        with self._store.writing(wait=wait):
+        with (
+            self._store.writing(wait=wait),
+            VideoReader(size=model.config.image_size, workers=workers) as reader,
+        ):
             run = IndexRun(
                 store=self._store,
                 model=model,
-                decoder=self._decoder,
+                reader=reader,
                 tags=words,
                 retry_failed=retry_failed,
                 remove_missing=remove_missing,
@@ -318,7 +319,7 @@ class Library:
         model = self._need_model("searching")
         if not query.strip():
             raise EmptyQuery("an empty query", "a sentence", "a dog catches a frisbee")
-        text = _on_cpu(model.encode_text([query]))
+        text = model.encode_text([query])
         request = Request(
             text=text,
             object_phrase_weight=model.config.object_phrase_weight,
@@ -492,7 +493,3 @@ def _notes(model: PrototypeModel, query: str) -> list[str]:
             f"the query {query!r} holds only stop words, which fit any video; say what should be seen"
         )
     return notes
-
-
-def _on_cpu(text: TextPrototypes) -> TextPrototypes:
-    return TextPrototypes(text.phrase.detach().float().cpu(), text.sentence.detach().float().cpu())

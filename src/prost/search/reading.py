@@ -1,0 +1,135 @@
+"""Files to requests of the reader: what a file is now, what its content is, and whether it must be decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prost.errors import VideoError
+from prost.search.records import ClipSettings
+from prost.video.files import content_hash
+from prost.video.probe import VideoInfo
+from prost.video.reader import ReadRequest
+from prost.video.reasons import Reason
+from prost.video.sampling import clip_windows, sample_times
+
+STILL_BEING_WRITTEN = "still being written"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenFile:
+    """A file as its folder shows it.
+
+    Attributes:
+        path: absolute.
+        size: bytes.
+        modified: nanoseconds since 1970.
+    """
+
+    path: str
+    size: int
+    modified: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownContent:
+    """A file whose content needs no decoding: the library has it, or an earlier file of this run has."""
+
+    file: SeenFile
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A file that cannot be shown. `content` is None where it could not even be read."""
+
+    file: SeenFile
+    content: str | None
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileToRead:
+    """The key of a request.
+
+    Attributes:
+        file: as it was seen before it was read.
+        content: hash of its content.
+    """
+
+    file: SeenFile
+    content: str
+
+
+def look_at(path: str) -> SeenFile:
+    """Size and modification time of a file.
+
+    Raises:
+        VideoError: it is gone, or lies where nobody may look.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        reason = Reason.NO_PERMISSION if isinstance(error, PermissionError) else Reason.GONE
+        raise VideoError(path, reason, error.strerror or "") from None
+    return SeenFile(path=path, size=status.st_size, modified=status.st_mtime_ns)
+
+
+def expect_unchanged(file: SeenFile) -> None:
+    """Check that a file is as it was seen.
+
+    Raises:
+        VideoError: it changed, or is gone.
+    """
+    if look_at(file.path) != file:
+        raise VideoError(file.path, STILL_BEING_WRITTEN)
+
+
+def refusal(file: SeenFile, content: str | None, error: VideoError) -> Refused:
+    """A file that is broken, unless it changed meanwhile: then it is not known to be broken."""
+    try:
+        expect_unchanged(file)
+    except VideoError as change:
+        return Refused(file=file, content=None, reason=change.reason, detail=change.detail)
+    return Refused(file=file, content=content, reason=error.reason, detail=error.detail)
+
+
+def requests(
+    files: Iterable[SeenFile], known: Callable[[str], bool], settings: ClipSettings, frames: int
+) -> Iterator[ReadRequest | KnownContent | Refused]:
+    """What to read of some files; each content is read once. Hashing happens here, as the iterator advances.
+
+    Args:
+        files: in the order in which they are read.
+        known: whether a content needs no decoding.
+        settings: how videos are cut into clips.
+        frames: L.
+    """
+
+    def windows(info: VideoInfo) -> list[NDArray[np.float64]]:
+        return [sample_times(*window, frames) for window in windows_of(info, settings)]
+
+    started: set[str] = set()
+    for file in files:
+        content = None
+        try:
+            content = content_hash(file.path)
+            if content in started or known(content):
+                expect_unchanged(file)
+                yield KnownContent(file=file, content=content)
+                continue
+        except VideoError as error:
+            yield refusal(file, content, error)
+            continue
+        started.add(content)
+        yield ReadRequest(path=file.path, windows=windows, key=FileToRead(file=file, content=content))
+
+
+def windows_of(info: VideoInfo, settings: ClipSettings) -> list[tuple[float, float]]:
+    """Start and end of the clips of a file, seconds."""
+    return clip_windows(info.duration, settings.longest, settings.overlap)
