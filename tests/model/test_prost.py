@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_said(tiny: dict[str, Any]) -> None:
         UsageError, match=r"pixels of shape \[1, 2, 3, 32, 32\]; expected: \[B, 3, 3, 32, 32\]"
     ):
         model.video_prototypes(torch.zeros(1, 2, 3, 32, 32))
-    with pytest.raises(UsageError, match=r"expected: \[B, L, 3, 32, 32\]"):
+    with pytest.raises(UsageError, match=r"\[1, 3, 3, 16, 16\]; expected: \[B, 3, 3, 32, 32\]"):
         model.video_prototypes(torch.zeros(1, 3, 3, 16, 16))
     with pytest.raises(UsageError, match="both of one shape"):
         model.text_prototypes(IDS, MASK[:, :3])

@@ -2,11 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPModel
 
 from prost.config import CLIPShape
-from prost.model.clip import clip_config
 from prost.model.temporal_transformer import TemporalTransformer
+from prost.model.towers import CLIPTowers
 
 
 def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
@@ -40,7 +39,7 @@ def test_as_blocks_by_hand_with_a_residual_around_them() -> None:
     torch.testing.assert_close(transformer(tokens), tokens + hidden)
 
 
-def towers(text_width: int, text_layers: int) -> CLIPModel:
+def towers(text_width: int, text_layers: int) -> CLIPTowers:
     shape = CLIPShape(
         image_size=32,
         patch_size=16,
@@ -51,7 +50,7 @@ def towers(text_width: int, text_layers: int) -> CLIPModel:
         vocabulary=10,
         text_positions=12,
     )
-    return CLIPModel(clip_config(shape, 64))
+    return CLIPTowers(shape, 64)
 
 
 def test_starts_from_the_first_text_blocks_and_positions() -> None:

@@ -1,61 +1,20 @@
 """The backbone: CLIP's two towers, all tokens of frames and words, projected into one space.
 
-The towers are `transformers.CLIPModel`'s own modules, so that released weights keep their names; only the walk through
-the vision blocks is ours, since token shift enters it.
+The vision tower runs here, block by block, since token shift enters it.
 """
 
 from __future__ import annotations
 
-import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import CLIPConfig, CLIPModel
 
 from prost.config import CLIPShape
 from prost.errors import UsageError
 from prost.model.token_shift import token_shift
-
-HEAD_WIDTH = 64
-# Below so many tokens a frame, plain matrix products beat the fused attention of a CPU: at 26 tokens by a fifth of a
-# training step.
-FUSED_FROM = 64
-
-
-def clip_config(shape: CLIPShape, width: int) -> CLIPConfig:
-    """Spell our few sizes out as a `transformers` configuration.
-
-    Args:
-        shape: sizes of the towers.
-        width: D, the width of the shared space.
-    """
-    return CLIPConfig(
-        projection_dim=width,
-        logit_scale_init_value=math.log(1 / 0.07),
-        vision_config={
-            "hidden_size": shape.vision_width,
-            "intermediate_size": 4 * shape.vision_width,
-            "num_hidden_layers": shape.vision_layers,
-            "num_attention_heads": shape.vision_width // HEAD_WIDTH,
-            "image_size": shape.image_size,
-            "patch_size": shape.patch_size,
-            "hidden_act": "quick_gelu",
-        },
-        text_config={
-            "hidden_size": shape.text_width,
-            "intermediate_size": 4 * shape.text_width,
-            "num_hidden_layers": shape.text_layers,
-            "num_attention_heads": shape.text_width // HEAD_WIDTH,
-            "vocab_size": shape.vocabulary,
-            "max_position_embeddings": shape.text_positions,
-            "hidden_act": "quick_gelu",
-            # Only `pooler_output` reads these, which we never do; set, so that no default points beyond the vocabulary.
-            "bos_token_id": 0,
-            "eos_token_id": shape.vocabulary - 1,
-            "pad_token_id": 0,
-        },
-    )
+from prost.model.towers import CLIPTowers
 
 
 class CLIPBackbone(nn.Module):
@@ -72,8 +31,7 @@ class CLIPBackbone(nn.Module):
         self, shape: CLIPShape, width: int, shift_blocks: tuple[int, ...], shift_divisions: int
     ) -> None:
         super().__init__()
-        self.towers = CLIPModel(clip_config(shape, width))
-        self.towers.set_attn_implementation("sdpa" if shape.tokens >= FUSED_FROM else "eager")
+        self.towers = CLIPTowers(shape, width)
         self.shape = shape
         self.shift_blocks = frozenset(shift_blocks)
         self.shift_divisions = shift_divisions
@@ -96,8 +54,8 @@ class CLIPBackbone(nn.Module):
         Raises:
             UsageError: pixels of another shape.
         """
-        if pixels.ndim != 5:
-            size = self.shape.image_size
+        size = self.shape.image_size
+        if pixels.ndim != 5 or pixels.shape[2:] != (3, size, size):
             raise UsageError(f"pixels of shape {list(pixels.shape)}", f"[B, L, 3, {size}, {size}]")
         states = self.below_shift(pixels.flatten(0, 1))
         return self.from_shift(states.unflatten(0, pixels.shape[:2]))
@@ -112,13 +70,7 @@ class CLIPBackbone(nn.Module):
 
         Returns:
             One state per frame, `[N, M, width]`; `[N, M, D]` without a shifted block.
-
-        Raises:
-            UsageError: frames of another shape.
         """
-        size = self.shape.image_size
-        if frames.ndim != 4 or frames.shape[1:] != (3, size, size):
-            raise UsageError(f"frames of shape {list(frames.shape)}", f"[N, 3, {size}, {size}]")
         vision = self.towers.vision_model
         hidden = vision.pre_layrnorm(vision.embeddings(frames))  # [N, M, width]
         if torch.is_autocast_enabled(hidden.device.type):
@@ -161,16 +113,17 @@ class CLIPBackbone(nn.Module):
 
     def _vision_block(self, hidden: Tensor, index: int, frames: int) -> Tensor:
         block = self.towers.vision_model.encoder.layers[index]
-        normed = block.layer_norm1(hidden)
-        if index in self.shift_blocks:
-            normed = token_shift(normed.unflatten(0, (-1, frames)), self.shift_divisions).flatten(0, 1)
-        hidden = hidden + block.self_attn(normed)[0]
-        return hidden + block.mlp(block.layer_norm2(hidden))
+        if index not in self.shift_blocks:
+            return block(hidden)
+        return block(hidden, shift=partial(self._shift, frames=frames))
+
+    def _shift(self, normed: Tensor, frames: int) -> Tensor:
+        return token_shift(normed.unflatten(0, (-1, frames)), self.shift_divisions).flatten(0, 1)
 
     def word_tokens(self, input_ids: Tensor) -> Tensor:
         """Project all words, with the causal mask only.
 
-        A padding mask would change the padded positions, which the authors' phrases read (DESIGN: text).
+        A padding mask would change the padded positions, which the phrases of the authors' models read.
 
         Args:
             input_ids: `[B, T]`.
@@ -178,8 +131,7 @@ class CLIPBackbone(nn.Module):
         Returns:
             `[B, T, D]`.
         """
-        hidden = self.towers.text_model(input_ids=input_ids).last_hidden_state
-        return self.towers.text_projection(hidden)
+        return self.towers.text_projection(self.towers.text_model(input_ids))
 
 
 def sentence_token(words: Tensor, attention_mask: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from prost.config import RetrievalConfig
 from prost.errors import UsageError
-from prost.model.clip import HEAD_WIDTH, CLIPBackbone, sentence_token
+from prost.model.clip import CLIPBackbone, sentence_token
 from prost.model.matching import Similarity, unit
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.tokenizer import WordTokenizer
+from prost.model.towers import HEAD_WIDTH
 
 
 class CLIP4ClipConfig(RetrievalConfig):

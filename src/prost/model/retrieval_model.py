@@ -104,9 +104,6 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
 
         Returns:
             `[N, M, width]`, one state per frame; see `CLIPBackbone.below_shift`.
-
-        Raises:
-            UsageError: frames of another shape.
         """
         return self.clip.below_shift(frames)
 
@@ -260,12 +257,11 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             raise UsageError(f"{input_ids.shape[1]} words", f"at most {self.config.clip.text_positions}")
 
     def _check_pixels(self, pixels: Tensor) -> None:
-        """Refuse another number of frames; the backbone refuses another size."""
-        if pixels.ndim != 5 or pixels.shape[1] != self.config.frames:
-            size = self.config.image_size
-            raise UsageError(
-                f"pixels of shape {list(pixels.shape)}", f"[B, {self.config.frames}, 3, {size}, {size}]"
-            )
+        """Refuse another number of frames, and frames of another size."""
+        size = self.config.image_size
+        expected = (self.config.frames, 3, size, size)
+        if pixels.ndim != 5 or pixels.shape[1:] != expected:
+            raise UsageError(f"pixels of shape {list(pixels.shape)}", f"[B, {', '.join(map(str, expected))}]")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPModel, CLIPTextConfig
-from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
-from prost.model.clip import HEAD_WIDTH
+from prost.model.towers import CLIPTowers, TransformerBlock
+
+# CLIP's own is 1e-5; the authors' copy of its blocks has this one.
+EPS = 1e-12
 
 
 class TemporalTransformer(nn.Module):
@@ -21,27 +22,19 @@ class TemporalTransformer(nn.Module):
 
     def __init__(self, width: int, layers: int, positions: int) -> None:
         super().__init__()
-        blocks = CLIPTextConfig(
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_attention_heads=width // HEAD_WIDTH,
-            hidden_act="quick_gelu",
-            layer_norm_eps=1e-12,  # CLIP's own is 1e-5; the authors' copy of its blocks has this one
-            attn_implementation="sdpa",  # type: ignore[call-arg]
-        )
         self.positions = nn.Embedding(positions, width)
         nn.init.normal_(self.positions.weight, std=0.02)
-        self.layers = nn.ModuleList(CLIPEncoderLayer(blocks) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerBlock(width, EPS) for _ in range(layers))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Let the tokens of a video see each other: `[B, N, D]` to `[B, N, D]`."""
         hidden = tokens + self.positions.weight[: tokens.shape[1]]
         for layer in self.layers:
-            hidden = layer(hidden, None)
+            hidden = layer(hidden)
         return tokens + hidden
 
     @torch.no_grad()
-    def start_as_text(self, towers: CLIPModel) -> bool:
+    def start_as_text(self, towers: CLIPTowers) -> bool:
         """Start from CLIP's first text blocks and its text positions, as the authors do.
 
         Args:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from prost.config import TokenShiftConfig
 from prost.errors import UsageError
-from prost.model.clip import HEAD_WIDTH, CLIPBackbone, sentence_token
+from prost.model.clip import CLIPBackbone, sentence_token
 from prost.model.matching import COSINES_AT_ONCE, Similarity, unit
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.token_selection import TokenSelector
 from prost.model.tokenizer import WordTokenizer
+from prost.model.towers import HEAD_WIDTH
 
 # How sharply a sentence prefers its best frames; a constant of the authors' code.
 FRAME_SHARPNESS = 4.0
