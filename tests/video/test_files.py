@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.video.conftest import MakeVideo
 
 from prost.errors import MissingPath, NoVideos, VideoError
 from prost.video.files import BLOCK_BYTES, WHOLE_FILE_BYTES, content_hash, find_videos
+from prost.video.probe import probe
 from prost.video.reasons import Reason
 
 
@@ -24,6 +26,80 @@ def test_folders_are_walked_to_the_bottom_and_sorted(tmp_path: Path) -> None:
     for other in ("notes.txt", "a/picture.jpg", "clip.mp4.part", "mp4"):
         touch(tmp_path / other)
     assert find_videos(tmp_path).videos == sorted(wanted)
+
+
+def test_what_is_no_video_is_counted(tmp_path: Path) -> None:
+    video = touch(tmp_path / "a.mp4")
+    for name in ("notes.txt", "sub/picture.jpg", "sub/unknown.xyz", "no_extension", ".hidden"):
+        touch(tmp_path / name)
+    found = find_videos([tmp_path, tmp_path / "sub"])
+    assert (found.videos, found.passed_over) == ([video], 4)
+
+
+SNIFFED = [
+    ("mp4", "libx264", "yuv420p"),
+    ("mov", "libx264", "yuv420p"),
+    ("matroska", "libx264", "yuv420p"),
+    ("webm", "libvpx", "yuv420p"),
+    ("avi", "mpeg4", "yuv420p"),
+    ("mpegts", "libx264", "yuv420p"),
+    ("vob", "mpeg2video", "yuv420p"),
+    ("mpeg2video", "mpeg2video", "yuv420p"),
+    ("h264", "libx264", "yuv420p"),
+    ("hevc", "libx265", "yuv420p"),
+    ("flv", "libx264", "yuv420p"),
+    ("asf", "wmv2", "yuv420p"),
+    ("mxf", "mpeg2video", "yuv420p"),
+    ("nut", "mpeg4", "yuv420p"),
+    ("ivf", "libvpx", "yuv420p"),
+    ("yuv4mpegpipe", "rawvideo", "yuv420p"),
+]
+
+
+@pytest.mark.parametrize(("format", "codec", "pix_fmt"), SNIFFED, ids=[row[0] for row in SNIFFED])
+def test_a_video_of_any_name_is_known_by_its_content(
+    make_video: MakeVideo, tmp_path: Path, format: str, codec: str, pix_fmt: str
+) -> None:
+    made = make_video("film.xyz", 30, fps=25, codec=codec, pix_fmt=pix_fmt, format=format)
+    made.path.rename(tmp_path / "no_extension")
+    assert find_videos(tmp_path).videos == [tmp_path / "no_extension"]
+
+
+def test_sound_and_pictures_of_any_name_are_no_videos(make_video: MakeVideo, tmp_path: Path) -> None:
+    video = make_video("film.mp4")
+    for name, head in (
+        ("wave", b"RIFF\x00\x10\x00\x00WAVEfmt "),
+        ("webp", b"RIFF\x00\x10\x00\x00WEBPVP8 "),
+        ("m4a", b"\x00\x00\x00\x20ftypM4A \x00\x00\x02\x00"),
+        ("heic", b"\x00\x00\x00\x18ftypheic"),
+        ("opus", b"OggS\x00\x02" + bytes(22) + b"OpusHead"),
+        ("jpeg", b"\xff\xd8\xff\xe0"),
+        ("text", b"G" * 5000),
+        ("zeros", bytes(5000)),
+    ):
+        touch(tmp_path / name, head + b"rest")
+    assert find_videos(tmp_path).videos == [video.path]
+
+
+@pytest.mark.parametrize("extension", [".ts", ".mts", ".m2ts", ".trp", ".unknown"])
+def test_transport_streams_that_begin_anywhere_are_found(
+    make_video: MakeVideo, tmp_path: Path, extension: str
+) -> None:
+    data = make_video("whole.ts", 50).path.read_bytes()
+    folder = tmp_path / "folder"
+    packets = [data[at : at + 188] for at in range(0, len(data) - 187, 188)]
+    files = [
+        touch(folder / f"{name}{extension}", content)
+        for name, content in (
+            ("after_junk", bytes(range(1, 256)) + data),
+            ("mid_packet", data[100:]),
+            ("of_204", b"".join(packet + b"\xff" * 16 for packet in packets)),
+            ("of_192", b"".join(bytes(4) + packet for packet in packets)),
+        )
+    ]
+    assert find_videos(folder).videos == sorted(files)
+    for file in files:
+        assert probe(file).duration == pytest.approx(5.0, abs=0.3)
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
@@ -89,6 +165,8 @@ def test_broken_links_and_pipes_are_found_so_that_their_failure_is_told(tmp_path
 def test_typescript_is_no_transport_stream(tmp_path: Path) -> None:
     touch(tmp_path / "index.ts", b"Generic<T> = 0;\n" * 40)
     touch(tmp_path / "module.mts", b"export {}\n")
+    touch(tmp_path / "wide.ts", "export const π = 3;\n".encode("utf-16"))
+    touch(tmp_path / "cut.ts", ("// " + "é" * 3000).encode()[:4096])
     packet = b"G" + bytes(187)
     stream = touch(tmp_path / "tv.ts", packet * 3)
     camera = touch(tmp_path / "camera.MTS", (bytes(4) + packet) * 3)

@@ -28,6 +28,7 @@ from av.video.stream import VideoStream
 
 from prost.errors import VideoError
 from prost.video.reasons import Reason
+from prost.video.signature import HEAD_BYTES, starts_like_video
 
 # Decoding threads report damage late, so it would be charged to other frames than its own, and drop good frames
 # at a damaged end; they also hold more frames in memory. Many files side by side use the cores as well.
@@ -53,11 +54,6 @@ REMEMBERED_FILES = 8
 
 # Demuxers that read still pictures and text art: FFmpeg would "play" them, nobody would call them videos.
 STILL_FORMATS = ("image2", "tty", "_pipe")
-
-# What the first bytes of the usual containers look like: a file that has them but does not open is a video
-# that is not all there (still being copied, or never finished), not some other kind of file.
-ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
-MAGIC_NUMBERS = (b"\x1aE\xdf\xa3", b"RIFF", b"FLV", b"OggS", b"0&\xb2u", b"\x00\x00\x01\xba", b"G")
 
 
 class Decoded(NamedTuple):
@@ -429,14 +425,14 @@ def _open_container(path: str) -> InputContainer:
 
 
 def _starts_like_a_video(path: str) -> bool:
+    """Whether a file that does not open is a video that is not all there: still being copied, or never finished."""
     try:
         with open(path, "rb") as file:
-            head = file.read(12)
+            return starts_like_video(file.read(HEAD_BYTES))
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise
         return False
-    return head[4:8] in ISO_BOXES or head.startswith(MAGIC_NUMBERS)
 
 
 def _choose_stream(path: str, container: InputContainer) -> VideoStream:

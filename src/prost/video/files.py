@@ -12,18 +12,36 @@ from pathlib import Path
 from prost.errors import MissingPath, NoVideos, VideoError
 from prost.video.container import regular_file
 from prost.video.reasons import Reason
+from prost.video.signature import HEAD_BYTES, is_text, starts_like_video
 
 # Extensions (lower case) by which a folder's videos are known. A file named one by one needs none of them.
 # fmt: off
 VIDEO_EXTENSIONS = frozenset((
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v",
     ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".mxf", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv",
-    ".ogm", ".rm", ".rmvb", ".dv", ".gif",
+    ".ogm", ".rm", ".rmvb", ".dv", ".gif", ".insv", ".lrv", ".tod", ".dav", ".vro", ".m2p", ".trp", ".wtv",
+    ".dvr-ms", ".h264", ".h265", ".hevc", ".264", ".265", ".y4m", ".ivf", ".nut", ".mk3d", ".mj2", ".mjpeg",
+))
+
+# Extensions of files that are no videos for certain. Files with other extensions, or none, are looked into.
+OTHER_EXTENSIONS = frozenset((
+    # pictures and sound
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".ico", ".psd",
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".thm", ".mp3", ".m4a", ".m4b", ".aac", ".wav", ".flac", ".ogg", ".oga",
+    ".opus", ".wma", ".mka", ".aif", ".aiff", ".mid",
+    # text, data and programs
+    ".txt", ".md", ".rst", ".html", ".htm", ".css", ".js", ".mjs", ".jsx", ".tsx", ".json", ".jsonl", ".xml", ".xmp",
+    ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".csv", ".tsv", ".srt", ".vtt", ".ass", ".sub", ".idx", ".nfo",
+    ".py", ".pyc", ".c", ".h", ".cc", ".cpp", ".hpp", ".rs", ".go", ".java", ".class", ".rb", ".php", ".sh", ".bat",
+    ".exe", ".dll", ".so", ".o", ".a", ".lib", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".odt",
+    ".ttf", ".otf", ".woff", ".woff2", ".db", ".sqlite", ".parquet", ".npy", ".npz", ".pt", ".safetensors", ".lance",
+    # archives, and what is not finished
+    ".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".iso", ".part", ".crdownload", ".tmp", ".torrent",
 ))
 # fmt: on
 
 # These also end the names of program text (TypeScript), so the first bytes decide.
-TRANSPORT_STREAM_EXTENSIONS = frozenset((".ts", ".mts"))
+ALSO_TEXT_EXTENSIONS = frozenset((".ts", ".mts"))
 
 WHOLE_FILE_BYTES = 64 << 20
 BLOCK_BYTES = 4 << 20
@@ -36,18 +54,21 @@ class FoundVideos:
     Attributes:
         videos: absolute paths, sorted, each once; symbolic links are not resolved.
         unreadable: folders that could not be listed, sorted; what lies in them is unknown, not absent.
+        passed_over: number of files in the folders that are no videos by their names, nor by their first bytes.
     """
 
     videos: list[Path]
     unreadable: list[Path]
+    passed_over: int = 0
 
 
 def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]) -> FoundVideos:
     """Every video under the given files and folders.
 
     Folders are walked to the bottom, links to folders included, each real folder once (so loops end). Hidden
-    files and folders (a name that starts with a dot) are passed over. A file that is named itself is taken
-    whatever its extension. Hard links are files of their own. `~` is the home folder.
+    files and folders (a name that starts with a dot) are passed over. Files with an extension that says nothing are
+    taken where their first bytes are those of a video. A file that is named itself is always taken. Hard links are
+    files of their own. `~` is the home folder.
 
     Raises:
         MissingPath: a path that is not there.
@@ -55,12 +76,13 @@ def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     videos: set[str] = set()
+    others: set[str] = set()
     unreadable: set[str] = set()
     for path in given:
         absolute = os.path.abspath(os.path.expanduser(os.fsdecode(path)))
         if os.path.isdir(absolute):
-            found = files_under(absolute, unreadable)
-            videos.update(entry.path for entry in found if _looks_like_video(entry))
+            for entry in files_under(absolute, unreadable):
+                (videos if _looks_like_video(entry) else others).add(entry.path)
         elif os.path.lexists(absolute):
             videos.add(absolute)
         else:
@@ -73,7 +95,7 @@ def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
             " ".join(sorted(VIDEO_EXTENSIONS)),
             "another folder, or name the file itself",
         )
-    return FoundVideos(_sorted_paths(videos), _sorted_paths(unreadable))
+    return FoundVideos(_sorted_paths(videos), _sorted_paths(unreadable), len(others - videos))
 
 
 def files_under(folder: str | os.PathLike[str], unreadable: set[str]) -> Iterator[os.DirEntry[str]]:
@@ -117,21 +139,24 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _looks_like_video(entry: os.DirEntry[str]) -> bool:
     extension = os.path.splitext(entry.name)[1].lower()
-    if extension not in VIDEO_EXTENSIONS:
-        return False
-    return extension not in TRANSPORT_STREAM_EXTENSIONS or _may_be_transport_stream(entry)
+    if extension in ALSO_TEXT_EXTENSIONS:
+        # What cannot be read is taken, so that its failure is told.
+        head = _head(entry)
+        return head is None or not is_text(head)
+    if extension in VIDEO_EXTENSIONS:
+        return True
+    return extension not in OTHER_EXTENSIONS and starts_like_video(_head(entry) or b"")
 
 
-def _may_be_transport_stream(entry: os.DirEntry[str]) -> bool:
-    """True unless the file can be read and lacks the sync bytes (0x47 every 188 or 192 bytes)."""
+def _head(entry: os.DirEntry[str]) -> bytes | None:
+    """The first bytes of a regular file; None where there are none to be had."""
     try:
         if not entry.is_file():
-            return True
+            return None
         with open(entry.path, "rb") as file:
-            head = file.read(197)
+            return file.read(HEAD_BYTES)
     except OSError:
-        return True
-    return head[0:1] == head[188:189] == b"G" or head[4:5] == head[196:197] == b"G" or not head
+        return None
 
 
 def _sorted_paths(names: Iterable[str]) -> list[Path]:
