@@ -11,7 +11,7 @@ from torch import Tensor
 from prost.config import TokenShiftConfig
 from prost.errors import UsageError
 from prost.model.clip import CLIPBackbone, sentence_token
-from prost.model.matching import COSINES_AT_ONCE, Similarity, unit
+from prost.model.matching import Similarity, unit
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.token_selection import TokenSelector
@@ -20,6 +20,8 @@ from prost.model.towers import HEAD_WIDTH
 
 # How sharply a sentence prefers its best frames; a constant of the authors' code.
 FRAME_SHARPNESS = 4.0
+# Cosines held at once while scoring a gallery: 2**26 floats are 256 MiB.
+COSINES_AT_ONCE = 2**26
 
 
 class TS2NetConfig(TokenShiftConfig):
