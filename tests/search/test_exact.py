@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-import prost.search.exact as exact
+import prost.model.matching as matching
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.search.exact import ClipPrototypes, score
 from prost.search.quantise import dequantise, quantise
@@ -42,9 +42,9 @@ def text() -> TextPrototypes:
     )
 
 
-@pytest.mark.parametrize("floats_at_once", [1, 700, 2**22])
-def test_scores_are_those_of_algorithm_1(clips, text, floats_at_once, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(exact, "FLOATS_AT_ONCE", floats_at_once)
+@pytest.mark.parametrize("tile_size", [1, 700, 2**20])
+def test_scores_are_those_of_algorithm_1(clips, text, tile_size, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(matching, "CPU_TILE", tile_size)
     codes, scales = quantise(clips[0])
 
     scores = score(text, ClipPrototypes.of(codes, clips[1]), 1.5)

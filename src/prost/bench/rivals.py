@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,13 @@ from prost.bench.generator import CLIPS_A_BLOCK, Generator
 from prost.bench.library import GeneratedLibrary
 from prost.bench.measure import CurvePoint, curve
 from prost.errors import UsageError
-from prost.model.matching import TextPrototypes, unit
+from prost.model.matching import (
+    TextPrototypes,
+    bfloat16_is_faster,
+    event_sentence_score,
+    object_phrase_score,
+    unit,
+)
 from prost.progress import Advance
 from prost.search.codes import CodedClips, event_directions
 from prost.search.event_index import HNSW, IVF_PQ, WATCHED, EventIndex
@@ -33,10 +38,7 @@ RIVALS = {
 }
 
 RESIDENT_BLOCKS = 4
-# Clips in one matrix product: the fastest of these is taken.
-CLIPS_AT_ONCE = (32, 128, CLIPS_A_BLOCK)
 EXACT_QUERIES = 5
-BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
 @dataclass(frozen=True)
@@ -89,55 +91,33 @@ def measure_exhaustive(
         text: prototypes of queries, on the CPU.
         object_phrase_weight: of the model's configuration.
     """
-    dtype = torch.bfloat16 if multiplies_bfloat16() else torch.float32
+    dtype = torch.bfloat16 if bfloat16_is_faster() else torch.float32
     resident = min(clips, RESIDENT_BLOCKS * CLIPS_A_BLOCK)
     made = [generator.materialise(block) for block in generator.blocks(resident)]
-    object = torch.from_numpy(np.concatenate([each.object for each in made])).to(dtype)
+    object = torch.from_numpy(np.concatenate([each.object for each in made])).to(dtype)  # [n, N_o, L, D]
+    object = object.transpose(1, 2).contiguous()
     event = torch.from_numpy(np.concatenate([each.event for each in made])).to(dtype)
-    phrases, sentences = unit(text.phrase).to(dtype), unit(text.sentence).to(dtype)
+    # The generator's prototypes have length one, or are zero.
+    inverse_lengths = object.any(dim=-1).float()
+    phrases, sentences = text.phrase.to(dtype), text.sentence.to(dtype)
 
-    def seconds(queries: slice, at_once: int) -> float:
-        some_phrases, some_sentences = phrases[queries], sentences[queries]
+    def seconds(queries: slice) -> float:
         start = time.perf_counter()
-        for rows in range(0, resident, at_once):
-            part = slice(rows, rows + at_once)
-            _score_block(some_phrases, some_sentences, object[part], event[part], object_phrase_weight)
+        object_phrase = object_phrase_score(phrases[queries], object, inverse_lengths=inverse_lengths)
+        object_phrase_weight * object_phrase + event_sentence_score(sentences[queries], event)
         return time.perf_counter() - start
 
     count = min(EXACT_QUERIES, len(text))
-    alone = min(
-        float(np.median([seconds(slice(query, query + 1), at_once) for query in range(count)]))
-        for at_once in CLIPS_AT_ONCE
-    )
-    together = min(seconds(slice(count), at_once) for at_once in CLIPS_AT_ONCE) / count
+    alone = float(np.median([seconds(slice(query, query + 1)) for query in range(count)]))
+    together = seconds(slice(count)) / count
     scale = clips / resident
     return Exhaustive(
-        1000 * alone * scale, 1000 * together * scale, resident, scale, str(dtype).removeprefix("torch.")
+        ms=1000 * alone * scale,
+        ms_together=1000 * together * scale,
+        resident=resident,
+        scaled=scale,
+        dtype=str(dtype).removeprefix("torch."),
     )
-
-
-def _score_block(
-    phrases: torch.Tensor,
-    sentences: torch.Tensor,
-    object: torch.Tensor,
-    event: torch.Tensor,
-    object_phrase_weight: float,
-) -> torch.Tensor:
-    """Similarity `[q, n]` of unit prototypes: phrases `[q, P, D]`, object `[n, N_o, L, D]`, event `[n, N_e, D]`."""
-    queries, count, width = phrases.shape
-    cosines = object.reshape(-1, width) @ phrases.reshape(-1, width).T  # [n*N_o*L, q*P]
-    best = cosines.view(*object.shape[:3], queries, count).amax(dim=(2, 4))  # [n, N_o, q]
-    events = (event.reshape(-1, width) @ sentences.T).view(*event.shape[:2], queries).amax(dim=1)  # [n, q]
-    return (events + object_phrase_weight * best.float().mean(dim=1)).T
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has bfloat16 products in hardware; without, they are far slower than float32's."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return any(flag in flags.split() for flag in BFLOAT16_FLAGS)
 
 
 def measure_rivals(

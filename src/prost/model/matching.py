@@ -4,7 +4,7 @@ Every object-phrase score of the package is computed here: in training, in exact
 evidence for a found moment. All cosines of a batch of 1,024 pairs would be a tensor `[A, B, L, N_o, N_p]` of 17 GB.
 They are computed tile by tile instead: a matrix product of a few texts and a few videos, small enough to stay in the
 processor's cache, and at once its maximum over phrases. The phrases are the leading dimension of a tile, so the
-maximum runs along contiguous rows and costs little beside the product (decision 0025).
+maximum runs along contiguous rows and costs little beside the product (decision 0027).
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Where in a clip the moment is: the stated rule for start and end.
+"""The rule for the start and end of a moment in a clip.
 
-A clip was found; which of its frames show what the sentence says? Four curves over the L frames speak to it:
+Once a clip is found, four curves over its L frames tell which frames show what the sentence says:
 
     sentence    cosine of the sentence prototype with the frame's class token (object slot 0)
     objects     mean over object slots of the best cosine over phrases: the frame's own object-phrase score
-    wins        share of the object slots that the frame won, where matching takes its maximum over frames
-    attention   attention of the event that won to the frame
+    wins        fraction of the object slots that the frame won, where matching takes its maximum over frames
+    attention   attention of the winning event to the frame
 
-Each is standardised within the clip, so that none speaks louder for its units (the last two are shares, and
-are taken relative to the share 1/L of indifference), and their weighted mean is the relevance curve. The
-moment is the run of frames whose summed relevance above a threshold is largest; it reaches to the midpoints
-between its outer frames and their neighbours, or to the clip's borders.
+Each curve is standardised within the clip, so that its unit does not weigh it. The last two are divided by 1/L, the
+fraction that each frame has if none stands out. The weighted mean of the four is the relevance curve. The moment is
+the run of frames whose summed relevance above a threshold is largest. It extends to the midpoints between its outer
+frames and their neighbours, or to the start and end of the clip.
 """
 
 from __future__ import annotations
@@ -20,23 +20,27 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from prost.model.matching import best_phrases, unit
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MomentRule:
-    """The weights of the four curves, and what a moment must look like.
+    """Weights of the four curves, and thresholds of the moment.
 
-    The defaults answer best on Toybox's val split (`python benchmarks/moments.py --split val --tune --videos 60`).
+    The defaults are the best on Toybox's val split (`python benchmarks/moments.py --split val --tune --videos 60`).
 
     Attributes:
         sentence, objects, wins, attention: weights of the curves; at least one above zero.
-        quiet: a curve with a smaller deviation is not blown up to the size of the others: it is noise.
+        quiet: smallest deviation that a curve is divided by: a flatter curve is noise and is not amplified.
         threshold: standard deviations that a frame's relevance must exceed to lengthen the moment.
-        shortest: seconds; a shorter moment is widened about its middle, within the clip.
-        same_moment: temporal IoU above which two moments of one video are one.
+        shortest: seconds; a shorter moment is extended on both sides, within the clip.
+        same_moment: temporal IoU above which two moments of one video count as the same.
     """
 
     sentence: float = 1.0
@@ -53,7 +57,7 @@ MOMENT_RULE = MomentRule()
 
 
 class Interval(Protocol):
-    """A stretch of a video's time, seconds, with a score."""
+    """A span of a video's time with a score."""
 
     @property
     def start(self) -> float:
@@ -71,19 +75,12 @@ class Interval(Protocol):
 AnyInterval = TypeVar("AnyInterval", bound=Interval)
 
 
-def unit(vectors: ArrayLike) -> Floats:
-    """Scale vectors `[..., D]` to length one; a zero vector stays zero."""
-    vectors = np.asarray(vectors, dtype=np.float64)
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-
-
 def standardise(curve: ArrayLike, quiet: float = 0.0) -> Floats:
-    """Take the mean out and divide by the deviation, or by `quiet` where that is larger.
+    """Subtract the mean and divide by the standard deviation, or by `quiet` if that is larger.
 
     >>> standardise([1.0, 3.0]).tolist(), standardise([1.0, 3.0], quiet=2.0).tolist()
     ([-1.0, 1.0], [-0.5, 0.5])
-    >>> standardise([2.0, 2.0]).tolist()  # a flat curve tells nothing
+    >>> standardise([2.0, 2.0]).tolist()  # a flat curve has no information
     [0.0, 0.0]
     """
     curve = np.asarray(curve, dtype=np.float64)
@@ -93,8 +90,8 @@ def standardise(curve: ArrayLike, quiet: float = 0.0) -> Floats:
 
 
 def winning_event(sentence: ArrayLike, event: ArrayLike) -> int:
-    """Index of the event prototype (of `[N_e, D]`) that is most like the sentence prototype `[D]`."""
-    return int(np.argmax(unit(event) @ unit(sentence)))
+    """Index of the event prototype, one of `[N_e, D]`, with the highest cosine with the sentence prototype `[D]`."""
+    return int((unit(_tensor(event)) @ unit(_tensor(sentence))).argmax())
 
 
 def relevance(
@@ -105,15 +102,15 @@ def relevance(
     winner: int,
     rule: MomentRule = MOMENT_RULE,
 ) -> Floats:
-    """How much each frame of a clip shows what the sentence says.
+    """Score how well each frame of a clip shows what the sentence says.
 
     Args:
         phrase: phrase prototypes `[N_p, D]`, of any length.
         sentence: sentence prototype `[D]`, of any length.
         object: object prototypes `[L, N_o, D]`, of any length; slot 0 is the class token.
         event_attention: attention of each event to the frames `[N_e, L]`.
-        winner: the event that won (`winning_event`).
-        rule: the weights.
+        winner: index of the winning event (`winning_event`).
+        rule: weights of the curves.
 
     Returns:
         `[L]`, in standard deviations.
@@ -124,24 +121,28 @@ def relevance(
 def evidence(
     phrase: ArrayLike, sentence: ArrayLike, object: ArrayLike, event_attention: ArrayLike, winner: int
 ) -> Floats:
-    """The four curves, in the order in which `MomentRule` weighs them: `[4, L]`. Arguments as of `relevance`."""
-    slots = unit(object)
-    frames = len(slots)
-    agreement = (slots @ unit(phrase).T).max(axis=-1)  # [L, N_o], best over phrases
+    """The four curves, in the order of their weights in `MomentRule`: `[4, L]`. For the arguments see `relevance`."""
+    objects, attention = _tensor(object), np.asarray(event_attention, dtype=np.float64)
+    frames = len(objects)
+    agreement = best_phrases(_tensor(phrase)[None], objects[None]).score[0, 0].numpy()  # [L, N_o]
     won = agreement == agreement.max(axis=0)  # [L, N_o], where a slot takes its maximum over frames
     return np.stack(
         [
-            slots[:, 0] @ unit(sentence),
+            (unit(objects[:, 0]) @ unit(_tensor(sentence))).numpy(),
             agreement.mean(axis=1),
-            # A slot that several frames win alike (a dead one: all of them) is shared among them.
+            # A slot that several frames win equally is shared among them; a dead slot is shared among all frames.
             frames * (won / won.sum(axis=0)).mean(axis=1),
-            frames * np.asarray(event_attention, dtype=np.float64)[winner],
+            frames * attention[winner],
         ]
     )
 
 
+def _tensor(vectors: ArrayLike) -> Tensor:
+    return torch.from_numpy(np.asarray(vectors, dtype=np.float64))
+
+
 def weighted(curves: Floats, rule: MomentRule = MOMENT_RULE) -> Floats:
-    """The relevance curve: the weighted mean of the standardised curves `[4, L]`, `[L]`."""
+    """The relevance curve `[L]`: the weighted mean of the standardised curves `[4, L]`."""
     weights = (rule.sentence, rule.objects, rule.wins, rule.attention)
     parts = [
         weight * standardise(curve, rule.quiet)
@@ -153,9 +154,9 @@ def weighted(curves: Floats, rule: MomentRule = MOMENT_RULE) -> Floats:
 
 
 def best_run(gains: ArrayLike) -> tuple[int, int]:
-    """The contiguous run with the largest sum (Kadane 1977): first index, and one past the last.
+    """The contiguous run with the largest sum (Kadane 1977): its first index, and one past its last.
 
-    Of equal sums the longest run is taken, then the first, so that a flat curve names the whole clip.
+    Among equal sums the longest run wins, then the first one, so that a flat curve gives the whole clip.
 
     >>> best_run([-1.0, 2.0, -1.0, 2.0, -3.0])
     (1, 4)
@@ -164,7 +165,7 @@ def best_run(gains: ArrayLike) -> tuple[int, int]:
     best, best_sum = (0, 1), float(gains[0])
     first, running = 0, 0.0
     for index, gain in enumerate(gains):
-        # A run so far of sum zero costs nothing and lengthens the moment; a negative one is dropped.
+        # A prefix with sum zero lengthens the moment at no cost; a prefix with a negative sum is dropped.
         if running < 0:
             first, running = index, 0.0
         running += float(gain)
@@ -185,17 +186,16 @@ def moment(
 
     Args:
         frame_times: times of the clip's frames `[L]`, ascending, seconds.
-        clip_start: the clip's border, seconds.
-        clip_end: the clip's other border, seconds.
-        relevance: `[L]`, of `relevance`.
-        rule: the threshold and the shortest moment.
+        clip_start, clip_end: start and end of the clip, seconds.
+        relevance: relevance of each frame `[L]`.
+        rule: threshold and length of the shortest moment.
 
     >>> moment([1.0, 3.0, 5.0, 7.0], 0.0, 8.0, [-1.0, 1.0, 1.0, -1.0])
     (2.0, 6.0)
     """
     times = np.clip(np.asarray(frame_times, dtype=np.float64), clip_start, clip_end)
     gains = np.asarray(relevance, dtype=np.float64) - rule.threshold
-    # Where no frame stands out, the whole clip is the best answer there is.
+    # If no frame exceeds the threshold, the whole clip is the best answer.
     first, last = best_run(gains) if gains.max() > 0 else (0, len(gains))
     borders = np.concatenate([[clip_start], (times[:-1] + times[1:]) / 2, [clip_end]])
     start, end = float(borders[first]), float(borders[last])
@@ -207,7 +207,7 @@ def moment(
 
 
 def temporal_iou(one: Interval, other: Interval) -> float:
-    """Shared time of two intervals over the time that either covers, in [0, 1]."""
+    """Intersection over union of two intervals, in [0, 1]."""
     shared = max(0.0, min(one.end, other.end) - max(one.start, other.start))
     union = (one.end - one.start) + (other.end - other.start) - shared
     return shared / union if union > 0 else float((one.start, one.end) == (other.start, other.end))
@@ -216,16 +216,16 @@ def temporal_iou(one: Interval, other: Interval) -> float:
 def merge_moments(
     moments: Sequence[AnyInterval], limit: int | None = None, rule: MomentRule = MOMENT_RULE
 ) -> list[AnyInterval]:
-    """Moments of one video, best first, without those that a better one already tells.
+    """Moments of one video, best first, without repetitions.
 
-    Non-maximum suppression: from the best score down, a moment is dropped when its temporal IoU with a kept
-    one exceeds `rule.same_moment`. Clips overlap, so one event is often found twice; the kept moment is not
-    extended by the dropped one, because chains of extensions would swallow a film.
+    Non-maximum suppression: in the order of their scores, a moment is dropped if its temporal IoU with a kept
+    one exceeds `rule.same_moment`. Clips overlap, so one event is often found twice. The kept moment is not
+    extended by the dropped one, because a chain of extensions could cover a whole film.
 
     Args:
-        moments: of one video, in any order.
-        limit: keep at most so many; None keeps all.
-        rule: the threshold.
+        moments: moments of one video, in any order.
+        limit: how many to keep at most; None keeps all.
+        rule: its `same_moment` is the threshold.
     """
     kept: list[AnyInterval] = []
     for candidate in sorted(moments, key=lambda each: (-each.score, each.start)):

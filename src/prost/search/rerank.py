@@ -1,12 +1,12 @@
-"""The exact formula on the best candidates of the scan: as many of them as a recall target asks for.
+"""Exact scores of the best candidates of the scan, as many as the recall target needs.
 
-A scan orders clips by approximate scores. How far these are off shows as soon as some candidates are scored
-exactly; from the spread of their errors follows how likely each clip that was not scored yet is to belong to the
-best. Scoring goes on, best candidates first, until fewer than `(1 - recall) * wanted` of the best are expected
-among the rest. A query whose best clips stand out needs a few dozen, one that fits everything alike needs many.
+A scan orders clips by approximate scores. Once some candidates are scored exactly, the spread of the errors tells how
+likely each of the other candidates is to be among the best clips. The best candidates are scored first, until fewer
+than `(1 - recall) * wanted` of the best clips are expected among the rest. A query whose best clips stand out needs a
+few dozen exact scores; a query that matches all clips about equally needs many.
 
-The best are those by the exact formula on the prototypes as the library stores them, in 8 bits: these put clips in
-another order than the model's own prototypes do where scores differ by less than some 0.0002 (decision 0024).
+The best clips are defined by the exact formula on the stored 8-bit prototypes. Their order can differ from that of the
+model's own prototypes where scores differ by less than about 0.0002 (decision 0024).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from prost.search.candidates import Candidates
 from prost.search.exact import ClipPrototypes, ClipScores, score
 
 RECALL = 0.9995
-# What the scan hands over: the expected number of misses is counted among these.
+# Candidates that the scan returns; the expected number of misses is counted among these.
 CANDIDATES = 2000
-# Candidates of the tables whose events are looked at again, for each one that is handed over.
-REFINED_A_CANDIDATE = 2
+# Candidates of the tables whose event scores are refined, for each candidate that the scan returns.
+REFINED_PER_CANDIDATE = 2
 FIRST_ROUND = 64
-# Later rounds score as many as the forecast asks for: no fewer than this, and no more than were scored before them,
-# for what a forecast is made from.
-LEAST_ROUND = 16
+# Later rounds score as many candidates as the forecast asks for: at least this many, so that the forecast improves, and
+# at most as many as were scored before, because a forecast from few errors is uncertain.
+SMALLEST_ROUND = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Clips scored exactly for one sentence, best first; of equal ones the earlier first.
+    """Clips scored exactly for one sentence, best first; among equal scores the earlier row first.
 
     Attributes:
-        rows: `[N]`.
-        scores: of these, in their order.
+        rows: rows of the clips `[N]`.
+        scores: scores of the clips, in the same order.
     """
 
     rows: NDArray[np.int64]
@@ -48,13 +48,13 @@ class Ranking:
 
     @classmethod
     def of(cls, rows: NDArray[np.int64], scores: ClipScores) -> Ranking:
-        """Put clips in order."""
+        """Sort clips by their scores."""
         order = np.lexsort((rows, -scores.total))
-        return cls(rows[order], scores[order])
+        return cls(rows=rows[order], scores=scores[order])
 
     @classmethod
     def joined(cls, parts: Sequence[Ranking]) -> Ranking:
-        """Rankings of different clips, as one."""
+        """Merge rankings of different clips."""
         none = np.empty(0, dtype=np.int64)
         return cls.of(
             np.concatenate([none, *(part.rows for part in parts)]),
@@ -63,13 +63,13 @@ class Ranking:
 
 
 class Reranking:
-    """Exact scores of candidates, as many as are asked for so far.
+    """Exact scores of candidates, continued on demand.
 
     Args:
         text: prototypes of one sentence, on the CPU.
-        candidates: best first.
-        read: gives the prototypes of clips, by their rows.
-        object_phrase_weight: of the model's configuration.
+        candidates: candidates of the scan, best first.
+        read: reads the prototypes of clips, given their rows.
+        object_phrase_weight: from the model's configuration.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Reranking:
 
     @property
     def finished(self) -> bool:
-        """Whether every candidate was scored."""
+        """Whether every candidate has been scored."""
         return self._done == len(self._candidates)
 
     def rank(self, wanted: int, recall: float = RECALL) -> Ranking:
-        """Go on until the best `wanted` clips are expected to be found but for a share of 1 - recall.
+        """Score candidates until the expected fraction of the best `wanted` clips that was found reaches `recall`.
 
         Returns:
-            all clips that were scored so far: at least `wanted` where there are so many candidates.
+            All clips scored so far: at least `wanted` if there are that many candidates.
         """
         size = max(FIRST_ROUND, wanted) - self._done
         if size <= 0:
@@ -108,15 +108,15 @@ class Reranking:
         return Ranking.of(self._candidates.rows[: self._done], ClipScores.joined(self._parts))
 
     def _needed(self, wanted: int, recall: float) -> int:
-        """How many candidates the next round scores; 0 if enough were scored."""
+        """Number of candidates to score in the next round; 0 if enough were scored."""
         if recall >= 1:
             return len(self._candidates) - self._done
         exact = np.concatenate([part.total for part in self._parts])
         approximate = self._candidates.scores
         chances = chances_of_best(exact, approximate[: self._done], approximate[self._done :], wanted)
-        misses = np.cumsum(chances[::-1])[::-1]  # [m], if scoring went on up to each of the rest
+        misses = np.cumsum(chances[::-1])[::-1]  # [m]: expected misses if scoring stops before each
         needed = int(np.count_nonzero(misses > (1 - recall) * wanted))
-        return needed and min(max(needed, LEAST_ROUND), self._done)
+        return needed and min(max(needed, SMALLEST_ROUND), self._done)
 
 
 def rerank(
@@ -127,18 +127,18 @@ def rerank(
     wanted: int,
     recall: float = RECALL,
 ) -> Ranking:
-    """Score candidates exactly, until the recall target is met.
+    """Score candidates exactly until the recall target is met.
 
     Args:
         text: prototypes of one sentence, on the CPU.
-        candidates: best first.
-        read: gives the prototypes of clips, by their rows.
-        object_phrase_weight: of the model's configuration.
-        wanted: how many of the best clips are wanted.
-        recall: expected share of them that is found; 1 scores all candidates.
+        candidates: candidates of the scan, best first.
+        read: reads the prototypes of clips, given their rows.
+        object_phrase_weight: from the model's configuration.
+        wanted: number of best clips that are wanted.
+        recall: expected fraction of them that is found; 1 scores all candidates.
 
     Returns:
-        all clips that were scored: at least `wanted` where there are so many candidates.
+        All clips that were scored: at least `wanted` if there are that many candidates.
     """
     return Reranking(text, candidates, read, object_phrase_weight).rank(wanted, recall)
 
@@ -149,19 +149,19 @@ def chances_of_best(
     remaining: NDArray[np.float32],
     wanted: int,
 ) -> NDArray[np.float64]:
-    """How likely each of the clips not scored exactly yet is to be among the `wanted` best `[m]`.
+    """Probability of each clip without an exact score to be among the `wanted` best `[m]`.
 
-    Candidates were chosen for high approximate scores, and the higher one is, the more it owes to its error: exact
-    minus approximate rises towards the rest, which a line through the errors that are known foresees. About this
-    line errors are taken as normal, and their deviation as larger than it seems by as much as it is uncertain.
+    Candidates were selected for high approximate scores, so the highest ones tend to be overestimated: exact minus
+    approximate rises towards lower scores. A line fitted to the known errors predicts this rise. Errors around the line
+    are taken as normal, with a deviation enlarged by its own uncertainty.
 
     Args:
         exact: exact scores of some clips.
         approximate: approximate scores of the same clips.
-        remaining: approximate scores of the others `[m]`, none above those.
-        wanted: how many of the best are wanted.
+        remaining: approximate scores of the others `[m]`, none higher than `approximate`.
+        wanted: number of best clips that are wanted.
 
-    A clip that is expected at the border has an even chance, one far below none:
+    A clip whose expected score is that of the last wanted clip has an even chance, a far lower one has none:
 
     >>> exact, approximate = np.array([0.9, 0.7, 0.9, 0.7]), np.array([0.8, 0.8, 0.8, 0.8])
     >>> chances_of_best(exact, approximate, np.array([0.9, -9.0]), wanted=2).round(6).tolist()
@@ -169,13 +169,13 @@ def chances_of_best(
     """
     if len(exact) < wanted:
         return np.ones(len(remaining))
-    border = np.partition(exact, len(exact) - wanted)[len(exact) - wanted]
+    threshold = np.partition(exact, len(exact) - wanted)[len(exact) - wanted]
     errors = exact.astype(np.float64) - approximate
     centred = approximate.astype(np.float64) - approximate.mean(dtype=np.float64)
     square = float(centred @ centred)
-    # Errors that rise with the score are chance: no choice of candidates makes them so.
+    # Selection only makes errors fall with the score. A rise is chance, so it is ignored.
     slope = min(0.0, float(centred @ errors) / square) if square > 0 else 0.0
     deviation = float((errors - slope * centred).std()) * (1 + 1 / math.sqrt(2 * len(errors)))
     expected = remaining + errors.mean() + slope * (remaining - approximate.mean(dtype=np.float64))
-    above = (expected - border) / max(deviation, float(np.finfo(np.float32).eps))
+    above = (expected - threshold) / max(deviation, float(np.finfo(np.float32).eps))
     return torch.special.ndtr(torch.from_numpy(np.asarray(above, dtype=np.float64))).numpy()
