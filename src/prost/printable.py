@@ -38,3 +38,12 @@ def _escaped(character: str) -> str:
     if code < 0x80:
         return SHORT.get(character, f"\\x{code:02x}")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def is_utf8(text: str) -> bool:
+    r"""Whether a text can be written as UTF-8: not if it came from bytes that were not UTF-8.
+
+    >>> is_utf8("caf\u00e9"), is_utf8("caf\udce9")
+    (True, False)
+    """
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -95,3 +95,17 @@ def test_without_a_name_the_library_is_the_persons_own(
     assert prost("index", videos, "--model", untrained_folder).code == 0
     assert (tmp_path / "data" / "prost" / "library.prost" / "library.json").is_file()
     assert len(prost("search", "a ball", "--json").json) == 3
+
+
+@pytest.mark.parametrize("words", [["a ball \udcff"], ["a ball", "--where", "name = '\udcff'"]])
+def test_bytes_that_are_not_utf8_are_wrong_use(prost: Prost, indexed: Path, words: list[str]) -> None:
+    said = prost("search", *words, "--library", indexed)
+    assert (said.code, said.out) == (2, "")
+    assert "not UTF-8" in said.err and "fault in prost" not in said.err and said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("library", ["a\udcff.prost", "s3://a\udcff/b", "ftp://host/b"])
+def test_a_place_where_no_library_can_be(prost: Prost, library: str) -> None:
+    said = prost("search", "a ball", "--library", library)
+    assert (said.code, said.out) == (2, "")
+    assert "fault in prost" not in said.err and said.err.count("\n") == 1

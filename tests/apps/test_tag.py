@@ -26,6 +26,7 @@ def test_mistakes_are_one_line(prost: Prost, indexed: Path, videos: Path) -> Non
     for arguments in (
         ("tag", videos, "--library", indexed),
         ("tag", videos, "--tag", " ", "--library", indexed),
+        ("tag", videos, "--tag", "\udcff", "--library", indexed),
         ("untag", videos / "pink.mp4", "--tag", "sea", "--library", indexed),
     ):
         said = prost(*arguments)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from prost.errors import CheckpointError, EmptyQuery
+from prost.errors import CheckpointError, EmptyQuery, UsageError
 from prost.model.tokenizer import CLIP_MERGES, UNKNOWN, WordTokenizer, find_tokenizer, whole_words
 
 
@@ -178,3 +178,9 @@ def test_a_thousand_sentences_have_openais_ids(openai: tuple[Any, Path], tmp_pat
         for sentence, ids in zip(sentences, expected, strict=True):
             got, mask = ours([sentence], 77)
             assert got[0, : int(mask.sum())].tolist() == ids, sentence
+
+
+def test_bytes_that_are_not_utf8_are_wrong_use() -> None:
+    tokenizer = whole_words(["a", "ball"])
+    with pytest.raises(UsageError, match=r"caf\\xe9' holds bytes that are not UTF-8"):
+        tokenizer(["a caf\udce9"], 5)

@@ -14,7 +14,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from prost.errors import CheckpointError, EmptyQuery
+from prost.errors import CheckpointError, EmptyQuery, UsageError
+from prost.printable import is_utf8
 
 # Marks OpenAI's vocabulary, in whatever file it comes: its texts are cleaned first.
 OPENAI_START = "<|startoftext|>"
@@ -88,6 +89,7 @@ class WordTokenizer:
 
         Raises:
             EmptyQuery: a text without a word.
+            UsageError: a text that is not UTF-8.
         """
         ids = torch.zeros(len(sentences), max_words, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -100,6 +102,12 @@ class WordTokenizer:
         return ids, mask
 
     def _encode(self, sentence: str) -> list[int]:
+        if not is_utf8(sentence):
+            raise UsageError(
+                f"the text '{sentence}' holds bytes that are not UTF-8",
+                "UTF-8",
+                "check the terminal's encoding",
+            )
         tokens: list[int] = self._tokenizer.encode(self._clean(sentence)).ids
         if len(tokens) <= 2:
             raise EmptyQuery(f"the text {sentence!r} holds no word", "a sentence", "say what should be seen")

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pyarrow.fs
 
 from prost.errors import LibraryDamaged, LibraryError, StorageError, UsageError
+from prost.printable import is_utf8
 from prost.search.records import ClipSettings, PrototypeSizes
 from prost.search.storage_errors import first_sentence, storage_errors
 
@@ -112,9 +113,11 @@ def library_root(path: str | os.PathLike[str]) -> str:
     """Where a library lies: an absolute path, or the URI of one on an object store.
 
     Raises:
-        UsageError: the scheme of the URI is not supported.
+        UsageError: the scheme of the URI is not supported, or the path is not UTF-8.
     """
     name = os.fsdecode(path)
+    if not is_utf8(os.path.abspath(name)):
+        raise UsageError(f"{name} holds bytes that are not UTF-8", "UTF-8 in the path of a library")
     scheme, separator, rest = name.partition("://")
     if not separator:
         return os.path.abspath(os.path.expanduser(name))

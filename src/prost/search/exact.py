@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from prost.model.matching import TextPrototypes, event_sentence_score, object_phrase_score
+from prost.search.compiling import compiled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def score(text: TextPrototypes, clips: ClipPrototypes, object_phrase_weight: flo
     )
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _inverse_lengths(codes):  # type: ignore[no-untyped-def]
     """One over the length of each row of `[n, D]` int8, 0 for zero rows; the codes are not copied to floats."""
     inverse = np.zeros(len(codes), dtype=np.float32)

@@ -10,6 +10,7 @@ from typing import Self
 
 from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, NoVideos, UsageError
 from prost.model.tokenizer import says_nothing
+from prost.printable import is_utf8
 from prost.progress import Advance
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_root
@@ -438,12 +439,16 @@ def _tags(tags: str | Iterable[str]) -> list[str]:
     """Tags, each once; a text is one tag.
 
     Raises:
-        UsageError: one is empty or not a text.
+        UsageError: one is empty, not a text or not UTF-8.
     """
     given = [tags] if isinstance(tags, str) else list(tags)
     for tag in given:
         if not isinstance(tag, str) or not tag.strip():
             raise UsageError(f"tag {tag!r}", "words", "tags=['holiday', 'sea']")
+        if not is_utf8(tag):
+            raise UsageError(
+                f"tag '{tag}' holds bytes that are not UTF-8", "UTF-8", "check the terminal's encoding"
+            )
     return list(dict.fromkeys(given))
 
 

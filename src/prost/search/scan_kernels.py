@@ -11,18 +11,19 @@ from typing import Any
 import numba
 import numpy as np
 
+from prost.search.compiling import compiled
+
 # Number of clips that all queries go over before the next clips are read from memory: about 70 kB of codes.
 CLIPS_AT_ONCE = 256
 
 COMPILED: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "fastmath": {"contract", "reassoc", "nsz"},
     "error_model": "numpy",
 }
 
 
-@numba.njit(**COMPILED)
+@compiled(**COMPILED)
 def _push(scores, rows, size, score, row):  # type: ignore[no-untyped-def]
     """Push a clip into a heap of the best clips and return the heap's size; the root is the worst of them.
 
@@ -59,7 +60,7 @@ def _push(scores, rows, size, score, row):  # type: ignore[no-untyped-def]
     return size
 
 
-@numba.njit(inline="always", **COMPILED)
+@compiled(inline="always", **COMPILED)
 def _best_of_word(table, four):  # type: ignore[no-untyped-def]
     """The largest of four look-ups."""
     low, bits = np.uint64(0xFFFF), np.uint64(16)
@@ -68,7 +69,7 @@ def _best_of_word(table, four):  # type: ignore[no-untyped-def]
     return max(max(first, second), max(third, fourth))
 
 
-@numba.njit(inline="always", **COMPILED)
+@compiled(inline="always", **COMPILED)
 def _object_score(table, words, starts, clip, slots):  # type: ignore[no-untyped-def]
     """The sum over a clip's slots of the best look-up of each.
 
@@ -87,7 +88,7 @@ def _object_score(table, words, starts, clip, slots):  # type: ignore[no-untyped
     return total
 
 
-@numba.njit(inline="always", **COMPILED)
+@compiled(inline="always", **COMPILED)
 def _event_score(table, codes, clip):  # type: ignore[no-untyped-def]
     """The best look-up of a clip's events."""
     best = table[codes[clip, 0]]
@@ -96,7 +97,7 @@ def _event_score(table, codes, clip):  # type: ignore[no-untyped-def]
     return best
 
 
-@numba.njit(parallel=True, **COMPILED)
+@compiled(parallel=True, **COMPILED)
 def both_scores(objects, events, words, starts, event_codes, rows, slots):  # type: ignore[no-untyped-def]
     """Weighted object-phrase scores and event-sentence scores of some clips, each `[Q, N]`."""
     object_scores = np.empty((len(objects), len(rows)), dtype=np.float32)
@@ -108,7 +109,7 @@ def both_scores(objects, events, words, starts, event_codes, rows, slots):  # ty
     return object_scores, event_scores
 
 
-@numba.njit(parallel=True, **COMPILED)
+@compiled(parallel=True, **COMPILED)
 def best_clips(  # type: ignore[no-untyped-def]
     objects, events, words, starts, event_codes, allowed, slots, least_total, least_event, count, threads
 ):
@@ -142,7 +143,7 @@ def best_clips(  # type: ignore[no-untyped-def]
     return best, places
 
 
-@numba.njit(parallel=True, **COMPILED)
+@compiled(parallel=True, **COMPILED)
 def fine_event_scores(sentence, event, scales, rows):  # type: ignore[no-untyped-def]
     """Best cosine of the sentence `[D]` with the 8-bit events of some clips `[N]`."""
     scores = np.empty(len(rows), dtype=np.float32)
