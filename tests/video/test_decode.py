@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.video.conftest import Made, MakeVideo, number_colour, number_of, numbers_of
+from tests.video.zoo import with_sound
 
 from prost.errors import UsageError, VideoError
 from prost.video.container import open_video
 from prost.video.decode import Frames, decode_frames
 from prost.video.probe import probe
 from prost.video.reasons import Reason
-from prost.video.sampling import sample_times
+from prost.video.sampling import clip_windows, sample_times
 
 SIZE = 32
 
@@ -440,13 +441,29 @@ def test_a_question_about_damage_alone_is_refused(make_video: MakeVideo) -> None
     assert middle_numbers(decode_frames(path, [1.95, 3.05, 4.05], SIZE)) == [19, 19, 40]
 
 
-def test_a_damaged_beginning_moves_the_start(make_video: MakeVideo) -> None:
+def test_a_damaged_beginning_leaves_the_times_as_a_player_shows_them(make_video: MakeVideo) -> None:
     made = make_video("a.mp4", 30, fps=10, gop=10, paint=scenery)
     path = damaged(made, 0, 9)
     info = probe(path)
-    assert info.start == pytest.approx(1.0)
-    assert info.duration == pytest.approx(2.0)
-    assert middle_numbers(decode_frames(path, [0.0, 1.95], SIZE)) == [10, 29]
+    assert (info.start, info.first_frame) == (0.0, pytest.approx(1.0))
+    assert info.duration == pytest.approx(3.0)
+    frames = decode_frames(path, [0.0, 1.55, 2.95], SIZE)
+    assert middle_numbers(frames) == [10, 15, 29]
+    np.testing.assert_allclose(frames.times, [1.0, 1.5, 2.9], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["late.mp4", "late.mkv", "late.ts"])
+def test_a_picture_that_begins_after_the_sound_keeps_the_times_of_a_player(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with_sound(path, video_start=3.0, sound_seconds=7.0)
+    info = probe(path)
+    assert (info.duration, info.first_frame) == (pytest.approx(7.0, abs=0.1), pytest.approx(3.0, abs=0.1))
+    frames = decode_frames(path, [0.5, 3.05 + 0.07, 5.15, 3.35, 6.95], SIZE)
+    assert numbers_of(frames.pixels) == [
+        0,
+        *(int((t - info.first_frame) * 10) for t in (3.12, 5.15, 3.35, 6.95)),
+    ]
+    assert clip_windows(info.duration, start=info.first_frame) == [(info.first_frame, info.duration)]
 
 
 def test_a_hole_in_a_transport_stream_costs_what_was_in_it(make_video: MakeVideo) -> None:

@@ -53,6 +53,7 @@ def test_windows_that_cannot_be_are_refused(start: float, end: float, frames: in
 )
 def test_clip_windows_by_hand(duration: float, windows: list[tuple[float, float]]) -> None:
     assert clip_windows(duration) == windows
+    assert clip_windows(duration + 3, start=3) == [(start + 3, end + 3) for start, end in windows]
 
 
 def test_an_hour_is_four_hundred_clips() -> None:

@@ -655,9 +655,8 @@ ODD = [
     Specimen(
         name="broken_first_packet.webm",
         make=broken_first_packet,
-        shown=[(2.55, 35)],
-        duration=3.0,
-        tolerance=1.1,
+        shown=[(2.55, 25)],
+        duration=4.0,
         why="the first packet is rubbish",
     ),
     Specimen(

@@ -132,4 +132,4 @@ def requests(
 
 def windows_of(info: VideoInfo, settings: ClipSettings) -> list[tuple[float, float]]:
     """Start and end of the clips of a file, seconds."""
-    return clip_windows(info.duration, settings.longest, settings.overlap)
+    return clip_windows(info.duration, settings.longest, settings.overlap, info.first_frame)

@@ -49,6 +49,10 @@ ALSO_RESTARTING = ("flv",)
 LONGEST_STEP_BACK = 0.1
 LONGEST_PAUSE = 10.0
 
+# The picture may begin so many seconds after the sound. Less is not seen, more is a broken timestamp.
+SHORTEST_DELAY = 0.1
+LONGEST_DELAY = 3_600.0
+
 # Files whose keyframes are remembered, so that several questions about one film read its packets once.
 REMEMBERED_FILES = 8
 
@@ -59,7 +63,7 @@ STILL_FORMATS = ("image2", "tty", "_pipe")
 class Decoded(NamedTuple):
     """What the decoder gave at one moment.
 
-    `time` is in seconds from the video's start; `frame` is None where the data is damaged.
+    `time` is in seconds on the player's clock; `frame` is None where the data is damaged.
     """
 
     time: float
@@ -67,7 +71,7 @@ class Decoded(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A clean frame and the time, in seconds from the video's start, from which on it is shown."""
+    """A clean frame and the time, in seconds on the player's clock, from which on it is shown."""
 
     time: float
     frame: VideoFrame
@@ -179,14 +183,14 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[OpenVideo]:
 class OpenVideo:
     """A video file, opened at its stream and decoded up to its first clean frame; `open_video` makes them.
 
-    The video's start is the time of that frame: no header has to be believed. All times are seconds from it.
-    Of several video streams the default one is taken, then the largest; cover art is no video.
+    All times are seconds on the player's clock: it starts with the first sound or picture of the file. Of several
+    video streams the default one is taken, then the largest; cover art is no video.
 
     Attributes:
         path: the file, as given.
         stream: PyAV's stream.
-        start: the start in the container's own clock, seconds.
-        first: the first clean frame, at time 0.
+        start: the start of the player's clock on the container's own clock, seconds.
+        first: the first clean frame.
         following: what the decoder gives after `first`, as long as `at_start` is True.
         at_start: nothing has moved the file since it was opened at its start, except for reading `following`.
         has_clock: False for raw streams without timestamps: their times are counted, they cannot be sought.
@@ -214,8 +218,8 @@ class OpenVideo:
         )
         try:
             first, self.following = self._first_clean_frame()
-            self.start = first.time
-            self.first = Shown(0.0, first.frame)
+            self.start = self._player_start(first.time)
+            self.first = Shown(first.time - self.start, first.frame)
             self._last_keyframe = None  # noted before the start was known
         except BaseException:
             self.close()
@@ -251,6 +255,17 @@ class OpenVideo:
         self.at_start = True
         self._last_keyframe = None
         self._offset = 0
+
+    def _player_start(self, first_frame: float) -> float:
+        """Where a player's clock starts, given the first clean frame's time on the container's clock."""
+        streams = (*self.container.streams.audio, self.stream) if self.has_clock else ()
+        starts = [
+            float(stream.start_time * stream.time_base)
+            for stream in streams
+            if stream.start_time is not None and stream.time_base
+        ]
+        start = min(starts, default=first_frame)
+        return start if SHORTEST_DELAY <= first_frame - start <= LONGEST_DELAY else first_frame
 
     def _first_clean_frame(self) -> tuple[Shown, Iterator[Decoded]]:
         frames = self.frames()
@@ -389,7 +404,7 @@ class _Clock:
         self._last = None if video.has_clock else -self._step
 
     def of_frame(self, frame: VideoFrame) -> float | None:
-        """Seconds from the video's start; None for a frame that nothing places in time."""
+        """Seconds on the player's clock; None for a frame that nothing places in time."""
         stamp = frame.pts if frame.pts is not None else frame.dts
         if stamp is not None and self._time_base is not None:
             self._last = float(stamp * self._time_base)

@@ -47,7 +47,7 @@ class Frames:
 
     Attributes:
         pixels: uint8 [T, R, R, 3], RGB.
-        times: float64 [T], seconds from the video's start at which each frame begins to be shown: the real
+        times: float64 [T], seconds on the player's clock at which each frame begins to be shown: the real
             timestamps, not the times asked for.
     """
 
@@ -66,7 +66,7 @@ class Frames:
 
 
 def decode_frames(path: str | os.PathLike[str], times: Sequence[float] | np.ndarray, size: int) -> Frames:
-    """The frames shown at `times` (seconds from the video's start, any order, repeats allowed).
+    """The frames shown at `times` (seconds on the player's clock, any order, repeats allowed).
 
     Each frame is scaled inside FFmpeg (bicubic) so that its short side is `size`, turned and stretched as the
     file says, and cropped to the square in the middle. Transparency is dropped, interlaced frames are scaled
@@ -200,7 +200,7 @@ class _FrameSampler:
         """The last clean frame that begins at or before a time; the first frame before the first one."""
         shown = self._shown
         if shown is None or time < shown.time - SAME_TIME:
-            if shown is None or shown.time > 0:
+            if shown is None or shown.time > self._video.first.time:
                 self._land_before(time)
         elif self._seeking_helps and time - shown.time > max(NEAR, self._video.keyframe_spacing):
             before = shown.time
@@ -228,7 +228,7 @@ class _FrameSampler:
     def _land_before(self, time: float) -> float:
         """Go on from a clean frame at or before `time`, and return its time: by a seek, else from the start."""
         for back in STEPS_BACK:
-            if time - back <= 0:
+            if time - back <= self._video.first.time:
                 break
             if not self._video.seek(time - back):
                 self._seeking_helps = False

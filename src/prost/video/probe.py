@@ -34,15 +34,17 @@ class VideoInfo:
 
     Attributes:
         path: the file.
-        duration: seconds from the first frame that can be shown to the end of the last; measured from the
-            packets that are there, so a truncated file is as long as what is left of it. A picture that stands
-            still at the end counts for ten seconds at most.
+        duration: seconds on the player's clock until the end of the last frame; measured from the packets that
+            are there, so a truncated file is as long as what is left of it. A picture that stands still at the
+            end counts for ten seconds at most.
         fps: frames a second, to be shown to people; no sampling relies on it.
         width: pixels of the picture as shown, after rotation and with square pixels.
         height: likewise.
         codec: FFmpeg's name of the codec (`h264`).
         rotation: degrees clockwise by which the stored picture is turned: 0, 90, 180 or 270.
-        start: time of the first frame in the container's clock, seconds; times elsewhere count from it.
+        start: start of the player's clock on the container's own clock, seconds; times elsewhere count from it.
+        first_frame: seconds on the player's clock from which on there is a picture. More than 0 where the sound
+            begins earlier, or where the beginning of the video is damaged; the first frame stands in until then.
         note: what of the file's material lies outside of `duration`, in words; empty where nothing does.
     """
 
@@ -54,6 +56,7 @@ class VideoInfo:
     codec: str
     rotation: int
     start: float
+    first_frame: float = 0.0
     note: str = ""
 
 
@@ -86,6 +89,7 @@ def describe(video: OpenVideo) -> VideoInfo:
         codec=video.stream.codec_context.codec.canonical_name,
         rotation=Orientation.of(frame).rotation,
         start=video.start,
+        first_frame=video.first.time,
         note=extent.note,
     )
 

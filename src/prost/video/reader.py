@@ -45,7 +45,7 @@ class ReadRequest:
     Attributes:
         path: the file.
         windows: called once, in the parent process, when the file has been measured; returns the times [T] of each
-            window, in seconds from the video's start. May raise VideoError: then the file fails with it.
+            window, in seconds on the player's clock. May raise VideoError: then the file fails with it.
         key: anything; the events carry the request and so the key.
     """
 

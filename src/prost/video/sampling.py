@@ -23,28 +23,38 @@ def sample_times(start: float, end: float, frames: int) -> npt.NDArray[np.float6
     return start + (np.arange(frames) + 0.5) / frames * (end - start)
 
 
-def clip_windows(duration: float, longest: float = 12.0, overlap: float = 0.25) -> list[tuple[float, float]]:
+def clip_windows(
+    duration: float, longest: float = 12.0, overlap: float = 0.25, start: float = 0.0
+) -> list[tuple[float, float]]:
     """Start and end (seconds) of the clips that cover a video.
 
     A video that is not longer than `longest` is one clip. Else all clips are `longest` seconds long and start
     `longest * (1 - overlap)` after one another; the last is moved back to end with the video, so that no stub
     of a clip is left over.
 
+    Args:
+        duration: where the video ends.
+        longest: seconds of a clip.
+        overlap: fraction of a clip that the next one shares.
+        start: where the video's first frame begins.
+
     >>> clip_windows(25.0)
     [(0.0, 12.0), (9.0, 21.0), (13.0, 25.0)]
+    >>> clip_windows(10.0, start=3.0)
+    [(3.0, 10.0)]
     """
-    if not (math.isfinite(duration) and duration >= 0):
-        raise UsageError(f"a duration of {duration} s", "0 s or more")
+    if not (math.isfinite(duration) and 0 <= start <= duration):
+        raise UsageError(f"a video from {start} to {duration} s", "an end that is not before the start")
     if not (longest > 0 and 0 <= overlap < 1):
         raise UsageError(
             f"clips of {longest} s overlapping by {overlap}", "more than 0 s, an overlap from 0 to below 1"
         )
-    if duration <= longest:
-        return [(0.0, float(duration))]
+    if duration - start <= longest:
+        return [(float(start), float(duration))]
     stride = longest * (1 - overlap)
     last_start = duration - longest
-    starts = [step * stride for step in range(math.ceil(last_start / stride))]
-    return [(start, start + longest) for start in starts] + [(last_start, float(duration))]
+    starts = [start + step * stride for step in range(math.ceil((last_start - start) / stride))]
+    return [(first, first + longest) for first in starts] + [(last_start, float(duration))]
 
 
 def benchmark_times(
