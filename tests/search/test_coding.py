@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import prost.search.coding as coding
+import prost.search.optimizing as optimizing
 from prost.search.codes import code_clips
 from prost.search.coding import Coding, CodingReport
 from prost.search.library import Library
@@ -146,7 +147,7 @@ def test_large_libraries_are_coded_in_several_packs(
 
 
 def test_an_add_codes_by_itself(library: Library, paint, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setitem(coding.Coding.run.__kwdefaults__, "smallest", 2)
+    monkeypatch.setattr(optimizing, "SCAN_FROM", 2)
     for colour in ("red", "green", "blue"):
         paint(tmp_path / "videos" / f"{colour}.mp4", (colour, 2))
     library.add(tmp_path / "videos")

@@ -1,10 +1,12 @@
 """Mapped files come back as they were written, or not at all."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import prost.search.mapped as mapped
 from prost.errors import PackDamaged
 from prost.search.mapped import MappedFile, open_mapped, write_mapped
 
@@ -81,3 +83,48 @@ def test_a_mapped_file_outlives_its_name(tmp_path: Path) -> None:
     path.unlink()
     assert file.arrays["codes"].tolist() == ARRAYS["codes"].tolist()
     file.verify()
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20], ids=["mapped", "in memory"])
+class TestChangesUnderAnOpenFile:
+    @pytest.fixture(autouse=True)
+    def read_whole(self, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mapped, "READ_WHOLE", limit)
+
+    def test_a_file_that_is_cut_short(self, tmp_path: Path, limit: int) -> None:
+        file = opened_and_verified(write(tmp_path))
+        assert file.unchanged()
+        os.truncate(file.path, 100)
+        assert file.unchanged() == (limit > 0)
+        if limit:
+            assert file.arrays["codes"].tolist() == ARRAYS["codes"].tolist()
+            file.verify()
+        else:
+            with pytest.raises(PackDamaged, match="codes have changed"):
+                file.verify()
+
+    def test_a_file_that_is_overwritten(self, tmp_path: Path, limit: int) -> None:
+        file = opened_and_verified(write(tmp_path))
+        os.utime(file.path, (1, 1))
+        file = opened_and_verified(file.path)
+        file.path.write_bytes(file.path.read_bytes())
+        assert file.unchanged() == (limit > 0)
+
+    def test_a_file_that_is_removed_or_replaced(self, tmp_path: Path, limit: int) -> None:
+        file = opened_and_verified(write(tmp_path))
+        replacement = tmp_path / "other"
+        replacement.write_bytes(b"")
+        os.replace(replacement, file.path)
+        file.path.unlink()
+        assert file.unchanged()
+        assert file.arrays["codes"].tolist() == ARRAYS["codes"].tolist()
+
+
+def test_a_folder_is_damage_and_is_replaced_by_the_next_file(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+    with pytest.raises(PackDamaged, match="cannot be read"):
+        open_mapped(path, "pack")
+    assert write(tmp_path) == path
+    opened_and_verified(path)

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import prost.search.event_index as event_index
 import prost.search.searching as searching
 from prost.errors import NotCoded, UsageError
+from prost.search.coding import Coding
 from prost.search.library import Library
+from prost.search.packs import pack_folder
 from prost.search.store import Store
 
 QUERIES = ("red", "green blue", "yellow white cyan")
@@ -111,6 +114,45 @@ def test_without_an_index_the_index_is_refused(filled: Library) -> None:
         filled.search("red", coarse="index")
 
 
+@pytest.mark.timeout(120)
+def test_an_index_that_reaches_none_of_the_allowed_clips(
+    filled: Library,
+    model,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(searching, "CANDIDATES", 1)
+    monkeypatch.setattr(event_index, "WATCHED", 1)
+    filled.optimize(index="hnsw")
+    wheres = [f"name = 'content{number:05}.mp4'" for number in range(0, 120, 4)]
+
+    def paths(library: Library) -> list[list[str]]:
+        return [
+            [hit.path for hit in library.search("red", coarse="index", where=where, limit=1)]
+            for where in wheres
+        ]
+
+    expected = [[f"/videos/content{number:05}.mp4"] for number in range(0, 120, 4)]
+    assert paths(filled) == expected
+    # The same without codes, so that the scan cannot reach the clips either.
+    for file in Path(filled.path, "packs").glob("*.pack"):
+        damage(file, "flip")
+    harmed = Library(filled.path, model)
+    assert paths(harmed) == expected
+
+
+def test_new_codebooks_keep_the_index(filled: Library) -> None:
+    filled.optimize(index="hnsw")
+    before = answers(filled, "index", recall=1.0)
+    assert filled.optimize(retrain=True).index == "hnsw"
+    assert answers(filled, "index", recall=1.0) == before
+    store = Store.open(filled.path)
+    packs = pack_folder(store)
+    assert packs is not None
+    assert Coding(store, packs).run(retrain=True).trained  # as an `add` does when it is due
+    assert answers(filled, "index", recall=1.0) == before
+    assert filled.search("red", coarse="index").notes == []
+
+
 class TestChanges:
     def test_clips_without_codes_are_found(self, filled: Library, fill_store: Callable[..., None]) -> None:
         filled.optimize()
@@ -155,9 +197,16 @@ class TestDamage:
         assert found
         return found
 
-    @pytest.mark.parametrize("ending", [".pack", ".map"])
-    @pytest.mark.parametrize("harm", ["cut", "flip", "front", "empty", "gone"])
-    def test_answers_are_right_and_the_damage_is_told_and_mended(
+    @pytest.mark.parametrize(
+        ("ending", "harm"),
+        [
+            (ending, harm)
+            for ending in (".pack", ".map", "current.json")
+            for harm in ("cut", "flip", "front", "empty", "gone", "folder")
+            if (ending, harm) != ("current.json", "flip")  # the names in it have no checksum
+        ],
+    )
+    def test_answers_stay_right_and_the_damage_is_reported_and_repaired(
         self,
         coded: Library,
         model,  # type: ignore[no-untyped-def]
@@ -169,6 +218,12 @@ class TestDamage:
             damage(file, harm)
         harmed = Library(coded.path, model)
 
+        if (ending, harm) == ("current.json", "gone"):
+            with pytest.raises(NotCoded, match="prost optimize"):
+                harmed.search("red", coarse="scan")
+            assert harmed.optimize().index == "ivf-pq"
+            assert answers(harmed, "scan") == exact
+            return
         assert answers(harmed, "scan") == exact
         (note,) = harmed.search("red", coarse="scan").notes
         assert self.files(coded, "")[0].parent.name in note
@@ -176,7 +231,9 @@ class TestDamage:
 
         report = harmed.optimize()
         assert report.coding.damaged
+        assert report.index == "ivf-pq"
         assert harmed.search("red", coarse="scan").notes == []
+        assert harmed.search("red", coarse="index").notes == []
         assert answers(harmed, "scan") == exact
         assert Library(coded.path, model).optimize().coding.damaged == []
 
@@ -200,20 +257,85 @@ class TestDamage:
         assert coded.optimize().coding.damaged
         assert coded.search("red", coarse="scan").notes == []
 
-    def test_a_damaged_index(self, coded: Library, model) -> None:  # type: ignore[no-untyped-def]
+    @pytest.mark.parametrize("harm", ["flip", "gone", "folder"])
+    def test_a_damaged_index_is_scanned_instead_and_made_again(
+        self, coded: Library, model, harm: str
+    ) -> None:  # type: ignore[no-untyped-def]
         for file in self.files(coded, ".index"):
-            damage(file, "flip")
+            damage(file, harm)
         harmed = Library(coded.path, model)
-        assert answers(harmed, "scan") == answers(harmed, "exact")
-        with pytest.raises(NotCoded):
-            harmed.search("red", coarse="index")
+        exact = answers(harmed, "exact")
+        assert answers(harmed, "scan") == exact
+        assert answers(harmed, "index") == exact
+        (note,) = harmed.search("red", coarse="index").notes
+        assert "prost optimize" in note
+
+        report = harmed.optimize()
+        assert (report.index, len(report.coding.damaged)) == ("ivf-pq", 1)
+        assert harmed.search("red", coarse="index").notes == []
+        assert harmed.optimize().coding.damaged == []
+
+    @pytest.mark.parametrize("harm", ["file", "loop"])
+    def test_a_packs_folder_that_cannot_be_read(self, coded: Library, model, harm: str) -> None:  # type: ignore[no-untyped-def]
+        exact = answers(coded, "exact")
+        packs = Path(coded.path, "packs")
+        shutil.rmtree(packs)
+        if harm == "file":
+            packs.write_text("no folder")
+        else:
+            packs.symlink_to(packs)
+        harmed = Library(coded.path, model)
+        assert answers(harmed, "scan") == exact
+        (note,) = harmed.search("red", coarse="scan").notes
+        assert "cannot be read" in note and "prost optimize" in note
         assert harmed.optimize().coding.damaged
+        assert answers(harmed, "scan") == exact
+        assert harmed.search("red", coarse="scan").notes == []
+
+    def test_a_pack_of_another_library(
+        self,
+        coded: Library,
+        tmp_path: Path,
+        model,  # type: ignore[no-untyped-def]
+        fill_store: Callable[..., None],
+    ) -> None:
+        exact = answers(coded, "exact")
+        other = Library(tmp_path / "other.prost", model)
+        fill_store(Store.open(other.path), 0, 30, world=3)
+        other.optimize()
+        (ours,), (theirs,) = self.files(coded, ".pack"), self.files(other, ".pack")
+        shutil.copyfile(theirs, ours)
+        harmed = Library(coded.path, model)
+        assert answers(harmed, "scan") == exact
+        (note,) = harmed.search("red", coarse="scan").notes
+        assert "coded with" in note
+
+        assert len(harmed.optimize().coding.damaged) == 1
+        assert answers(harmed, "scan") == exact
+        assert harmed.search("red", coarse="scan").notes == []
+
+    def test_unfinished_files_of_killed_writers_are_removed(self, coded: Library) -> None:
+        left = [
+            Path(coded.path, name)
+            for name in (
+                "packs/0123-v7-0.pack.new",
+                "packs/current.json.new",
+            )
+        ]
+        for path in left:
+            path.write_text("unfinished")
+        coded.optimize()
+        assert [path for path in left if path.exists()] == []
+        assert coded.search("red", coarse="scan").notes == []
 
 
 def damage(file: Path, harm: str) -> None:
     data = bytearray(file.read_bytes())
-    if harm == "gone":
+    if harm in ("gone", "folder"):
         file.unlink()
+        if harm == "folder":
+            file.mkdir()
+            (file / "something").touch()
         return
     if harm == "cut":
         data = data[: len(data) // 2]
@@ -224,6 +346,62 @@ def damage(file: Path, harm: str) -> None:
     else:
         data = bytearray()
     file.write_bytes(bytes(data))
+
+
+CUT_SHORT = """
+import os, shutil, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+import prost.search.mapped as mapped
+from conftest import ColourModel
+from prost.errors import LibraryDamaged
+from prost.search.library import Library
+
+mapped.READ_WHOLE = int(sys.argv[3])
+library = Library(sys.argv[1], ColourModel())
+
+def search(coarse="scan", **choices):
+    return [(hit.path, round(hit.score, 5)) for hit in library.search("red", coarse=coarse, **choices)]
+
+def notes():
+    return library.search("red", coarse="scan").notes
+
+expected = search()
+(pack,) = Path(library.path, "packs").glob("*.pack")
+whole = pack.read_bytes()
+
+def overwrite(data):
+    with open(pack, "wb") as file:  # as `cp` does
+        file.write(data)
+
+for data in (whole[: len(whole) // 2], b"", bytes(len(whole)), whole[:-1] + b"x"):
+    overwrite(data)
+    assert search() == expected
+    assert bool(notes()) == (mapped.READ_WHOLE == 0), notes()
+    overwrite(whole)
+    assert search() == expected
+    assert notes() == [], notes()
+
+for file in Path(library.path, "clips.lance", "data").iterdir():
+    os.truncate(file, file.stat().st_size // 2)
+for coarse in ("scan", "exact"):
+    try:
+        search(coarse)
+    except LibraryDamaged as error:
+        assert "restore" in str(error)
+    else:
+        sys.exit(f"{coarse} read clips that are gone")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_memory", [0, 1 << 20])
+def test_files_cut_short_under_an_open_library(filled: Library, in_memory: int) -> None:
+    filled.optimize()
+    here = str(Path(__file__).parent)
+    subprocess.run(
+        [sys.executable, "-c", CUT_SHORT, filled.path, here, str(in_memory)], check=True, timeout=180
+    )
 
 
 @pytest.mark.slow

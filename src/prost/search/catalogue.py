@@ -1,4 +1,4 @@
-"""The videos of one version of a library: who owns a clip, and may it be found."""
+"""The videos of one version of a library: which videos own a clip, and which may be found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INDEXED = "status = 'indexed'"
 
 
 class Catalogue:
-    """One version of the videos table. Only hits become records; a filter stays columns.
+    """One version of the videos table. Only the videos of hits are read as records.
 
     Args:
         store: the library.

@@ -1,8 +1,8 @@
-"""Keep the packs of a library up to date: train codebooks, code clips, merge packs. The writer's lock is held.
+"""Keep the packs of a library up to date: train codebooks, code clips, merge packs. The writer holds the lock.
 
-New clips are coded with the codebooks that are there. Codebooks are trained anew, and all clips coded again, when the
-library has outgrown them or when they fit what came later worse than what they were trained on. The old packs serve
-readers until the new ones are committed, and those that have them open beyond that.
+New clips are coded with the codebooks that are there. The codebooks are trained again, and all clips coded again, when
+the library has outgrown them, or when later clips fit them worse than the clips that they were trained on. Readers use
+the old packs until the new ones are committed, and those that have them open even longer.
 """
 
 from __future__ import annotations
@@ -22,41 +22,43 @@ from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codeb
 from prost.search.codes import Codebooks, CodedClips, code_clips
 from prost.search.fragments import (
     FlatRows,
+    Pages,
     agree,
     column_array,
     data_file,
     find_pages,
     read_prototypes,
 )
-from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder
+from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder, open_or_damaged
 from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
-# Below, scoring every clip exactly takes a tenth of a second or two, and codes are not worth their while.
+# Smaller libraries get no codes: scoring all their clips exactly takes one or two tenths of a second.
 SCAN_FROM = 4096
-# Clips whose prototypes are sampled for the codebook of object prototypes.
+# Clips whose prototypes are sampled to train the codebook of object prototypes.
 SAMPLED_CLIPS = 8192
 CLIPS_AT_ONCE = 256
 # A pack is made in memory: 2**18 clips of the bundled model take 300 MB.
 PACK_CLIPS = 2**18
 
-# Codebooks are outgrown when the library holds so many times the clips that they were trained on and would be given
-# larger ones; they have drifted when newer prototypes are so much further from their centroids.
+# The library has outgrown its codebooks when it holds this many times the clips that they were trained on and larger
+# codebooks would suit it.
 OUTGROWN = 4
+# The codebooks have drifted when the mean error of all clips is this many times the error after training.
 DRIFTED = 1.25
 
 
 @dataclass(kw_only=True)
 class CodingReport:
-    """What became of the packs.
+    """What a run over the packs did.
 
     Attributes:
-        clips: clips that the packs hold.
-        coded: clips that were coded now.
-        trained: why the codebooks were trained anew; empty if they were not.
-        damaged: what was found damaged, and made again.
+        clips: clips in the packs.
+        coded: clips coded by this run.
+        trained: why the codebooks were trained; empty if they were not.
+        damaged: files that were damaged and made again, a line each.
         object_error: mean of 1 - cosine between object prototypes and their centroids, over all clips.
-        event_error: likewise for event prototypes.
+        event_error: the same for event prototypes.
     """
 
     clips: int = 0
@@ -67,6 +69,23 @@ class CodingReport:
     event_error: float = 0.0
 
 
+@dataclass(kw_only=True)
+class _Found:
+    """The undamaged files of a folder.
+
+    Attributes:
+        current: what `current.json` names.
+        books: the codebooks.
+        packs: by the names of their files.
+        index: name of the index, damaged or not.
+    """
+
+    current: Current | None = None
+    books: Codebooks | None = None
+    packs: dict[str, Pack] = field(default_factory=dict)
+    index: str | None = None
+
+
 class Coding:
     """One run over the packs of a library.
 
@@ -74,82 +93,88 @@ class Coding:
         store: the library.
         folder: its packs.
         progress: called with the clips coded and the clips to code.
+
+    Raises:
+        LibraryDamaged: Lance cannot read the clips table.
+        StorageError: the disk refuses.
     """
 
     def __init__(self, store: Store, folder: PackFolder, *, progress: Advance | None = None) -> None:
-        self._store = store
         self._folder = folder
         self._progress = progress
         self._sizes = store.description.sizes
-        self._table: lance.LanceDataset = store.clips()
-        self._fragments = {data_file(fragment): fragment for fragment in self._table.get_fragments()}
+        with storage_errors(store.root):
+            self._table: lance.LanceDataset = store.clips()
+            self._fragments = {data_file(fragment): fragment for fragment in self._table.get_fragments()}
+            self._rows = {file: fragment.count_rows() for file, fragment in self._fragments.items()}
         self._report = CodingReport()
 
     def run(self, *, retrain: bool = False, smallest: int = SCAN_FROM) -> CodingReport:
-        """Bring the packs up to date.
+        """Bring the packs up to date, and remove files that are not in use.
 
         Args:
-            retrain: train the codebooks anew, whether or not it is due.
+            retrain: train the codebooks again in any case.
             smallest: libraries of fewer clips that have no packs get none.
+
+        Raises:
+            LibraryDamaged: Lance cannot read the clips table.
+            StorageError: the disk refuses; the packs before are still in use.
         """
-        clips = self._table.count_rows()
-        current, books, packs = self._open()
-        if current is None and clips < smallest and not self._report.damaged:
+        clips = sum(self._rows.values())
+        found = self._open()
+        if found.current is None and clips < smallest and not self._report.damaged:
+            self._folder.sweep(None)
             return self._report
-        before = current
+        current, books, packs = found.current, found.books, found.packs
         reason = self._due(current, books, packs, clips, retrain)
         if current is None or books is None or (reason and clips):
             self._report.trained = reason
-            books = self._train()
+            books = self._train(clips)
             current = Current(
                 fingerprint=self._folder.fingerprint,
                 codebooks=self._folder.write_codebooks(books),
                 clips=clips,
             )
             packs = {}
-        living = set(self._fragments)
-        kept = {name: part for name, pack in packs.items() if (part := pack.only(living)) is not None}
+        kept = {
+            name: part for name, pack in packs.items() if (part := pack.only(set(self._rows))) is not None
+        }
         covered = {file for pack in kept.values() for file in pack.files}
-        fresh = list(self._code(books, [file for file in self._fragments if file not in covered]))
+        fresh = list(self._code(books, [file for file in self._rows if file not in covered]))
         names = self._write(current, packs, kept, fresh)
-        index = current.index if self._index_is_sound(current.index) else None
-        current = replace(current, packs=tuple(names), index=index)
-        if current != before:
+        # The index does not depend on the codebooks. A damaged one stays named, so that its kind is known.
+        current = replace(current, packs=tuple(names), index=found.index)
+        if current != found.current:
             self._folder.commit(current)
+        else:
+            self._folder.sweep(current)
         self._sum_up([*kept.values(), *fresh])
         return self._report
 
-    def _open(self) -> tuple[Current | None, Codebooks | None, dict[str, Pack]]:
-        """What is there and in order; the rest is reported and made again."""
+    def _open(self) -> _Found:
+        """Open what is undamaged; the rest is reported and made again."""
         try:
             current = self._folder.current()
         except PackDamaged as damage:
             self._report.damaged.append(damage.arrived)
-            return None, None, {}
+            return _Found(index=self._folder.lost_index())
         if current is None:
-            return None, None, {}
+            return _Found(index=self._folder.lost_index())
+        found = _Found(current=current, index=current.index)
         try:
-            books = self._folder.codebooks(current.codebooks)
-        except (PackDamaged, FileNotFoundError) as damage:
-            self._report.damaged.append(_told(damage))
-            return current, None, {}
-        packs = {}
+            found.books = open_or_damaged(lambda: self._folder.codebooks(current.codebooks))
+        except PackDamaged as damage:
+            self._report.damaged.append(damage.arrived)
+            return found
         for name in current.packs:
             try:
-                packs[name] = self._folder.pack(name, current.codebooks)
-            except (PackDamaged, FileNotFoundError) as damage:
-                self._report.damaged.append(_told(damage))
-        return current, books, packs
+                found.packs[name] = self._open_pack(name, current.codebooks)
+            except PackDamaged as damage:
+                self._report.damaged.append(damage.arrived)
+        return found
 
-    def _index_is_sound(self, name: str | None) -> bool:
-        if name is None:
-            return False
-        try:
-            self._folder.index(name)
-        except (PackDamaged, FileNotFoundError) as damage:
-            self._report.damaged.append(_told(damage))
-            return False
-        return True
+    def _open_pack(self, name: str, codebooks: str) -> Pack:
+        return open_or_damaged(lambda: self._folder.pack(name, codebooks))
 
     def _due(
         self,
@@ -159,7 +184,7 @@ class Coding:
         clips: int,
         retrain: bool,
     ) -> str:
-        """Why codebooks have to be trained, if they have to."""
+        """Why codebooks have to be trained; empty if they do not."""
         if current is None:
             return "there were none"
         if books is None:
@@ -176,10 +201,10 @@ class Coding:
             return f"the quantisation error drifted from {books.object.error:.4f} to {error:.4f}"
         return ""
 
-    def _train(self) -> Codebooks:
-        """Train on a sample: of some clips some object prototypes, of more clips the events."""
+    def _train(self, clips: int) -> Codebooks:
+        """Train on a sample: some object prototypes of some clips, and the events of more clips."""
         random = np.random.default_rng(0)
-        clips, width = self._table.count_rows(), self._sizes.width
+        width = self._sizes.width
         slots = self._sizes.frames * self._sizes.objects
         books = []
         for column, a_clip in (("object_codes", slots), ("event", self._sizes.events)):
@@ -190,7 +215,8 @@ class Coding:
             from_each = min(a_clip, -(-wanted // max(1, sampled)))
             parts = []
             for piece in np.array_split(rows, max(1, -(-sampled // CLIPS_AT_ONCE))):
-                table = self._table.take(piece.tolist(), columns=[column])
+                with storage_errors(self._table.uri):
+                    table = self._table.take(piece.tolist(), columns=[column])
                 vectors = column_array(table, column, self._sizes).reshape(len(piece), a_clip, width)
                 chosen = random.permuted(np.tile(np.arange(a_clip), (len(piece), 1)), axis=1)[:, :from_each]
                 parts.append(np.take_along_axis(vectors, chosen[:, :, None], axis=1).reshape(-1, width))
@@ -199,10 +225,10 @@ class Coding:
 
     def _code(self, books: Codebooks, files: list[str]) -> Iterator[Pack]:
         """Code the clips of some data files, a pack at a time."""
-        to_code = sum(self._fragments[file].count_rows() for file in files)
+        to_code = sum(self._rows[file] for file in files)
         parts: list[Pack] = []
         for file in files:
-            if sum(map(len, parts)) + self._fragments[file].count_rows() > PACK_CLIPS and parts:
+            if sum(map(len, parts)) + self._rows[file] > PACK_CLIPS and parts:
                 yield Pack.joined(parts)
                 parts = []
             part = self._code_fragment(books, file, to_code)
@@ -233,7 +259,7 @@ class Coding:
             errors=np.sum(errors, axis=0),
         )
 
-    def _flat_rows(self, file: str) -> tuple[FlatRows | None, dict[str, list[tuple[int, int]]] | None]:
+    def _flat_rows(self, file: str) -> tuple[FlatRows | None, dict[str, Pages] | None]:
         path = os.path.join(self._table.uri, "data", file)
         pages = find_pages(path, self._fragments[file].physical_rows, self._sizes)
         return (None, None) if pages is None else (FlatRows(path, pages, self._sizes), pages)
@@ -241,7 +267,7 @@ class Coding:
     def _write(
         self, current: Current, packs: dict[str, Pack], kept: dict[str, Pack], fresh: list[Pack]
     ) -> list[str]:
-        """Write what is new; small packs before it are merged into it, so that there are few."""
+        """Write what is new. Small packs before it are merged into it, so that there are few packs."""
         names = [name for name in current.packs if name in kept]
         pending = list(fresh)
         if len(pending) == 1:
@@ -286,7 +312,3 @@ def _mean_errors(packs: list[Pack], prototypes: int, events: int) -> tuple[float
     sums: NDArray[np.float64] = np.sum([pack.errors for pack in packs], axis=0) if packs else np.zeros(2)
     means = sums / max(1, clips) / (prototypes, events)
     return float(means[0]), float(means[1])
-
-
-def _told(damage: PackDamaged | FileNotFoundError) -> str:
-    return damage.arrived if isinstance(damage, PackDamaged) else f"{damage.filename}: it is gone"

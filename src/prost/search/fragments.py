@@ -1,20 +1,20 @@
-"""Rows of the clips table by the fragment that they lie in, and prototypes read where Lance wrote them.
+"""Rows of the clips table by the fragment that holds them, and prototypes read where Lance wrote them.
 
-A fragment of a Lance table is one immutable data file with a name that is never used again; rows can only be taken
-out of it (by a list of deleted rows beside it). Whatever is derived from a row can therefore be filed under the name
-of its data file and its place in there, for as long as the row lives.
+A fragment of a Lance table is one immutable data file with a name that is never used again. Rows can only be deleted
+from it, by a list of deleted rows beside it. Anything derived from a row can therefore be filed under the name of its
+data file and its place in there, for as long as the row lives.
 
-Lance writes a wide column of fixed size as it is, row after row. Where that is so, a row is read through a memory
-map, which for a few hundred rows takes less than Lance does (decision 0012); whether it is so is checked against the
-rows that Lance gives when a fragment is coded, and never assumed.
+Lance writes a wide column of fixed size as it is, row after row. Such rows are read directly from the file, which for
+a few hundred rows takes less time than Lance does (decision 0012). They are read, not mapped, because a process dies
+when it reads a mapped file that was cut short. Whether a file holds its rows in this way is checked against the rows
+that Lance gives when a fragment is coded.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -27,15 +27,16 @@ from numpy.typing import NDArray
 from prost.errors import LibraryDamaged
 from prost.search.exact import ClipPrototypes
 from prost.search.records import PrototypeSizes
+from prost.search.storage_errors import storage_errors
 
 PROTOTYPES = ["object_codes", "event"]
 COLUMN_TYPES: dict[str, type[np.generic]] = {"object_codes": np.int8, "event": np.float32}
 OFFSET_BITS = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prototypes:
-    """Prototypes of some rows, as they are stored.
+    """Prototypes of n rows, as they are stored.
 
     Attributes:
         offsets: places of the rows in their fragment `[n]`.
@@ -51,7 +52,7 @@ class Prototypes:
         return len(self.offsets)
 
 
-# Where the rows of a column lie: number of rows and place of the first, of one page after another.
+# Where the rows of a column lie: for each page its number of rows and the place of the first one.
 Pages = list[tuple[int, int]]
 
 
@@ -81,7 +82,12 @@ def column_array(table: pa.Table | pa.RecordBatch, name: str, sizes: PrototypeSi
 def read_prototypes(
     table: lance.LanceDataset, fragment: lance.LanceFragment, sizes: PrototypeSizes, rows_at_once: int
 ) -> Iterator[Prototypes]:
-    """The living rows of a fragment, some at a time, in order."""
+    """The living rows of a fragment in order, at most `rows_at_once` at a time.
+
+    Raises:
+        LibraryDamaged: Lance cannot read them.
+        StorageError: the disk refuses.
+    """
     scanner = table.scanner(
         columns=PROTOTYPES,
         fragments=[fragment],
@@ -89,14 +95,20 @@ def read_prototypes(
         scan_in_order=True,
         with_row_address=True,
     )
-    for batch in scanner.to_batches():
+    batches = scanner.to_batches()
+    while True:
+        with storage_errors(table.uri):
+            batch = next(batches, None)
+        if batch is None:
+            return
         addresses = batch["_rowaddr"].to_numpy()
         codes, event = (column_array(batch, name, sizes) for name in PROTOTYPES)
-        yield Prototypes((addresses & (2**OFFSET_BITS - 1)).astype(np.int64), codes, event)
+        offsets = (addresses & (2**OFFSET_BITS - 1)).astype(np.int64)
+        yield Prototypes(offsets=offsets, object_codes=codes, event=event)
 
 
 class FlatRows:
-    """The prototypes of one data file through a memory map.
+    """Prototypes of one data file, read without Lance.
 
     Args:
         path: of the data file.
@@ -108,23 +120,39 @@ class FlatRows:
     """
 
     def __init__(self, path: str, pages: Mapping[str, Pages], sizes: PrototypeSizes) -> None:
+        self._path = path
         try:
-            with open(path, "rb") as file:
-                memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (FileNotFoundError, ValueError) as error:  # mmap refuses an empty file with a ValueError
-            raise _damaged(path, "is gone" if isinstance(error, OSError) else "is empty") from None
-        self._columns = {name: _mapped_pages(path, memory, name, pages[name], sizes) for name in PROTOTYPES}
+            # Open as long as rows are read.
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115
+        except FileNotFoundError:
+            raise _damaged(path, "is gone") from None
+        self._shapes = {name: shape_of(name, sizes) for name in PROTOTYPES}
+        self._row_bytes = {name: _row_bytes(name, sizes) for name in PROTOTYPES}
+        self._pages = {name: pages[name] for name in PROTOTYPES}
+        self._starts = {name: [0, *accumulate(count for count, _ in pages[name][:-1])] for name in PROTOTYPES}
+        size = os.fstat(self._file.fileno()).st_size
+        for name in PROTOTYPES:
+            if any(place + count * self._row_bytes[name] > size for count, place in pages[name]):
+                raise _damaged(path, "is shorter than it was")
 
-    def row(self, column: str, offset: int) -> NDArray:
-        """One row of a column, in the map `[...]`."""
-        starts, parts = self._columns[column]
+    def read_into(self, row: NDArray, column: str, offset: int) -> None:
+        """Read one row of a column into a contiguous array `[...]`.
+
+        Raises:
+            LibraryDamaged: the file is shorter than it was.
+        """
+        starts, size = self._starts[column], self._row_bytes[column]
         page = bisect_right(starts, offset) - 1
-        row: NDArray = parts[page][offset - starts[page]]
-        return row
+        place = self._pages[column][page][1] + (offset - starts[page]) * size
+        if os.preadv(self._file.fileno(), [row.data.cast("B")], place) != size:
+            raise _damaged(self._path, "is shorter than it was")
 
     def take(self, column: str, offsets: NDArray[np.int64]) -> NDArray:
-        """Rows of a column, copied into memory `[n, ...]`."""
-        return np.stack([self.row(column, offset) for offset in offsets.tolist()])
+        """Rows of a column `[n, ...]`."""
+        rows = np.empty((len(offsets), *self._shapes[column]), dtype=COLUMN_TYPES[column])
+        for row, offset in zip(rows, offsets.tolist(), strict=True):
+            self.read_into(row, column, offset)
+        return rows
 
 
 def find_pages(path: str, rows: int, sizes: PrototypeSizes) -> dict[str, Pages] | None:
@@ -132,10 +160,11 @@ def find_pages(path: str, rows: int, sizes: PrototypeSizes) -> dict[str, Pages] 
 
     Args:
         path: of a local data file.
-        rows: number of its rows, the deleted ones too.
+        rows: number of its rows, deleted ones included.
         sizes: of the library.
     """
-    metadata = LanceFileReader(path).metadata()
+    with storage_errors(path):
+        metadata = LanceFileReader(path).metadata()
     found = {}
     for name in PROTOTYPES:
         row_bytes = _row_bytes(name, sizes)
@@ -151,7 +180,7 @@ def find_pages(path: str, rows: int, sizes: PrototypeSizes) -> dict[str, Pages] 
 
 
 def agree(flat: FlatRows, prototypes: Prototypes) -> bool:
-    """Whether rows read through the map are those that Lance gave."""
+    """Whether the rows read without Lance are those that Lance gave."""
     return all(
         np.array_equal(
             flat.take(name, prototypes.offsets).view(np.uint8), np.ascontiguousarray(given).view(np.uint8)
@@ -165,8 +194,8 @@ class RowReader:
 
     Args:
         table: the version.
-        addresses: fragment and place in it of each row `[n]`, as Lance has them.
-        pages: where data files hold their prototypes, by name, as far as is known.
+        addresses: Lance's address of each row: its fragment and its place in there `[n]`.
+        pages: where data files hold their prototypes, by the names of the files for which this is known.
         sizes: of the library.
     """
 
@@ -188,10 +217,16 @@ class RowReader:
                 self._flat[fragment.fragment_id] = FlatRows(path, pages[name], sizes)
 
     def read(self, rows: NDArray[np.int64]) -> ClipPrototypes:
-        """Prototypes of some rows, in their order."""
+        """Prototypes of some rows, in their order.
+
+        Raises:
+            LibraryDamaged: a data file is gone or cut short.
+            StorageError: the disk refuses.
+        """
         fragments = (self._addresses[rows] >> np.uint64(OFFSET_BITS)).astype(np.int64)
         if not self._flat.keys() >= set(fragments.tolist()):
-            table = self._table.take(rows.tolist(), columns=PROTOTYPES)
+            with storage_errors(self._table.uri):
+                table = self._table.take(rows.tolist(), columns=PROTOTYPES)
             codes, event = (column_array(table, name, self._sizes) for name in PROTOTYPES)
             return ClipPrototypes.of(codes.copy(), event.copy())
         offsets = (self._addresses[rows] & np.uint64(2**OFFSET_BITS - 1)).astype(np.int64)
@@ -199,27 +234,20 @@ class RowReader:
             name: np.empty((len(rows), *shape_of(name, self._sizes)), dtype=COLUMN_TYPES[name])
             for name in PROTOTYPES
         }
-        # Row by row: candidates lie all over the library, a few in each file; a list of places for each costs more.
-        for place, (fragment, offset) in enumerate(zip(fragments.tolist(), offsets.tolist(), strict=True)):
-            flat = self._flat[fragment]
-            for name, values in columns.items():
-                values[place] = flat.row(name, offset)
+        # Row by row, because candidates are spread over all data files, a few in each. Lists of places for each file
+        # take longer.
+        with storage_errors(self._table.uri):
+            for place, (fragment, offset) in enumerate(
+                zip(fragments.tolist(), offsets.tolist(), strict=True)
+            ):
+                flat = self._flat[fragment]
+                for name, values in columns.items():
+                    flat.read_into(values[place], name, offset)
         return ClipPrototypes.of(columns["object_codes"], columns["event"])
 
 
 def _row_bytes(name: str, sizes: PrototypeSizes) -> int:
     return int(np.prod(shape_of(name, sizes))) * np.dtype(COLUMN_TYPES[name]).itemsize
-
-
-def _mapped_pages(
-    path: str, memory: mmap.mmap, name: str, pages: Pages, sizes: PrototypeSizes
-) -> tuple[list[int], Sequence[NDArray]]:
-    """The first row of each page, and the pages `[rows, ...]`."""
-    starts = [0, *accumulate(count for count, _ in pages[:-1])]
-    kind, shape = COLUMN_TYPES[name], shape_of(name, sizes)
-    if any(place + count * _row_bytes(name, sizes) > len(memory) for count, place in pages):
-        raise _damaged(path, "is shorter than it was")
-    return starts, [np.ndarray((count, *shape), kind, memory, place) for count, place in pages]
 
 
 def _damaged(path: str, what: str) -> LibraryDamaged:

@@ -15,6 +15,7 @@ from prost.progress import Advance
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_root
 from prost.search.encode import PrototypeModel
+from prost.search.forks import expect_no_fork
 from prost.search.hits import SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
 from prost.search.missing_files import is_gone, is_under
@@ -317,6 +318,7 @@ class Library:
             NotCoded: `coarse` asks for codes or an index that `optimize` has not made.
             NeedsTokenizer: the model came without a vocabulary.
         """
+        expect_no_fork()  # before the model starts to wait for threads that are gone
         model = self._need_model("searching")
         if not query.strip():
             raise EmptyQuery("an empty query", "a sentence", "a dog catches a frisbee")
@@ -412,12 +414,10 @@ class Library:
         return [row for row in self._store.read_videos() if any(is_under(row.path, path) for path in paths)]
 
     def _settle(self) -> None:
-        """After writing: no clips without a video, no video without its clips, no rubbish, all coded."""
+        """After writing: no clips without a video, no video without its clips, no unused files, all clips coded."""
         self._store.sweep()
         self._store.check_counts()
-        self._store.tidy()
-        if self._packs is not None:
-            bring_up_to_date(self._store, self._packs)
+        bring_up_to_date(self._store, self._packs)
 
     def _need_model(self, what: str) -> PrototypeModel:
         if self.model is None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from prost.errors import UsageError
+import lance
+import numpy as np
+from lance.optimize import RewriteResult
+
+from prost.errors import PackDamaged, UsageError
 from prost.progress import Advance
-from prost.search.coding import Coding, CodingReport
+from prost.search.coding import PACK_CLIPS, SCAN_FROM, Coding, CodingReport
+from prost.search.compaction import carry_codes
 from prost.search.event_index import KINDS, EventIndex
-from prost.search.packs import Current, PackedRows, PackFolder
+from prost.search.packs import Current, PackedRows, PackFolder, open_or_damaged
 from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
@@ -18,9 +24,9 @@ class OptimizeReport:
     """What `Library.optimize` did.
 
     Attributes:
-        coding: what became of codebooks and packs.
-        fragments: of the clips table, before and after.
-        index: kind of the index over event prototypes; empty where there is none.
+        coding: changes of codebooks and packs.
+        fragments: number of fragments of the clips table, before and after.
+        index: kind of the index over event prototypes; empty if there is none.
         nbytes: bytes on disk by what they are for: the tables, and each part of the packs.
     """
 
@@ -30,10 +36,20 @@ class OptimizeReport:
     nbytes: dict[str, int] = field(default_factory=dict)
 
 
-def bring_up_to_date(store: Store, packs: PackFolder) -> CodingReport:
-    """After writing: code what is new, and make again what is damaged."""
-    with storage_errors(store.root):
-        return Coding(store, packs).run()
+def bring_up_to_date(store: Store, packs: PackFolder | None) -> None:
+    """After writing: code new clips, make damaged packs again, merge many small fragments, remove unused files.
+
+    Args:
+        store: the library.
+        packs: its packs; None for a library that cannot have any.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    if packs is None:
+        store.tidy()
+    else:
+        _code_and_tidy(store, packs, smallest=SCAN_FROM)
 
 
 def optimize(
@@ -44,10 +60,18 @@ def optimize(
     index: str | None = None,
     progress: Advance | None = None,
 ) -> OptimizeReport:
-    """Compact the tables, bring the packs up to date, and make an index where one is asked for.
+    """Compact the tables, bring the packs up to date, and make an index if one is asked for.
+
+    Args:
+        store: the library.
+        packs: its packs; None for a library that cannot have any.
+        retrain: train the codebooks again in any case.
+        index: kind of the index; None keeps the one that there is up to date.
+        progress: called with the clips coded and the clips to code.
 
     Raises:
         UsageError: a library on an object store, an unknown kind of index, or faiss is not installed.
+        StorageError: the disk refuses.
     """
     if packs is None:
         raise UsageError(
@@ -57,34 +81,79 @@ def optimize(
         )
     if index is not None and index not in KINDS:
         raise UsageError(f"an index of kind {index!r}", "hnsw or ivf-pq")
-    with storage_errors(store.root):
-        before = len(store.clips().get_fragments())
-        store.tidy(thorough=True)
-        after = len(store.clips().get_fragments())
-        coding = Coding(store, packs, progress=progress).run(retrain=retrain, smallest=1)
-        report = OptimizeReport(coding=coding, fragments=(before, after))
-        current = packs.current()
-        if current is not None and current.packs:
-            report.index = _bring_index_up_to_date(store, packs, current, index)
-        report.nbytes = {"tables": store.nbytes() - sum(packs.nbytes().values()), **packs.nbytes()}
+    before = _fragments(store)
+    coding = _code_and_tidy(store, packs, retrain=retrain, smallest=1, thorough=True, progress=progress)
+    report = OptimizeReport(coding=coding, fragments=(before, _fragments(store)))
+    current = packs.current()
+    if current is not None and current.packs:
+        report.index = _bring_index_up_to_date(store, packs, current, index, coding)
+    report.nbytes = {"tables": store.nbytes() - sum(packs.nbytes().values()), **packs.nbytes()}
     return report
 
 
-def _bring_index_up_to_date(store: Store, folder: PackFolder, current: Current, wanted: str | None) -> str:
+def _code_and_tidy(
+    store: Store,
+    packs: PackFolder,
+    *,
+    smallest: int,
+    retrain: bool = False,
+    thorough: bool = False,
+    progress: Advance | None = None,
+) -> CodingReport:
+    """Code first, so that every clip has codes that can follow it when fragments are merged."""
+    report = Coding(store, packs, progress=progress).run(retrain=retrain, smallest=smallest)
+    compacted = False
+
+    def carry(table: lance.LanceDataset, rewrites: Sequence[RewriteResult]) -> None:
+        nonlocal compacted
+        compacted = True
+        carry_codes(packs, table, rewrites, PACK_CLIPS)
+
+    store.tidy(thorough=thorough, before_compaction=carry)
+    if compacted:
+        # Packs of the old data files go, and what could not be carried over is coded again.
+        after = Coding(store, packs, progress=progress).run(smallest=smallest)
+        report = replace(
+            after,
+            coded=report.coded + after.coded,
+            trained=report.trained or after.trained,
+            damaged=report.damaged + after.damaged,
+        )
+    return report
+
+
+def _fragments(store: Store) -> int:
+    with storage_errors(store.root):
+        return len(store.clips().get_fragments())
+
+
+def _bring_index_up_to_date(
+    store: Store, folder: PackFolder, current: Current, wanted: str | None, report: CodingReport
+) -> str:
     """Index all clips that have codes, unless the index of that kind holds just these; returns its kind."""
+    wanted = wanted or current.index_kind
+    if wanted is None:
+        return ""
     packs = [folder.pack(name, current.codebooks) for name in current.packs]
     rows = PackedRows.joined([pack.rows for pack in packs])
     if current.index is not None:
-        indexed, kind, _ = folder.index(current.index)
-        same = [(each.file, each.rows) for each in indexed.fragments] == [
-            (each.file, each.rows) for each in rows.fragments
-        ]
-        if wanted in (None, kind) and same:
-            return kind
-        wanted = wanted or kind
-    if wanted is None:
-        return ""
+        name = current.index
+        try:
+            indexed, kind, _ = open_or_damaged(lambda: folder.index(name))
+        except PackDamaged as damage:
+            report.damaged.append(damage.arrived)
+        else:
+            if wanted == kind and _same_rows(indexed, rows):
+                return kind
     data = EventIndex.build(wanted, [pack.clips for pack in packs]).to_bytes()
-    name = folder.write_index(rows, wanted, data, store.clips().version)
-    folder.commit(replace(current, index=name))
+    with storage_errors(store.root):
+        version = store.clips().version
+    folder.commit(replace(current, index=folder.write_index(rows, wanted, data, version)))
     return wanted
+
+
+def _same_rows(one: PackedRows, other: PackedRows) -> bool:
+    places, others = one.by_file(), other.by_file()
+    return places.keys() == others.keys() and all(
+        np.array_equal(places[file], others[file]) for file in places
+    )

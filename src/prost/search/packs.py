@@ -1,14 +1,14 @@
-"""Packs: what the scan reads, derived from the clips table and made again whenever it is lost.
+"""Packs: the files that a scan reads. They are derived from the clips table and can always be made again.
 
     holiday.prost/packs/
-        current.json              names the files that are in use; moving it to its place is the commit
-        codebooks-<hash>.map      centroids of the object and of the event prototypes
-        <hash>-v7-0.pack          codes of the clips of some fragments, by the table version they were made for
-        events-<hash>-v7.index    an index over event prototypes, where one was asked for
+        current.json                 names the files in use; moving it to its place is the commit
+        codebooks-<hash>.map         centroids of the object and of the event prototypes
+        <hash>-v7-0.pack             codes of the clips of some fragments; 7 is the version of the clips table
+        events-hnsw-<hash>-v7.index  an index over event prototypes, if one was asked for
 
-Every file is immutable. A reader opens what `current.json` names and keeps it mapped; a writer makes new files,
-commits, and removes what is named no more. A pack never says that a clip exists: its rows are looked up in the
-version of the clips table that a search reads, and those that are gone are passed over.
+Every file is immutable. A reader opens the files that `current.json` names and keeps them open. A writer makes new
+files, commits, and removes the files that are no longer named. A pack does not decide which clips exist: its rows are
+looked up in the version of the clips table that a search reads, and rows that are gone are left out.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,20 +29,26 @@ from numpy.typing import NDArray
 from prost.errors import PackDamaged
 from prost.search.codebook import Codebook
 from prost.search.codes import Codebooks, CodedClips
+from prost.search.durable import write_whole
 from prost.search.fragments import Pages
-from prost.search.mapped import REBUILT, MappedFile, open_mapped, sync_folder, write_mapped
+from prost.search.mapped import MappedFile, open_mapped, remove, write_mapped
 from prost.search.records import PrototypeSizes
+from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
 FOLDER = "packs"
 CURRENT = "current.json"
 # A reader that read `current.json` just before a commit finds files gone, and reads it again.
 ATTEMPTS = 5
+# The file name of rows that compaction dropped; no data file has it.
+DROPPED = ""
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackedFragment:
-    """The rows of one fragment in a pack.
+    """Rows of one fragment in a pack.
 
     Attributes:
         file: name of the fragment's data file.
@@ -54,9 +61,33 @@ class PackedFragment:
     pages: dict[str, Pages] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class MovedRows:
+    """Where compaction puts the rows of one data file.
+
+    Attributes:
+        offsets: places in the data file of the rows that are kept, ascending `[n]`.
+        fragments: the new data files, each with the number of these rows that go there, in their order.
+        first: place of the first of these rows in the first new data file. In each later file they begin at 0.
+    """
+
+    offsets: NDArray[np.int64]
+    fragments: tuple[PackedFragment, ...]
+    first: int
+
+    def new_places(self) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
+        """For each kept row the number of its new file in `fragments`, and its place in there `[n]`."""
+        numbers = np.repeat(np.arange(len(self.fragments)), [each.rows for each in self.fragments])
+        starts = [self.first, *(0 for _ in self.fragments[1:])]
+        offsets = [
+            np.arange(start, start + each.rows) for start, each in zip(starts, self.fragments, strict=True)
+        ]
+        return numbers, np.concatenate([np.empty(0, np.int64), *offsets]).astype(np.uint32)
+
+
 @dataclass(frozen=True)
 class PackedRows:
-    """Which clips something was derived from: rows of fragments, one fragment after another.
+    """The clips that something was derived from: rows of fragments, fragment after fragment.
 
     Attributes:
         fragments: the fragments.
@@ -71,7 +102,7 @@ class PackedRows:
 
     @classmethod
     def joined(cls, parts: Sequence[PackedRows]) -> PackedRows:
-        """One or more parts, one after another."""
+        """The rows of one or more parts, part after part."""
         return cls(
             tuple(fragment for part in parts for fragment in part.fragments),
             np.concatenate([part.offsets for part in parts]),
@@ -85,15 +116,47 @@ class PackedRows:
             for fragment, first in zip(self.fragments, ends[:-1], strict=True)
         ]
 
+    def by_file(self) -> dict[str, NDArray[np.uint32]]:
+        """The places of the rows in each data file, ascending, by its name."""
+        places: dict[str, list[NDArray[np.uint32]]] = {}
+        for fragment, rows in self.slices():
+            places.setdefault(fragment.file, []).append(self.offsets[rows])
+        return {file: np.sort(np.concatenate(parts)) for file, parts in places.items()}
+
+    def moved(self, moves: Mapping[str, MovedRows]) -> PackedRows:
+        """The same rows after compaction, in the same order; dropped rows are rows of a file `DROPPED`.
+
+        Args:
+            moves: by the names of the data files that compaction replaces; other files keep their rows.
+        """
+        fragments, offsets = [], []
+        for fragment, places in self.slices():
+            old = self.offsets[places]
+            move = moves.get(fragment.file)
+            if move is None:
+                fragments.append(fragment)
+                offsets.append(old)
+                continue
+            numbers, new = move.new_places()
+            kept = np.minimum(np.searchsorted(move.offsets, old), max(0, len(move.offsets) - 1))
+            alive = move.offsets[kept] == old if len(move.offsets) else np.zeros(len(old), dtype=bool)
+            files = np.where(alive, numbers[kept] if len(numbers) else 0, -1)
+            for number, run in groupby(files.tolist()):
+                rows = sum(1 for _ in run)
+                target = PackedFragment(file=DROPPED, rows=rows) if number < 0 else move.fragments[number]
+                fragments.append(PackedFragment(file=target.file, rows=rows, pages=target.pages))
+            offsets.append(np.where(alive, new[kept] if len(new) else 0, 0).astype(np.uint32))
+        return PackedRows(tuple(fragments), np.concatenate([np.empty(0, np.uint32), *offsets]))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """Coded clips, and which they are.
+    """Coded clips, and which rows of the clips table they are.
 
     Attributes:
         rows: of the table.
-        clips: as many, in the same order.
-        errors: sums over the object and over the event prototypes of 1 - cosine with the centroid.
+        clips: the same number, in the same order.
+        errors: sums of 1 - cosine between a prototype and its centroid, over the object and the event prototypes.
     """
 
     rows: PackedRows
@@ -109,7 +172,7 @@ class Pack:
         return {fragment.file for fragment in self.rows.fragments}
 
     def only(self, files: set[str]) -> Pack | None:
-        """The part of some data files; None where it has none of them."""
+        """The clips of some data files; None where it has none of them."""
         kept = [(fragment, rows) for fragment, rows in self.rows.slices() if fragment.file in files]
         if not kept:
             return None
@@ -122,9 +185,13 @@ class Pack:
         clips = CodedClips.joined([self.clips[part] for _, part in kept])
         return Pack(rows=rows, clips=clips, errors=self.errors * (len(rows) / len(self)))
 
+    def moved(self, moves: Mapping[str, MovedRows]) -> Pack:
+        """The same clips after compaction; see `PackedRows.moved`."""
+        return replace(self, rows=self.rows.moved(moves))
+
     @classmethod
     def joined(cls, parts: Sequence[Pack]) -> Pack:
-        """One or more parts, one after another."""
+        """The clips of one or more packs, pack after pack."""
         return cls(
             rows=PackedRows.joined([part.rows for part in parts]),
             clips=CodedClips.joined([part.clips for part in parts]),
@@ -134,12 +201,12 @@ class Pack:
 
 @dataclass(frozen=True, kw_only=True)
 class Current:
-    """What `current.json` names.
+    """The contents of `current.json`.
 
     Attributes:
         fingerprint: of the model of the library.
         codebooks: name of a file.
-        clips: clips of the library when the codebooks were trained.
+        clips: number of clips in the library when the codebooks were trained.
         packs: names of files.
         index: name of a file, or None.
     """
@@ -155,13 +222,18 @@ class Current:
         """All names."""
         return {self.codebooks, *self.packs, *([self.index] if self.index else [])}
 
+    @property
+    def index_kind(self) -> str | None:
+        """Kind of the index, which its name holds, so that a lost or damaged index can be made again."""
+        return _index_kind(self.index) if self.index else None
+
 
 @dataclass
 class PackFolder:
     """The derived files of one library.
 
     Attributes:
-        path: of the folder; made when something is written.
+        path: of the folder; it is made when something is written.
         fingerprint: of the library's model.
         sizes: of its prototypes.
     """
@@ -169,29 +241,29 @@ class PackFolder:
     path: Path
     fingerprint: str
     sizes: PrototypeSizes
-    # Files are immutable: what was opened and verified once stays good.
+    # Files are immutable, so one that was verified once is not verified again.
     _opened: dict[str, MappedFile] = field(default_factory=dict, repr=False)
+    _books: tuple[str, Codebooks] | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def current(self) -> Current | None:
-        """What is in use; None where nothing was ever made.
+        """The files in use; None if none were made yet.
 
         Raises:
-            PackDamaged: it cannot be read, or is of another model.
+            PackDamaged: `current.json` cannot be read, or is of another model.
         """
+        path = self.path / CURRENT
         try:
-            values = json.loads((self.path / CURRENT).read_text(encoding="utf-8"))
-            current = Current(**{**values, "packs": tuple(values["packs"])})
-        except (FileNotFoundError, NotADirectoryError):
+            current = _parse_current(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise _damaged(f"{path}: it cannot be read ({error.strerror})") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise PackDamaged(
-                f"{self.path / CURRENT}: cannot be read ({type(error).__name__})", suggestion=REBUILT
-            ) from None
+            raise _damaged(f"{path}: it cannot be read ({type(error).__name__})") from None
         if current.fingerprint != self.fingerprint:
-            raise PackDamaged(
-                f"{self.path}: made by model {current.fingerprint}, the library by {self.fingerprint}",
-                suggestion=REBUILT,
+            raise _damaged(
+                f"{self.path}: made by model {current.fingerprint}, the library by {self.fingerprint}"
             )
         return current
 
@@ -202,29 +274,36 @@ class PackFolder:
             FileNotFoundError: they are gone.
             PackDamaged: they are damaged, or of another model.
         """
-        file = self._open(name, "codebooks")
+        with self._lock:
+            if self._books is not None and self._books[0] == name:
+                return self._books[1]
+        file = _verified(self.path / name, "codebooks")
         if file.notes["fingerprint"] != self.fingerprint or file.notes["width"] != self.sizes.width:
-            raise PackDamaged(
-                f"{file.path}: codebooks of another model ({file.notes['fingerprint']})", suggestion=REBUILT
-            )
-        return Codebooks(*(_codebook(file, part) for part in ("object", "event")))
+            raise _damaged(f"{file.path}: codebooks of another model ({file.notes['fingerprint']})")
+        books = Codebooks(*(_codebook(file, part) for part in ("object", "event")))
+        with self._lock:
+            self._books = (name, books)
+        return books
 
     def pack(self, name: str, codebooks: str) -> Pack:
         """Open a pack.
 
         Args:
             name: of its file.
-            codebooks: name of the file of the codebooks that it must have been coded with.
+            codebooks: name of the file of the codebooks that it is expected to be coded with.
 
         Raises:
             FileNotFoundError: it is gone.
-            PackDamaged: it is damaged, or was coded with others.
+            PackDamaged: it is damaged, or was coded with other codebooks.
         """
-        file = self._open(name, "pack")
+        with self._lock:
+            file = self._opened.get(name)
+        if file is None or not file.unchanged():
+            file = _verified(self.path / name, "pack")
         if file.notes["codebooks"] != codebooks:
-            raise PackDamaged(
-                f"{file.path}: coded with {file.notes['codebooks']}, not {codebooks}", suggestion=REBUILT
-            )
+            raise _damaged(f"{file.path}: coded with {file.notes['codebooks']}, not with {codebooks}")
+        with self._lock:
+            self._opened[name] = file
         arrays = file.arrays
         clips = CodedClips(
             words=arrays["words"],
@@ -236,15 +315,27 @@ class PackFolder:
         )
         return Pack(rows=_rows(file), clips=clips, errors=np.array(file.notes["errors"]))
 
+    def unchanged(self) -> bool:
+        """Whether nobody wrote to the packs that are open; what was overwritten must not be read."""
+        with self._lock:
+            return all(file.unchanged() for file in self._opened.values())
+
     def index(self, name: str) -> tuple[PackedRows, str, NDArray[np.uint8]]:
         """Open an index: the clips it covers, its kind, and its bytes.
 
         Raises:
             FileNotFoundError: it is gone.
-            PackDamaged: it is damaged.
+            PackDamaged: it is damaged, or of another model.
         """
-        file = self._open(name, "index")
+        file = _verified(self.path / name, "index")
+        if file.notes["fingerprint"] != self.fingerprint:
+            raise _damaged(f"{file.path}: an index of another model ({file.notes['fingerprint']})")
         return _rows(file), file.notes["index"], file.arrays["bytes"]
+
+    def lost_index(self) -> str | None:
+        """Name of the index in a folder whose `current.json` is lost or damaged; None where there is none."""
+        found = sorted(self.path.glob("events-*.index")) if self.path.is_dir() else []
+        return found[0].name if found else None
 
     def write_codebooks(self, books: Codebooks) -> str:
         """Write codebooks; returns the name of their file."""
@@ -261,10 +352,10 @@ class PackFolder:
         """Write a pack; returns the name of its file.
 
         Args:
-            pack: what to write.
+            pack: the pack.
             codebooks: name of the codebooks that it was coded with.
             version: of the clips table.
-            number: tells packs of one version apart.
+            number: distinguishes the packs of one version.
         """
         clips = pack.clips
         return self._write(
@@ -283,55 +374,67 @@ class PackFolder:
 
     def write_index(self, rows: PackedRows, kind: str, data: NDArray[np.uint8], version: int) -> str:
         """Write an index; returns the name of its file."""
-        notes = {**_row_notes(rows), "index": kind}
-        return self._write(
-            f"events-{{hash}}-v{version}.index", "index", notes, {"offsets": rows.offsets, "bytes": data}
-        )
+        notes = {**_row_notes(rows), "index": kind, "fingerprint": self.fingerprint}
+        pattern = f"events-{kind}-{{hash}}-v{version}.index"
+        return self._write(pattern, "index", notes, {"offsets": rows.offsets, "bytes": data})
 
     def commit(self, current: Current) -> None:
-        """Make files the ones in use, and remove all others."""
-        self.path.mkdir(exist_ok=True)
-        temporary = self.path / f"{CURRENT}.new"
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(asdict(current), file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path / CURRENT)
-        sync_folder(self.path)
-        for unused in self.path.iterdir():
-            if unused.name != CURRENT and unused.name not in current.files:
-                # On some systems a file that a reader has mapped cannot go yet; the next commit tries again.
-                _remove(unused)
+        """Make files the ones in use, and remove all others.
+
+        Raises:
+            StorageError: the disk refuses; the files before are still in use.
+        """
+        with storage_errors(str(self.path)):
+            self._make()
+            if (self.path / CURRENT).is_dir():
+                remove(self.path / CURRENT)
+            write_whole(self.path / CURRENT, json.dumps(asdict(current), indent=2).encode())
+        self.sweep(current)
+
+    def sweep(self, current: Current | None) -> None:
+        """Remove all files but those in use, such as the unfinished ones of a writer that was killed.
+
+        Args:
+            current: the files in use; None for none.
+        """
+        used = {CURRENT, *current.files} if current else set()
+        with storage_errors(str(self.path)):
+            for unused in self.path.iterdir() if self.path.is_dir() else ():
+                if unused.name not in used:
+                    _remove_if_allowed(unused)
         with self._lock:
-            self._opened = {name: file for name, file in self._opened.items() if name in current.files}
+            self._opened = {name: file for name, file in self._opened.items() if name in used}
 
     def nbytes(self) -> dict[str, int]:
-        """Bytes on disk of the packs' arrays and of the other files in use, by what they are."""
+        """Bytes on disk of the arrays of the packs and of the other files in use, by what they are."""
         current = self.current()
         sizes: dict[str, int] = {}
-        for name in sorted(current.files) if current else []:
-            kind = {"map": "codebooks", "index": "index"}.get(name.rpartition(".")[2], "pack")
-            arrays = self._open(name, kind).arrays
-            parts = arrays if kind == "pack" else {kind: None}
-            for part, array in parts.items():
-                size = (self.path / name).stat().st_size if array is None else array.nbytes
-                sizes[part] = sizes.get(part, 0) + size
+        if current is None:
+            return sizes
+
+        def count(part: str, size: int) -> None:
+            sizes[part] = sizes.get(part, 0) + size
+
+        count("codebooks", (self.path / current.codebooks).stat().st_size)
+        for name in current.packs:
+            for part, array in open_mapped(self.path / name, "pack").arrays.items():
+                count(part, array.nbytes)
+        if current.index:
+            count("index", (self.path / current.index).stat().st_size)
         return sizes
 
-    def _open(self, name: str, kind: str) -> MappedFile:
-        with self._lock:
-            file = self._opened.get(name)
-        if file is None:
-            file = open_mapped(self.path / name, kind)
-            file.verify()
-            with self._lock:
-                self._opened[name] = file
-        return file
+    def _make(self) -> None:
+        if not self.path.is_dir():
+            remove(self.path)  # a file, or a link that leads nowhere
+            self.path.mkdir()
 
     def _write(self, pattern: str, kind: str, notes: dict[str, Any], arrays: dict[str, NDArray]) -> str:
-        self.path.mkdir(exist_ok=True)
-        written = write_mapped(self.path, pattern, kind, notes, arrays)
-        return written.name
+        with storage_errors(str(self.path)):
+            self._make()
+            name = write_mapped(self.path, pattern, kind, notes, arrays).name
+        with self._lock:
+            self._opened.pop(name, None)  # a damaged file of this name was replaced
+        return name
 
 
 def pack_folder(store: Store) -> PackFolder | None:
@@ -342,8 +445,40 @@ def pack_folder(store: Store) -> PackFolder | None:
     return PackFolder(Path(store.root, FOLDER), description.fingerprint, description.sizes)
 
 
+def open_or_damaged(read: Callable[[], Read]) -> Read:
+    """Open a derived file for a writer, who knows that nobody else removes it.
+
+    Raises:
+        PackDamaged: it is damaged or gone.
+    """
+    try:
+        return read()
+    except FileNotFoundError as error:
+        raise _damaged(f"{error.filename}: it is gone") from None
+
+
+def _parse_current(text: str) -> Current:
+    values = json.loads(text)
+    current = Current(**{**values, "packs": tuple(values["packs"])})
+    for name in current.files:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise ValueError(f"{name!r} is no file name")
+    return current
+
+
+def _index_kind(name: str) -> str:
+    """The kind in `events-<kind>-<hash>-v<version>.index`."""
+    return name.removeprefix("events-").rsplit("-", 2)[0]
+
+
+def _verified(path: Path, kind: str) -> MappedFile:
+    file = open_mapped(path, kind)
+    file.verify()
+    return file
+
+
 def _codebook(file: MappedFile, part: str) -> Codebook:
-    # Copied: they are looked at for every clip that is coded, and torch wants memory that it may write to.
+    # Copied, because torch warns about memory that it may not write to.
     centroids, cells = (
         torch.from_numpy(np.array(file.arrays[f"{part}_{name}"])) for name in ("centroids", "cells")
     )
@@ -367,9 +502,14 @@ def _rows(file: MappedFile) -> PackedRows:
     return PackedRows(fragments, file.arrays["offsets"])
 
 
-def _remove(file: Path) -> None:
+def _remove_if_allowed(path: Path) -> None:
     try:
-        file.unlink()
+        remove(path)
     except OSError:
-        if file.exists() and os.name == "posix":
+        # Some systems refuse to remove a file that a reader has mapped; the next commit tries again.
+        if path.exists() and os.name == "posix":
             raise
+
+
+def _damaged(what: str) -> PackDamaged:
+    return PackDamaged(what, suggestion="prost optimize")

@@ -25,7 +25,7 @@ from prost.model.matching import TextPrototypes, unit
 from prost.search.candidates import Candidates
 from prost.search.codes import Codebooks, CodedClips
 from prost.search.pruning import PruningThresholds
-from prost.search.scan_kernels import best_clips, both_scores, fine_event_scores
+from prost.search.scan_kernels import ONE_AT_A_TIME, best_clips, both_scores, fine_event_scores
 
 # One clip of each stride is sampled: the longest stride that gives this many clips.
 LONGEST_STRIDE, SAMPLED_CLIPS = 64, 4096
@@ -119,7 +119,8 @@ def _sample(
         # A random clip of each stride, because the order of clips may be periodic.
         rows = np.arange(0, len(part), stride)
         rows = np.minimum(rows + random.integers(0, stride, len(rows)), len(part) - 1)
-        scores.append(both_scores(*_tables_and_codes(tables, part), rows[may[rows]], part.slots))
+        with ONE_AT_A_TIME:
+            scores.append(both_scores(*_tables_and_codes(tables, part), rows[may[rows]], part.slots))
     object, event = (np.concatenate(each, axis=1) for each in zip(*scores, strict=True))
     return object, event
 
@@ -136,15 +137,16 @@ def _scan_above(
     scores: list[list[NDArray[np.float32]]] = [[] for _ in range(len(tables))]
     before = 0
     for part, may in zip(parts, allowed, strict=True):
-        best, places = best_clips(
-            *_tables_and_codes(tables, part),
-            may,
-            part.slots,
-            thresholds.total,
-            thresholds.event,
-            min(count, len(part)),
-            numba.get_num_threads(),
-        )
+        with ONE_AT_A_TIME:
+            best, places = best_clips(
+                *_tables_and_codes(tables, part),
+                may,
+                part.slots,
+                thresholds.total,
+                thresholds.event,
+                min(count, len(part)),
+                numba.get_num_threads(),
+            )
         for query in range(len(tables)):
             there = places[query] >= 0  # a thread may have had fewer clips
             rows[query].append(places[query][there] + before)
@@ -180,7 +182,8 @@ def refine(
             part, here = parts[number], part_of == number
             rows = found.rows[here] - (ends[number] - len(part))
             coarse = tables.event[query][part.event_codes[rows]].max(axis=1)
-            fine = fine_event_scores(tables.sentence[query], part.event, part.event_scales, rows)
+            with ONE_AT_A_TIME:
+                fine = fine_event_scores(tables.sentence[query], part.event, part.event_scales, rows)
             scores[here] += fine - coarse
         refined.append(Candidates.best(found.rows, scores, len(found)))
     return refined

@@ -2,16 +2,22 @@
 
 Array arguments have the shapes of `QueryTables` and `CodedClips`; `objects` is a table of object-phrase scores that is
 already multiplied by the weight and divided by the number of slots.
+
+Kernels that run on several threads are called within `ONE_AT_A_TIME`: numba's `workqueue` threading layer ends the
+process when two threads start such kernels at once, and with the other layers they would only compete for the cores.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numba
 import numpy as np
 
 from prost.search.compiling import compiled
+
+ONE_AT_A_TIME = threading.Lock()
 
 # Number of clips that all queries go over before the next clips are read from memory: about 70 kB of codes.
 CLIPS_AT_ONCE = 256

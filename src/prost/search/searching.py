@@ -1,4 +1,4 @@
-"""From a sentence to hits: who may be found, which clips are worth a look, their exact scores, their moments."""
+"""From a sentence to hits: the clips that may be found, candidates among them, their exact scores, their moments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COARSE = (SCAN, INDEX, EXACT)
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is searched for.
+    """What to search for.
 
     Attributes:
         text: prototypes of one sentence, on the CPU.
@@ -39,8 +39,8 @@ class Request:
         limit: hits at most.
         per_video: moments of a hit at most.
         where: an expression over the videos.
-        coarse: how candidates are chosen; None for what suits the library.
-        recall: expected share of the best clips that is found.
+        coarse: how candidates are chosen; None chooses what suits the library.
+        recall: expected fraction of the best clips that is found.
     """
 
     text: TextPrototypes
@@ -67,8 +67,8 @@ class View:
 
     Attributes:
         snapshot: of the clips.
-        current: what the packs' folder named.
-        opened: its files; None where nothing was ever made, or all is damaged.
+        current: what `current.json` named.
+        opened: the files; None if none were made yet, or all are damaged.
         damaged: what is wrong with them, a line each.
     """
 
@@ -80,10 +80,10 @@ class View:
     _reader: RowReader | None = None
 
     def shortlist(self, coarse: str) -> Shortlist:
-        """What chooses candidates.
+        """A way to choose candidates.
 
         Raises:
-            NotCoded: nothing does in this way.
+            NotCoded: the library lacks what it needs.
         """
         if self.opened is None:
             raise NotCoded("the library has no codes", "coarse='exact'", "prost optimize")
@@ -91,20 +91,20 @@ class View:
             self._shortlists[coarse] = self.opened.shortlist(self.snapshot.rows, coarse)
         return self._shortlists[coarse]
 
-    def read(self) -> RowReader:
-        """What reads prototypes of single clips."""
+    def reader(self) -> RowReader:
+        """A reader of the prototypes of single clips."""
         if self._reader is None:
             self._reader = self.snapshot.reader(self.opened.pages if self.opened else {})
         return self._reader
 
 
 class Searcher:
-    """Searches a library; what it read stays, until the library changes.
+    """Searches a library. What it has read stays in memory until the library changes. Threads may share it.
 
     Args:
         store: the library.
         memory: bytes of prototypes that may stay in memory.
-        rule: how start and end are told.
+        rule: for the start and end of moments.
     """
 
     def __init__(self, store: Store, memory: int, rule: MomentRule) -> None:
@@ -115,11 +115,11 @@ class Searcher:
         self._lock = threading.Lock()
         self._catalogue: Catalogue | None = None
         self._view: View | None = None
-        # Who may be found when nothing is filtered, for one version of the videos and one of the clips.
+        # Videos and clips that may be found without a filter, for one version of the videos and one of the clips.
         self._all: tuple[Catalogue, ClipSnapshot, NDArray[np.int64], NDArray[np.bool_]] | None = None
 
     def forget(self) -> None:
-        """Let go of the memory."""
+        """Free the memory."""
         with self._lock:
             self._catalogue, self._view, self._all = None, None, None
 
@@ -129,6 +129,8 @@ class Searcher:
         Raises:
             BadFilter: `where` cannot be read.
             NotCoded: `coarse` asks for codes or an index that the library does not have.
+            LibraryDamaged: the tables cannot be read.
+            StorageError: the disk refuses.
         """
         catalogue, places, view, allowed = self._look(request)
         notes: list[str] = []
@@ -141,7 +143,7 @@ class Searcher:
         contents = [snapshot.contents[content].as_py() for content, _ in best]
         owners = catalogue.owners(contents, places)
         members = [self._members(request, found[scores.total[found] >= last_score]) for _, found in best]
-        evidence = snapshot.evidence(ranking.rows[np.concatenate(members)])
+        evidence = snapshot.evidence(ranking.rows[np.concatenate(members)], view.reader())
         hits = []
         for content, found in zip(contents, members, strict=True):
             clips, evidence = evidence[: len(found)], evidence[len(found) :]
@@ -163,7 +165,10 @@ class Searcher:
         return SearchResult(hits, notes)
 
     def _look(self, request: Request) -> tuple[Catalogue, NDArray[np.int64], View, NDArray[np.bool_]]:
-        """The latest versions: videos first, since clips are committed before their video."""
+        """The latest versions, and the clips that may be found.
+
+        The version of the videos is read first, because clips are committed before their video.
+        """
         with self._lock:
             videos, clips = self._store.versions()
             if self._catalogue is None or self._catalogue.version != videos:
@@ -187,19 +192,20 @@ class Searcher:
             damaged = (damage.arrived,)
         if (
             self._view is not None
-            and not self._view.damaged  # what is mended may have the same name
+            and not self._view.damaged  # a file that was made again may have the same name
             and (self._view.snapshot.version, self._view.current) == (version, current)
             and (not with_index or current is None or current.index is None or _has_index(self._view.opened))
+            and (self._packs is None or self._packs.unchanged())
         ):
             return self._view
         snapshot = self._view.snapshot if self._view is not None else None
-        self._view = None  # two versions need not fit in memory
+        self._view = None  # so that two versions need not fit in memory
         if snapshot is None or snapshot.version != version:
             snapshot = None
             snapshot = ClipSnapshot(self._store, self._memory)
         if self._packs is not None and current is not None:
             try:
-                opened = open_packs(self._packs, with_index)
+                opened = open_packs(self._packs, with_index=with_index)
             except PackDamaged as damage:
                 damaged = (damage.arrived,)
         if opened is not None:
@@ -209,7 +215,7 @@ class Searcher:
         return self._view
 
     def _ranked(self, view: View, request: Request, allowed: NDArray[np.bool_], notes: list[str]) -> Ranking:
-        """Exact scores of the clips that are worth it, best first."""
+        """Exact scores of the clips that may be among the best, best first."""
         coarse = request.coarse or (SCAN if len(view.snapshot) >= SCAN_FROM and view.opened else EXACT)
         if view.damaged and coarse != EXACT:
             notes.append(
@@ -217,13 +223,14 @@ class Searcher:
             )
         if coarse == EXACT or (view.damaged and view.opened is None):
             return _exact(view.snapshot, request, np.flatnonzero(allowed))
-        shortlist = view.shortlist(coarse)
-        unknown = np.flatnonzero(allowed & ~shortlist.covered)
+        if coarse == INDEX and view.damaged and not _has_index(view.opened):
+            coarse = SCAN
+        unknown = np.flatnonzero(allowed & ~view.shortlist(coarse).covered)
         if len(unknown) > SCAN_FROM and not view.damaged:
             notes.append(
                 f"{len(unknown)} clips have no codes yet and were scored exactly; try: prost optimize"
             )
-        rankings = self._rankings(view, coarse, request, allowed & shortlist.covered)
+        rankings = self._rankings(view, coarse, request, allowed)
         if len(unknown):
             rankings.append(_exact(view.snapshot, request, unknown))
         return Ranking.joined(rankings)
@@ -231,32 +238,38 @@ class Searcher:
     def _rankings(
         self, view: View, coarse: str, request: Request, allowed: NDArray[np.bool_]
     ) -> list[Ranking]:
-        """Candidates scored exactly, until they hold enough videos.
+        """Exact scores of candidates among the allowed clips that `coarse` covers, until they hold enough videos.
 
         One long video can fill the list of candidates. The videos found so far are then left out of the next list.
         """
         content_of = view.snapshot.content_of
+        shortlist = view.shortlist(coarse)
+        left = allowed & shortlist.covered
         rankings: list[Ranking] = []
         found = np.empty(0, dtype=content_of.dtype)
-        while len(found) < request.limit and allowed.any():
+        while len(found) < request.limit and left.any():
             count = max(CANDIDATES, request.limit)
-            everyone = None if allowed.all() else allowed
-            candidates = view.shortlist(coarse).find(
-                request.text, request.object_phrase_weight, count, everyone
+            candidates = shortlist.find(
+                request.text, request.object_phrase_weight, count, None if left.all() else left
             )
             if len(candidates) == 0:
-                coarse = SCAN  # an index may not reach what a filter left
-                continue
+                # An index need not reach the clips that a filter leaves. What the scan cannot reach is scored exactly.
+                scanned = left & view.shortlist(SCAN).covered if coarse == INDEX else np.zeros_like(left)
+                if scanned.any():
+                    rankings += self._rankings(view, SCAN, request, scanned)
+                if (left & ~scanned).any():
+                    rankings.append(_exact(view.snapshot, request, np.flatnonzero(left & ~scanned)))
+                break
             ranking = _reranked(view, candidates, request, request.limit - len(found))
             rankings.append(ranking)
             found = np.union1d(found, content_of[ranking.rows])
             if len(found) < request.limit:
-                allowed = allowed & ~np.isin(content_of, found)
+                left = left & ~np.isin(content_of, found)
         return rankings
 
     def _members(self, request: Request, places: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The clips of one video, best first, that its moments are made of."""
-        # A moment can only be told twice by clips that overlap: so many are enough to have `per_video` left.
+        """The clips of one video that its moments are made of, best first."""
+        # Only clips that overlap can show the same moment, so this many are enough to have `per_video` left.
         overlap = self._store.description.clips.overlap
         neighbours = 2 * (math.ceil(overlap / (1 - overlap)) + 1)
         return places[: request.per_video * (1 + neighbours)]
@@ -293,20 +306,20 @@ def _owned(catalogue: Catalogue, snapshot: ClipSnapshot, places: NDArray[np.int6
 
 
 def _exact(snapshot: ClipSnapshot, request: Request, rows: NDArray[np.int64]) -> Ranking:
-    """All of some clips, scored exactly."""
+    """Exact scores of some clips."""
     return Ranking.of(rows, snapshot.score(request.text, rows, request.object_phrase_weight))
 
 
 def _reranked(view: View, candidates: Candidates, request: Request, videos: int) -> Ranking:
-    """Candidates scored exactly, until the best of them hold so many videos, or all are scored."""
-    reranking = Reranking(request.text, candidates, view.read().read, request.object_phrase_weight)
+    """Exact scores of candidates, until the best of them hold `videos` videos or all are scored."""
+    reranking = Reranking(request.text, candidates, view.reader().read, request.object_phrase_weight)
     wanted = videos
     while True:
         ranking = reranking.rank(wanted, request.recall)
         if reranking.finished:
             return ranking
         first_of_each = np.sort(np.unique(view.snapshot.content_of[ranking.rows], return_index=True)[1])
-        # The last video that is wanted comes with its first clip; up to there the ranking has to be right.
+        # The last wanted video comes with its first clip, so the ranking has to be right up to there.
         needed = int(first_of_each[videos - 1]) + 1 if len(first_of_each) >= videos else 2 * len(ranking.rows)
         if needed <= wanted:
             return ranking
@@ -314,7 +327,7 @@ def _reranked(view: View, candidates: Candidates, request: Request, videos: int)
 
 
 def _best_videos(content_of: NDArray[np.integer], limit: int) -> list[tuple[int, NDArray[np.intp]]]:
-    """Contents by their best clip, each with the places of its clips; the clips are best first."""
+    """Contents in the order of their best clips, each with the places of its clips, best first."""
     contents, first = np.unique(content_of, return_index=True)
     best = contents[np.argsort(first)][:limit]
     return [(int(content), np.flatnonzero(content_of == content)) for content in best]

@@ -1,8 +1,8 @@
-"""The clips of one version of a library that are worth scoring exactly, for a sentence.
+"""The clips of one version of a library that are worth scoring exactly for a sentence.
 
-Packs and index know rows of data files. Here they are brought together with the rows of the version that a search
-reads: a clip that is gone is passed over whatever a pack says, and one that nothing knows yet is counted as not
-covered, so that the search can score it exactly.
+Packs and index know rows of data files. Here these rows are matched with the rows of the version that a search reads.
+A clip that is gone is left out, even if a pack holds it. A clip that nothing knows yet counts as not covered, so that
+the search can score it exactly.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ NOWHERE = -1
 
 
 class Shortlist(Protocol):
-    """What chooses candidates."""
+    """A way to choose candidates."""
 
     @property
     def covered(self) -> NDArray[np.bool_]:
-        """Which clips it knows `[n]`."""
+        """The clips that it knows `[n]`."""
 
     def find(
         self, text: TextPrototypes, object_phrase_weight: float, count: int, allowed: NDArray[np.bool_] | None
     ) -> Candidates:
-        """The clips that may belong to the best for one sentence.
+        """The clips that may be among the best for one sentence.
 
         Args:
             text: prototypes of the sentence, on the CPU.
             object_phrase_weight: of the model's configuration.
-            count: how many at most.
-            allowed: which may be found `[n]`; None for all.
+            count: candidates at most.
+            allowed: the clips that may be found `[n]`; None for all.
         """
 
 
@@ -52,7 +52,7 @@ class TableRows:
     """The rows of one version of the clips table, in the order of its fragments.
 
     Attributes:
-        addresses: fragment and place in it of each row `[n]`, as Lance has them.
+        addresses: Lance's address of each row: its fragment and its place in there `[n]`.
         fragments: number of each fragment, by the name of its data file.
     """
 
@@ -63,7 +63,7 @@ class TableRows:
         return len(self.addresses)
 
     def of(self, packed: PackedRows) -> NDArray[np.int64]:
-        """The row of each packed row `[m]`, NOWHERE for one that is gone."""
+        """The row of each packed row `[m]`; NOWHERE for one that is gone."""
         found = np.full(len(packed), NOWHERE, dtype=np.int64)
         for fragment, places in packed.slices():
             number = self.fragments.get(fragment.file)
@@ -81,16 +81,16 @@ class TableRows:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _ScannedPack:
-    """A pack, and where its clips are in the version that is searched."""
+    """A pack, and the places of its clips in the version that is searched."""
 
     clips: CodedClips
     rows: NDArray[np.int64]
     living: NDArray[np.bool_]
 
     def allowed(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-        """Which of the pack's clips may be found."""
+        """The clips of the pack that may be found."""
         return self.living if allowed is None else self.living & allowed[self.rows]
 
 
@@ -110,15 +110,15 @@ class ScannedPacks:
         for pack in packs:
             places = rows.of(pack.rows)
             living = places != NOWHERE
-            self._packs.append(_ScannedPack(pack.clips, places, living))
+            self._packs.append(_ScannedPack(clips=pack.clips, rows=places, living=living))
             self.covered[places[living]] = True
-        # The row of the version for each packed clip, through all packs.
+        # The row of each packed clip, counted through all packs.
         self._rows = np.concatenate([np.empty(0, np.int64), *(pack.rows for pack in self._packs)])
 
     def find(
         self, text: TextPrototypes, object_phrase_weight: float, count: int, allowed: NDArray[np.bool_] | None
     ) -> Candidates:
-        """The best by codes, and of these the best by 8-bit events."""
+        """The best clips by codes, and the best of these by 8-bit events."""
         tables = QueryTables.of(text, self._books, object_phrase_weight)
         parts = [pack.clips for pack in self._packs]
         masks = [pack.allowed(allowed) for pack in self._packs]
@@ -127,11 +127,11 @@ class ScannedPacks:
 
 
 class IndexedEvents:
-    """Candidates by an index over event prototypes: the event-sentence score alone chooses them.
+    """Candidates by an index over event prototypes: only the event-sentence score chooses them.
 
     Args:
         rows: of the version that is searched.
-        packed: which clips the index holds.
+        packed: the clips that the index holds.
         index: the index.
     """
 
@@ -153,13 +153,13 @@ class IndexedEvents:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedPacks:
-    """What `current.json` named at one moment.
+    """The files that `current.json` named at one moment.
 
     Attributes:
-        current: that file.
+        current: its contents.
         books: the codebooks.
-        packs: those that are in order.
-        index: the index and the clips that it holds, where there is one in order.
+        packs: the undamaged ones.
+        index: the index and the clips that it holds; None if there is none, it was not asked for, or it is damaged.
         damaged: what is wrong with the others, a line each.
     """
 
@@ -180,7 +180,7 @@ class OpenedPacks:
         }
 
     def shortlist(self, rows: TableRows, coarse: str) -> Shortlist:
-        """What chooses candidates: by `scan` or by `index`.
+        """A way to choose candidates: `scan` or `index`.
 
         Raises:
             NotCoded: there is no index.
@@ -196,8 +196,8 @@ class OpenedPacks:
         return IndexedEvents(rows, *self.index)
 
 
-def open_packs(folder: PackFolder, with_index: bool = False) -> OpenedPacks | None:
-    """Open what is in use; None where nothing was ever made.
+def open_packs(folder: PackFolder, *, with_index: bool = False) -> OpenedPacks | None:
+    """Open the files in use; None if none were made yet.
 
     Raises:
         PackDamaged: the codebooks are damaged or of another model, so no pack can be read.
@@ -209,7 +209,7 @@ def open_packs(folder: PackFolder, with_index: bool = False) -> OpenedPacks | No
         try:
             return _opened(folder, current, with_index)
         except FileNotFoundError as error:
-            # A writer committed in between, and removed it; or it is lost.
+            # A writer committed in between and removed the file, or the file is lost.
             if folder.current() == current:
                 raise PackDamaged(f"{error.filename}: it is gone", suggestion="prost optimize") from None
     raise PackDamaged(f"{folder.path}: it changes all the time", suggestion="search again")
@@ -224,13 +224,20 @@ def _opened(folder: PackFolder, current: Current, with_index: bool) -> OpenedPac
         except PackDamaged as damage:
             damaged.append(damage.arrived)
         except FileNotFoundError as error:
-            if folder.current() != current:
-                raise
-            damaged.append(f"{error.filename}: it is gone")
+            damaged.append(_gone(folder, current, error))
     if with_index and current.index is not None:
         try:
             packed, kind, data = folder.index(current.index)
             index = packed, EventIndex.from_bytes(kind, data)
         except PackDamaged as damage:
             damaged.append(damage.arrived)
+        except FileNotFoundError as error:
+            damaged.append(_gone(folder, current, error))
     return OpenedPacks(current=current, books=books, packs=tuple(packs), index=index, damaged=tuple(damaged))
+
+
+def _gone(folder: PackFolder, current: Current, error: FileNotFoundError) -> str:
+    """What is wrong with a lost file; raises the error if a writer removed it after a commit."""
+    if folder.current() != current:
+        raise error
+    return f"{error.filename}: it is gone"

@@ -1,4 +1,4 @@
-"""What a search reads: one version of the clips, with the prototypes in memory while they fit."""
+"""One version of the clips, as a search reads it; the prototypes stay in memory if they fit."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from prost.search.shortlist import TableRows
 from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
-EVIDENCE = ["key", "frame_times", "object_codes", "object_scales", "event", "event_attention"]
+# What else is known of a clip; its prototypes are read without Lance where possible.
+EVIDENCE = ["key", "frame_times", "object_scales", "event_attention"]
 
-# Prototypes copied at once: of the clips that a filter lets through, or from disk when they do not fit in
-# memory.
+# Bytes of prototypes that are copied at once when only some clips are scored, or when they do not fit in memory.
 PIECE_BYTES = 64 << 20
-# A smaller part of the clips is picked from disk one by one; for a larger one all of them are read in a row.
+# Fewer than one clip in so many are read one by one; for more, all clips are read in order.
 FEW = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipEvidence:
-    """All that is known of one clip.
+    """Everything that is known of one clip.
 
     Attributes:
         key: of the clip.
@@ -57,13 +57,13 @@ class ClipSnapshot:
 
     Args:
         store: the library.
-        memory: bytes of prototypes that may stay in memory, once all of them were asked for; more are read from disk
-            for each search.
+        memory: bytes of prototypes that may stay in memory once all clips were scored. If they take more, each search
+            reads them from the disk.
 
     Attributes:
         version: of the table.
         contents: the contents that have clips.
-        content_of: for each clip its place in `contents`, `[n]`.
+        content_of: place in `contents` of each clip `[n]`.
         rows: where the clips are stored.
     """
 
@@ -92,17 +92,29 @@ class ClipSnapshot:
         """Exact scores of the clips at `rows`, ascending, in their order."""
         return ClipScores.joined([score(text, block, object_phrase_weight) for block in self._blocks(rows)])
 
-    def evidence(self, rows: NDArray[np.intp]) -> list[ClipEvidence]:
-        """All that is known of a few clips, in the order of `rows`."""
+    def evidence(self, rows: NDArray[np.intp], reader: RowReader) -> list[ClipEvidence]:
+        """Everything that is known of a few clips, in the order of `rows`.
+
+        Args:
+            rows: the clips.
+            reader: of this snapshot.
+        """
         with storage_errors(self._store.root):
             table = self._table.take(rows.tolist(), columns=EVIDENCE)
-        codes, scales, event, times, attention = (
-            column_array(table, name, self._sizes)
-            for name in ("object_codes", "object_scales", "event", "frame_times", "event_attention")
-        )
-        objects = dequantise(codes, scales)
+        prototypes = reader.read(rows) if self._resident is None else self._resident[torch.from_numpy(rows)]
+        times, scales, attention = (column_array(table, name, self._sizes) for name in EVIDENCE[1:])
+        object = dequantise(prototypes.object_codes.numpy(), scales)
+        event = prototypes.event.numpy()
         return [
-            ClipEvidence(key, start, end, times[place], objects[place], event[place], attention[place])
+            ClipEvidence(
+                key=key,
+                start=start,
+                end=end,
+                frame_times=times[place],
+                object=object[place],
+                event=event[place],
+                event_attention=attention[place],
+            )
             for place, (key, start, end) in enumerate(
                 zip(
                     table["key"].to_pylist(),
@@ -114,10 +126,10 @@ class ClipSnapshot:
         ]
 
     def reader(self, pages: Mapping[str, Mapping[str, Pages]]) -> RowReader:
-        """What reads the prototypes of single clips.
+        """A reader of the prototypes of single clips.
 
         Args:
-            pages: where data files hold them row after row, by name, as far as is known.
+            pages: where data files hold them row after row, by the names of the files for which this is known.
         """
         with storage_errors(self._store.root):
             return RowReader(self._table, self.rows.addresses, pages, self._sizes)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prost.errors import LibraryDamaged, ProstError, StorageError
+from prost.search.forks import expect_no_fork
 
 REFUSALS = {
     errno.ENOSPC: ("no space left", "free some space"),
@@ -37,7 +38,9 @@ def storage_errors(root: str) -> Iterator[None]:
     Raises:
         StorageError: the disk refused.
         LibraryDamaged: Lance cannot read a table.
+        LibraryError: this process was forked from one that has used a library.
     """
+    expect_no_fork()
     try:
         yield
     except ProstError:

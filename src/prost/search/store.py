@@ -15,7 +15,7 @@ begins. Readers never wait: they read the latest whole version.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Self
 
 import lance
 import pyarrow as pa
+from lance.optimize import Compaction, CompactionOptions, RewriteResult
 
 from prost.errors import LibraryDamaged, MissingPath, UsageError
 from prost.search.description import (
@@ -57,6 +58,8 @@ SMALL_FRAGMENTS = 16
 OLD_VERSIONS_LIVE = timedelta(minutes=10)
 
 KEYS_PER_FILTER = 500
+
+BeforeCompaction = Callable[[lance.LanceDataset, Sequence[RewriteResult]], None]
 
 
 class Store:
@@ -204,22 +207,39 @@ class Store:
             orphans = set(clips.to_table(columns=["content"])["content"].unique().to_pylist()) - owned
             _delete_in(clips, "content", sorted(orphans))
 
-    def tidy(self, thorough: bool = False) -> None:
+    def tidy(self, *, thorough: bool = False, before_compaction: BeforeCompaction | None = None) -> None:
         """Merge small fragments, and drop versions and files that nobody reads any more.
 
         Args:
             thorough: merge any two small fragments and drop deleted rows; otherwise only when there are many.
+            before_compaction: called with the clips table and the new data files that are about to replace some of
+                its fragments, before readers see them.
         """
-        with storage_errors(self.root):
-            for table, rows in ((self.clips(), self._rows_per_fragment()), (self.videos(), 1 << 20)):
+        for open_table, rows, before in (
+            (self.clips, self._rows_per_fragment(), before_compaction),
+            (self.videos, 1 << 20, None),
+        ):
+            with storage_errors(self.root):
+                table = open_table()
                 small = sum(fragment.count_rows() < rows for fragment in table.get_fragments())
-                if small > (1 if thorough else SMALL_FRAGMENTS):
-                    table.optimize.compact_files(
-                        target_rows_per_fragment=rows, max_bytes_per_file=2 * FRAGMENT_BYTES, num_threads=1
-                    )
-                # Files of interrupted commits look like those of a running one; the lock says that there is
-                # none.
-                table.cleanup_old_versions(older_than=OLD_VERSIONS_LIVE, delete_unverified=self.local)
+                options = CompactionOptions(
+                    target_rows_per_fragment=rows, max_bytes_per_file=2 * FRAGMENT_BYTES, num_threads=1
+                )
+                tasks = (
+                    Compaction.plan(table, options).tasks
+                    if small > (1 if thorough else SMALL_FRAGMENTS)
+                    else []
+                )
+                rewrites = [task.execute(table) for task in tasks]
+            if rewrites:
+                if before is not None:
+                    before(table, rewrites)
+                with storage_errors(self.root):
+                    Compaction.commit(table, rewrites)
+            with storage_errors(self.root):
+                # Files of interrupted commits look like those of a running one, but the lock is held, so no other
+                # commit runs.
+                open_table().cleanup_old_versions(older_than=OLD_VERSIONS_LIVE, delete_unverified=self.local)
 
     def check_counts(self) -> None:
         """Compare the clips that videos claim with those that are there.
