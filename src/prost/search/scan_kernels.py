@@ -3,7 +3,7 @@
 Array arguments have the shapes of `QueryTables` and `CodedClips`; `objects` is a table of object-phrase scores that is
 already multiplied by the weight and divided by the number of slots.
 
-Kernels that run on several threads are called within `ONE_AT_A_TIME`: numba's `workqueue` threading layer ends the
+Kernels that run on several threads are called within `ONE_AT_A_TIME`: numba's workqueue threading layer ends the
 process when two threads start such kernels at once, and with the other layers they would only compete for the cores.
 """
 
