@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.training.conftest import make_model as make_model  # models of every architecture
 from tests.video.conftest import plain, write_video
 
 from prost.data.records import VideoRecord

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.video.conftest import numbers_of
 
 from prost.data.records import VideoRecord
-from prost.data.video_reading import VideoReader, frame_times, read_records
+from prost.data.video_reading import frame_times, read_records
 from prost.errors import UsageError, VideoError
 from prost.video.probe import VideoInfo
+from prost.video.reader import ReadEnd, VideoReader
 from prost.video.reasons import Reason
 
 DOG = ("a dog",)
@@ -83,7 +87,7 @@ def test_order_and_failures(five_videos: tuple[VideoRecord, ...], tmp_path: Path
     missing = VideoRecord("missing", None, DOG)
     beyond = VideoRecord("beyond", a.path, DOG, 50.0, 60.0)
     given = [a, wrong, b, missing, c, beyond, a]
-    readings = list(read_records(given, frames=2, size=32, workers=workers, ahead=2))
+    readings = list(read_records(iter(given), frames=2, size=32, workers=workers, ahead=2))
     assert [reading.record for reading in readings] == given
     reasons = [reading.failure and reading.failure.reason for reading in readings]
     assert reasons == [None, Reason.NOT_A_VIDEO, None, Reason.GONE, None, Reason.BEYOND_END, None]
@@ -91,17 +95,48 @@ def test_order_and_failures(five_videos: tuple[VideoRecord, ...], tmp_path: Path
     assert shown == [[10, 10], [20, 20], [30, 30], [10, 10]]
 
 
-def test_who_stops_early_leaves_no_process(five_videos: tuple[VideoRecord, ...]) -> None:
-    with VideoReader(frames=2, size=16, workers=2) as reader:
-        readings = reader.read(five_videos * 3)
+def test_neighbouring_clips_of_a_file_are_read_in_one_pass(
+    ten_seconds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[int] = []
+    pass_through = VideoReader.read
+
+    def read(self: VideoReader, items: Any) -> Any:
+        for event in pass_through(self, items):
+            if isinstance(event, ReadEnd):
+                requests.append(event.windows)
+            yield event
+
+    monkeypatch.setattr(VideoReader, "read", read)
+    beyond = VideoRecord("beyond", ten_seconds, DOG, 50.0, 60.0)
+    clips = [VideoRecord(f"{start}", ten_seconds, DOG, start, start + 1.0) for start in (7.0, 2.0, 4.0)]
+    readings = list(read_records([beyond, *clips, beyond], frames=1, size=32))
+    assert requests == [3]
+    assert [reading.record for reading in readings] == [beyond, *clips, beyond]
+    assert [reading.failure and reading.failure.reason for reading in readings] == [
+        Reason.BEYOND_END, None, None, None, Reason.BEYOND_END
+    ]  # fmt: skip
+    shown = [numbers_of(reading.pixels) for reading in readings if reading.pixels is not None]
+    assert shown == [[75], [25], [45]]
+
+
+def test_records_are_taken_while_the_reading_goes_on(five_videos: tuple[VideoRecord, ...]) -> None:
+    taken: list[str] = []
+
+    def endless() -> Iterator[VideoRecord]:
+        for record in itertools.cycle(five_videos):
+            taken.append(record.video)
+            yield record
+
+    readings = read_records(endless(), frames=1, size=16, ahead=2)
+    for _ in range(3):
         next(readings)
-        children = [decoder._child for decoder in reader._decoders if decoder._child is not None]
-        assert children and all(child.alive for child in children)
-    assert not any(child.alive for child in children)
+    readings.close()
+    assert 3 <= len(taken) < 12
 
 
 def test_choices_that_cannot_be() -> None:
     with pytest.raises(UsageError, match="sampling 'even'; expected: middles or authors"):
-        VideoReader(4, 32, sampling="even")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="0 decoding processes"):
-        VideoReader(4, 32, workers=0)
+        next(read_records([], frames=4, size=32, sampling="even"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="number of workers 0"):
+        next(read_records([], frames=4, size=32, workers=0))

@@ -12,16 +12,23 @@ import prost
 from prost.config import ModelConfig
 from prost.data.benchmarks import load_benchmark
 from prost.data.clip_sets import ToyboxClipSet
+from prost.data.frame_tokens import FrameTokenCache
 from prost.data.records import Benchmark, VideoRecord
 from prost.data.toybox import gallery, read_captions
 from prost.errors import MissingPath, ProstError, UsageError
 from prost.evaluation.benchmark import (
-    KeptTokens,
+    TEMPERATURES,
+    encode_clips,
     evaluate_features,
     evaluate_set,
+    match_scores,
     training_seed,
+    tuned_plan,
     twin_accuracy,
 )
+from prost.evaluation.machine import machine_line
+from prost.evaluation.metrics import text_to_video_ranks
+from prost.evaluation.post_processing import inverted_softmax
 from prost.evaluation.rows import METHODS, RankingPlan
 from prost.evaluation.sets import (
     EvaluationSet,
@@ -30,6 +37,7 @@ from prost.evaluation.sets import (
     folder_set,
     gallery_set,
     open_set,
+    records_set,
 )
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
@@ -74,7 +82,9 @@ def test_a_perfect_model(model: ProST) -> None:
     text, video = perfect(8)
     result = evaluate_features(model, text, video, eight((1, 0, *[None] * 6), 90.0), QUICK)
     for part in result.parts.values():
-        assert (part.metrics.r1, part.twin_accuracy, part.interval) == (100.0, 100.0, (100.0, 100.0))
+        assert (part.metrics.r1, part.twin_accuracy) == (100.0, 100.0)
+        # 8 of 8: the exact binomial interval, since resampling only ever gives 100.
+        assert part.interval == (pytest.approx(100 * 0.025 ** (1 / 8)), 100.0)
     for row in result.rows:
         assert row.values["R@1"] == 100.0, row.key
     values = result.to_dict()
@@ -117,7 +127,7 @@ def toy(untrained_folder: Path) -> Any:
 
 
 def test_names_and_folders(toy: Any, toybox_folder: Path, tmp_path: Path) -> None:
-    plan = RankingPlan((), ("text_to_video",), samples=20)
+    plan = RankingPlan(methods=(), directions=("text_to_video",), samples=20)
     report = evaluate_set(toy, open_set(SetConfig(name="toybox-10", split="val")), plan)
     assert [row.key for row in report.rows] == [
         f"{score}/text_to_video/none" for score in ("sum", "event_sentence", "object_phrase")
@@ -142,7 +152,7 @@ def test_a_bank_of_training_captions_and_videos(toy: Any) -> None:
     assert not set(data.bank.captions) & set(data.captions)
 
 
-def test_kept_tokens_change_no_number_and_are_read_once(toy: Any) -> None:
+def test_cached_tokens_change_no_number_and_are_read_once(toy: Any) -> None:
     data = gallery_set(gallery("toybox-10"))
     readings = []
 
@@ -152,8 +162,8 @@ def test_kept_tokens_change_no_number_and_are_read_once(toy: Any) -> None:
             return super().blocks(frames=frames, size=size)
 
     clips = Counted.of_gallery(gallery("toybox-10"), "test")
-    counted, kept = replace(data, clips=clips), KeptTokens()
-    reports = [evaluate_set(toy, counted, QUICK, kept=kept) for _ in range(2)]
+    counted, cache = replace(data, clips=clips), FrameTokenCache(dtype=np.float32)
+    reports = [evaluate_set(toy, counted, QUICK, cache=cache) for _ in range(2)]
     plain = evaluate_set(toy, data, QUICK)
     assert readings == [32]
     for report in reports:
@@ -222,3 +232,61 @@ def test_the_seed_of_a_training_stands_beside_its_model(tmp_path: Path) -> None:
     assert training_seed("toybox") is None
     (tmp_path / "training.json").write_text('{"recipe": {"seed": 7}}')
     assert training_seed(str(tmp_path)) == 7
+
+
+def test_scores_are_those_of_the_plain_path(toy: Any, toybox_folder: Path) -> None:
+    """The encoder in batches, from files in several processes, gives what the model gives for each file alone."""
+    data = folder_set(toybox_folder)
+    report = evaluate_set(toy, data, RankingPlan(methods=(), samples=20))
+    video = toy.encode_video([toybox_folder / name for name in data.videos])
+    expected = toy.match(toy.encode_text(data.captions), video)
+    assert report.scores is not None
+    np.testing.assert_allclose(report.scores["sum"], expected.total.numpy(), atol=1e-5)
+    np.testing.assert_allclose(report.scores["object_phrase"], expected.object_phrase.numpy(), atol=1e-5)
+
+
+def test_the_clips_of_one_file_keep_their_places(toy: Any, toybox_folder: Path) -> None:
+    """Clips of two files in turn: each file is read once, and the scores come in the order of the records."""
+    paths = sorted(toybox_folder.glob("*.mp4"))[:2]
+    records = [
+        VideoRecord(f"{path.stem}@{start}", path, ("a ball",), start, start + 0.5)
+        for start in (0.0, 0.5, 1.0)
+        for path in paths
+    ]
+    together = evaluate_set(toy, records_set(records, name="clips", split="test"), QUICK).scores
+    assert together is not None
+    for place, record in enumerate(records):
+        alone = evaluate_set(toy, records_set([record], name="clips", split="test"), QUICK).scores
+        assert alone is not None
+        np.testing.assert_allclose(together["sum"][place, place], alone["sum"][0, 0], atol=1e-5)
+
+
+def test_the_temperature_of_the_inverted_softmax_is_stated(model: ProST) -> None:
+    text, video = perfect(8)
+    own = evaluate_features(model, text, video, eight(), QUICK)
+    assert own.row(post_processing="inverted_softmax").parameters["temperature"] == pytest.approx(0.07)
+    assert "temperature of the inverted softmax: 0.07, the model's own" in own.setting.lines()
+    plan = replace(QUICK, temperature=0.5, temperature_source="given")
+    given = evaluate_features(model, text, video, eight(), plan)
+    assert given.row(post_processing="inverted_softmax").parameters["temperature"] == 0.5
+    assert "temperature of the inverted softmax: 0.5, given" in given.setting.lines()
+
+
+def test_a_temperature_is_tuned_on_validation_only(toy: Any) -> None:
+    val = gallery_set(gallery("toybox-20", split="val"), split="val")
+    tuned = tuned_plan(toy, val, QUICK)
+    assert tuned.temperature in TEMPERATURES
+    assert tuned.temperature_source == "tuned on toybox-20, val split, of 20 videos"
+    scores = match_scores(toy, toy.encode_text(val.captions), encode_clips(toy, val.clips))["sum"]
+    found = {t: text_to_video_ranks(inverted_softmax(scores, t).scores, range(20)) for t in TEMPERATURES}
+    best = max(found, key=lambda t: (np.mean(found[t] <= 1), -found[t].mean()))
+    assert tuned.temperature == best
+    with pytest.raises(UsageError, match="tuned on the test split"):
+        tuned_plan(toy, gallery_set(gallery("toybox-20")), QUICK)
+
+
+def test_the_machine_of_a_report_is_that_of_the_model(model: ProST) -> None:
+    text, video = perfect(8)
+    setting = evaluate_features(model, text, video, eight(), QUICK).setting
+    assert setting.machine == machine_line(torch.device("cpu"))
+    assert f"computed on {setting.machine}" in setting.lines()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
 from prost.errors import UsageError
 from prost.evaluation import bootstrap
@@ -45,7 +45,22 @@ def test_blocks_of_samples_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_interval_lies_within_what_the_queries_allow(values: list[int], metric: str) -> None:
     low, high = confidence_interval(values, metric, samples=50)
     each = METRICS[metric].of(np.array(values, dtype=float)[:, None])
-    assert each.min() <= low <= high <= each.max()
+    if METRICS[metric].recall and each.min() == each.max():
+        # All found, or none: resampling gives one value, and the exact binomial interval is wider.
+        assert 0 <= low <= each.min() <= high <= 100 and low < high
+    else:
+        assert each.min() <= low <= high <= each.max()
+
+
+@pytest.mark.parametrize(("ranks", "expected"), [(1.0, (88.43, 100.0)), (9.0, (0.0, 11.57))])
+def test_all_or_nothing_has_the_exact_binomial_interval(ranks: float, expected: tuple[float, float]) -> None:
+    """30 of 30, or 0 of 30, by Clopper and Pearson: 0.025 ** (1 / 30) = 0.8843."""
+    low, high = confidence_interval(np.full(30, ranks), "R@1")
+    assert (low, high) == pytest.approx(expected, abs=0.01)
+    exact = binomtest(30 if ranks == 1.0 else 0, 30).proportion_ci(0.95, "exact")
+    assert (low, high) == pytest.approx((100 * exact.low, 100 * exact.high))
+    # Captions of one video are not independent.
+    assert confidence_interval(np.full(60, ranks), "R@1", videos=np.repeat(np.arange(30), 2)) == (low, high)
 
 
 def test_a_model_does_not_beat_itself() -> None:

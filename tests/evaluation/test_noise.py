@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from prost.config import ModelConfig
 from prost.errors import BadScores
 from prost.evaluation.noise import noise_test
+from prost.evaluation.post_processing import Assignment
 from prost.evaluation.rows import DIRECTIONS, METHODS, RankingPlan
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.matching import Similarity, unit
@@ -70,6 +72,20 @@ def test_a_scorer_that_reads_the_answer_is_caught_in_every_row() -> None:
     assert not result.to_dict()["passed"]
     with pytest.raises(BadScores, match=r"on random features R@1 of sum/.* is \d+\.\d, where chance is 1\.0"):
         result.check()
+
+
+def test_a_tie_that_is_broken_towards_the_diagonal_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An assignment without the permutation of its columns: the solver prefers the diagonal."""
+
+    def by_the_order_of_columns(scores: Any, places: Any = None) -> Assignment:
+        return Assignment(linear_sum_assignment(scores, maximize=True)[1])
+
+    monkeypatch.setattr("prost.evaluation.rows.hungarian", by_the_order_of_columns)
+    plan = RankingPlan(methods=("hungarian",), directions=("text_to_video",))
+    result = noise_test(made("meanP"), plan=plan)
+    assert result.failed == ["sum/text_to_video/hungarian"]
+    (key,) = result.failed
+    assert result.tied_hits[key] > result.interval(key)[1] >= result.hits[key]
 
 
 def test_the_interval_is_that_of_chance() -> None:

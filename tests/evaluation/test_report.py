@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from prost.data.clip_sets import ToyboxClipSet
 from prost.errors import BadConfig, MissingPath, StorageError, UsageError
+from prost.evaluation.bootstrap import paired_bootstrap
 from prost.evaluation.comparison import compare
-from prost.evaluation.report import EvaluationReport, Setting, read_report, write_report
+from prost.evaluation.metrics import text_to_video_ranks
+from prost.evaluation.report import EvaluationReport, Setting, read_report, write_report, write_scores
 from prost.evaluation.rows import RankingPlan, make_rows
+from prost.evaluation.sets import EvaluationSet
 
 
 @cache
@@ -26,12 +30,23 @@ def made(
     scores[np.arange(60), owner] += quality
     plan = RankingPlan(samples=50)
     setting = Setting(
-        f"model-{seed}", "prost", "f00d", benchmark, "test", digest, 30, 40, 60, 12, 224, 32,
-        "the middles of L equal parts", 1.5, 0.05, 0, 0, 50, 0, seed, ("a note",), {"prost": "0"},
+        model=f"model-{seed}", architecture="prost", fingerprint="f00d", benchmark=benchmark, split="test",
+        queries=digest, videos=30, published_videos=40, captions=60, frames=12, image_size=224, max_words=32,
+        sampling="the middles of L equal parts", object_phrase_weight=1.5, temperature=0.05,
+        temperature_source="the model's own", bank_captions=0, bank_videos=0, bootstrap_samples=50, bootstrap_seed=0,
+        machine="a machine", training_seed=seed, notes=("a note",), versions={"prost": "0"},
     )  # fmt: skip
+    noise_ranks = text_to_video_ranks(noise, owner)
     rows = make_rows({"sum": scores, "object_phrase": noise}, owner, 0.05, plan=plan)
     return EvaluationReport(
-        setting, tuple(rows), {"sum": None, "object_phrase": None}, 0, None, {"match": 0.5}
+        setting=setting,
+        rows=tuple(rows),
+        twin_accuracy={"sum": None, "object_phrase": None},
+        twins=0,
+        order_blind_ceiling=None,
+        comparisons={"sum - object_phrase": paired_bootstrap(rows[0].ranks, noise_ranks, "R@1", samples=50)},
+        seconds={"match": 0.5},
+        scores={"sum": scores, "object_phrase": noise},
     )
 
 
@@ -40,7 +55,8 @@ def test_a_report_reads_back_as_it_was(tmp_path: Path) -> None:
     write_report(report, tmp_path / "r")
     again = read_report(tmp_path / "r")
     assert again.setting == report.setting
-    assert again.to_dict()["sum"] == report.to_dict()["sum"]
+    # With the comparisons, none of which is computed again.
+    assert json.dumps(again.to_dict()) == json.dumps(report.to_dict())
     for row, other in zip(report.rows, again.rows, strict=True):
         assert (row.key, row.values, row.gallery) == (other.key, other.values, other.gallery)
         np.testing.assert_array_equal(row.ranks, other.ranks)
@@ -82,6 +98,30 @@ def test_every_table_says_what_its_numbers_were_made_with() -> None:
             assert words in told
     assert figures.rows[-1][:3] == ("ProST", "none", "11.4")
     assert len(made(benchmark="toybox-30").tables()) == 3
+
+
+def test_score_matrices_are_written_with_what_they_are_about(tmp_path: Path) -> None:
+    report = made()
+    data = EvaluationSet(
+        name="x",
+        split="test",
+        videos=tuple(f"video {place}" for place in range(30)),
+        captions=tuple(f"caption {place}" for place in range(60)),
+        video_of_caption=np.repeat(np.arange(30), 2),
+        clips=ToyboxClipSet([], description="none"),
+    )
+    write_scores(report, data, tmp_path / "deep" / "scores.npz")
+    with np.load(tmp_path / "deep" / "scores.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    assert set(arrays) == {"sum", "object_phrase", "videos", "captions", "video_of_caption"}
+    assert arrays["sum"].dtype == np.float32 and arrays["sum"].shape == (60, 30)
+    ranks = text_to_video_ranks(arrays["sum"], arrays["video_of_caption"])
+    np.testing.assert_array_equal(ranks, report.row().ranks)
+    assert arrays["captions"][3] == "caption 3" and arrays["videos"].tolist() == list(data.videos)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["scores.npz"]
+    write_report(report, tmp_path / "r")
+    with pytest.raises(UsageError, match="a report without its scores"):
+        write_scores(read_report(tmp_path / "r"), data, tmp_path / "again.npz")
 
 
 def test_files_that_are_no_report(tmp_path: Path) -> None:

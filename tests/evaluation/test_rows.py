@@ -20,7 +20,10 @@ def several_captions(seed: int = 0) -> tuple[Array, NDArray[np.int64], Bank]:
     owner = np.repeat(np.arange(12), rng.integers(1, 5, 12))
     scores = rng.normal(size=(len(owner), 12)) * 0.2
     scores[np.arange(len(owner)), owner] += 0.25
-    bank = Bank({"sum": rng.normal(size=(150, 12)) * 0.2}, {"sum": rng.normal(size=(140, len(owner))) * 0.2})
+    bank = Bank(
+        captions={"sum": rng.normal(size=(150, 12)) * 0.2},
+        videos={"sum": rng.normal(size=(140, len(owner))) * 0.2},
+    )
     return scores, owner, bank
 
 

@@ -1,6 +1,10 @@
 """Fine-tuning on real files: parts that share no video, a report before and after, a recipe to do it again."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,15 +37,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_before_and_after_on_videos_kept_apart(make_model: MakeModel, folder: Path, tmp_path: Path) -> None:
     save(make_model("meanP"), tmp_path / "start")
-    how = FineTuning(epochs=2, batch_size=4, learning_rate=1e-3, clip_learning_rate=1e-3, held_out=0.3)
+    settings = FineTuning(epochs=2, batch_size=4, learning_rate=1e-3, clip_learning_rate=1e-3, held_out=0.3)
     out = tmp_path / "out"
-    result = finetune(str(tmp_path / "start"), folder / "pairs.csv", folder, out, how)
+    result = finetune(str(tmp_path / "start"), folder / "pairs.csv", folder, out, settings)
+    assert result is not None
     assert result.counts == {"train": 6, "val": 1, "test": 3, "missing": 0}
     found = load_benchmark("pairs", out / "pairs.jsonl")
     parts = {name: {record.video for record in records} for name, records in found.splits.items()}
     assert len(set.union(*parts.values())) == sum(map(len, parts.values())) == 10
     report = json.loads((out / "report.json").read_text())
-    assert report == json.loads(json.dumps(result.to_dict()))
+    assert report == json.loads(json.dumps(result.report))
     assert report["queries"] == 6
     for part in ("before", "after"):
         low, high = report[part]["R@1"]["interval"]
@@ -57,8 +62,9 @@ def test_before_and_after_on_videos_kept_apart(make_model: MakeModel, folder: Pa
 
 def test_a_frozen_tower_stays(make_model: MakeModel, folder: Path, tmp_path: Path) -> None:
     save(make_model("prost"), tmp_path / "start")
-    how = FineTuning(epochs=1, batch_size=64, learning_rate=1e-3, freeze_vision=True)
-    result = finetune(str(tmp_path / "start"), folder / "pairs.csv", None, tmp_path / "out", how)
+    settings = FineTuning(epochs=1, batch_size=64, learning_rate=1e-3, freeze_vision=True)
+    result = finetune(str(tmp_path / "start"), folder / "pairs.csv", None, tmp_path / "out", settings)
+    assert result is not None
     start, model = load(tmp_path / "start").state_dict(), load(result.model).state_dict()
     vision = [name for name in start if "vision" in name or "visual" in name]
     assert vision and all((start[name] == model[name]).all() for name in vision)
@@ -78,3 +84,32 @@ def test_too_few_videos(folder: Path, tmp_path: Path) -> None:
     table.write_text("\n".join((folder / "pairs.csv").read_text().splitlines()[:3]) + "\n")
     with pytest.raises(UsageError, match=r"1 video to keep a part of apart; expected: two videos or more"):
         finetune("toybox", table, folder, tmp_path / "out", FineTuning())
+
+
+@pytest.mark.slow
+def test_several_processes_write_one_report_about_the_best_model(
+    make_model: MakeModel, folder: Path, tmp_path: Path
+) -> None:
+    save(make_model("meanP"), tmp_path / "start")
+    out = tmp_path / "out"
+    finished = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(),
+         "-m", "prost", "finetune", str(tmp_path / "start"), str(folder / "pairs.csv"), "--output", str(out),
+         "--epochs", "1", "--batch-size", "4", "--held-out", "0.3", "--json"],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert json.loads(finished.stdout) == report  # one process prints
+    assert report["model"] == str(out / "best") and load(report["model"])
+    facts = json.loads((out / "best" / "training.json").read_text())
+    assert facts["machine"]["processes"] == 2
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])

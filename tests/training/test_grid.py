@@ -3,14 +3,18 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from prost.data.toybox import read_captions
 from prost.errors import BadConfig, MissingPath, TrainingStopped
 from prost.evaluation.comparison import compare
+from prost.evaluation.machine import machine_line
 from prost.training.grid import read_grid, run_grid, training_seconds
 from prost.training.grid_tables import grid_comparisons, grid_table, grid_values, reference, write_grid
 
@@ -123,6 +127,74 @@ def test_a_stopped_grid_is_carried_on(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("cells/*/report-*/report.json"))) == 1
     result = run_grid(path, tmp_path / "out", lambda line: None)
     assert [run.report.setting.training_seed for run in result.runs["ProST"]] == [0, 1]
+
+
+@pytest.fixture
+def on_own_pairs(tmp_path: Path, toybox_folder: Path) -> Path:
+    """A grid of one cell on a table of pairs: six videos to train on, two to validate on, and all for the report."""
+    rows = read_captions(toybox_folder)
+    splits = [*["train"] * 4, *["val"] * 2, *["test"] * 2]
+    lines = [
+        f'{toybox_folder / row["video"]},"{row["captions"][0]}",{split}'
+        for row, split in zip(rows, splits, strict=True)
+    ]
+    (tmp_path / "pairs.csv").write_text("\n".join(["video,caption,split", *lines]) + "\n")
+    pairs = {"name": "pairs", "folder": str(tmp_path / "pairs.csv")}
+    recipe = {**RECIPE, "benchmark": pairs}
+    del recipe["validation"], recipe["toybox"]
+    path = write(tmp_path, vary={}, seeds=[0], evaluation={**pairs, "bank": 0}, published=None)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    return path
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_captions_that_change_are_another_result(on_own_pairs: Path, split: str) -> None:
+    """Of train and val the training depends, of test the report alone; neither is reused for other captions."""
+    folder = on_own_pairs.parent
+    run_grid(on_own_pairs, folder / "out", lambda line: None)
+    run_grid(on_own_pairs, folder / "out", lambda line: None)
+    assert len(list(folder.glob("out/cells/*"))) == len(list(folder.glob("out/cells/*/report-*"))) == 1
+    table = (folder / "pairs.csv").read_text().splitlines()
+    rows = [line.rsplit(",", 1) for line in table]
+    places = [place for place, row in enumerate(rows) if row[1] == split]
+    captions = [rows[place][0].split(",", 1)[1] for place in places]
+    for place, caption in zip(places, captions[1:] + captions[:1], strict=True):
+        table[place] = f"{rows[place][0].split(',', 1)[0]},{caption},{split}"
+    (folder / "pairs.csv").write_text("\n".join(table) + "\n")
+    run_grid(on_own_pairs, folder / "out", lambda line: None)
+    cells, reports = (len(list(folder.glob(f"out/cells/{of}"))) for of in ("*", "*/report-*"))
+    assert (cells, reports) == ((1, 2) if split == "test" else (2, 2))
+
+
+def test_a_table_names_the_machines_that_did_the_work(ran: Any) -> None:
+    _, result, _ = ran
+    here = machine_line(torch.device("cpu"))
+    assert grid_values(result)["machines"] == {"trained": [here], "evaluated": [here]}
+    first, *others = result.runs["ProST {1, 1}"]
+    elsewhere = replace(
+        first,
+        training_machine="a GPU",
+        report=replace(first.report, setting=replace(first.report.setting, machine="another GPU")),
+    )
+    moved = replace(result, runs={**result.runs, "ProST {1, 1}": (elsewhere, *others)})
+    notes = grid_table(moved).notes
+    assert f"trained on {here} and on a GPU" in notes
+    assert f"evaluated on {here} and on another GPU" in notes
+
+
+def test_the_temperatures_of_the_inverted_softmax_are_stated(ran: Any) -> None:
+    folder, _, _ = ran
+    result = run_grid(
+        write(folder, "softmax", methods=["inverted_softmax"]), folder / "out", lambda line: None
+    )
+    first, *others = result.runs["ProST {1, 1}"]
+    warmer = replace(
+        first, report=replace(first.report, setting=replace(first.report.setting, temperature=0.5))
+    )
+    own = first.report.setting.temperature
+    for runs, expected in (((first, *others), f"{own:.4g}"), ((warmer, *others), f"{own:.4g} to 0.5")):
+        notes = grid_table(replace(result, runs={**result.runs, "ProST {1, 1}": runs})).notes
+        assert f"temperature of the inverted softmax: {expected}, the model's own" in notes
 
 
 def test_rows_for_post_processing_and_columns_for_times(ran: Any, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Training for real, in the small: it learns, it resumes to the bit, it stops cleanly."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -12,9 +13,11 @@ import pytest
 import torch
 import yaml
 
-from prost.errors import StorageError, TrainingStopped
+from prost.errors import BadConfig, StorageError, TrainingStopped
 from prost.model.checkpoint import load
-from prost.training.trainer import run_recipe
+from prost.training.distributed import Processes
+from prost.training.recipe import read_recipe
+from prost.training.trainer import Trainer, run_recipe, train
 
 RECIPE: dict[str, Any] = {
     "model": {
@@ -66,7 +69,11 @@ def test_a_run_leaves_a_model_and_a_log(uninterrupted: Path) -> None:
         "sum",
         "dead_objects",
         "dead_phrases",
+        "event_cosine",
     } <= set(last)
+    assert -1 <= last["event_cosine"] <= 1
+    first = next(line for line in lines if line["stage"] == "prost")
+    assert "remaining" in last and "remaining" not in first  # before a step is timed, nothing is known
 
 
 @pytest.mark.parametrize(("stage", "line"), [("clip", 0), ("prost", 0)])
@@ -78,7 +85,7 @@ def test_an_interrupted_run_ends_where_the_other_ended(
             os.kill(os.getpid(), signal.SIGINT)
 
     recipe = write_recipe(tmp_path)
-    with pytest.raises(TrainingStopped, match=f"stopped by hand in stage '{stage}' after step 1"):
+    with pytest.raises(TrainingStopped, match=f"stopped in stage '{stage}' after step 1"):
         run_recipe(recipe, tmp_path / "out", interrupt)
     run_recipe(recipe, tmp_path / "out")
     ended, expected = (
@@ -96,7 +103,7 @@ def test_a_finished_run_is_not_run_again(uninterrupted: Path) -> None:
 
 
 def test_another_recipe_does_not_carry_on(uninterrupted: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingStopped, match="holds a run of another recipe"):
+    with pytest.raises(TrainingStopped, match="contains a run of another recipe"):
         run_recipe(write_recipe(tmp_path, seed=1), uninterrupted)
 
 
@@ -104,9 +111,65 @@ def test_a_loss_that_is_no_number_stops_the_run_by_name(tmp_path: Path) -> None:
     wild = {**RECIPE["clip"], "learning_rate": 1e30, "clip_learning_rate": 1e30, "warmup": 0.0}
     with pytest.raises(
         TrainingStopped,
-        match=r"is (nan|no number) at step [012] of stage 'clip' .*; try: a lower learning rate",
+        match=r"is (nan|not finite) at step [012] of stage 'clip' .*; try: a lower learning rate$",
     ):
         run_recipe(write_recipe(tmp_path, clip=wild), tmp_path / "out")
+    assert not (tmp_path / "out" / "state.pt").exists()  # and so the message names no checkpoint
+
+
+def test_a_later_loss_that_is_not_finite_names_the_checkpoint(tmp_path: Path) -> None:
+    def spoil(values: dict[str, Any]) -> None:
+        if values["stage"] == "validation":
+            with torch.no_grad():
+                trainer.model.clip.towers.visual_projection.weight.fill_(torch.nan)
+
+    recipe = read_recipe(write_recipe(tmp_path, clip={"steps": 0}))
+    (tmp_path / "out").mkdir()
+    trainer = Trainer(recipe, tmp_path / "out", spoil, Processes(0, 1, torch.device("cpu")))
+    with pytest.raises(
+        TrainingStopped, match=r"at step 2 of .*a lower learning rate; the last checkpoint is in .*out$"
+    ):
+        trainer.run()
+    assert (tmp_path / "out" / "state.pt").is_file()
+
+
+def test_weights_that_are_not_finite_stop_the_run_in_validation(tmp_path: Path) -> None:
+    wild = {**RECIPE["prost"], "learning_rate": 1e30, "clip_learning_rate": 1e30, "warmup": 0.0}
+    changes = {"clip": {"steps": 0}, "prost": wild, "evaluate_every": 1}
+    with pytest.raises(
+        TrainingStopped, match=r"validation after step 1: the score of query .* is nan; try: a lower"
+    ):
+        run_recipe(write_recipe(tmp_path, **changes), tmp_path / "out")
+
+
+def test_a_choice_on_few_videos_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="prost"):
+        for videos in (2, 20):
+            changes = {
+                "clip": {"steps": 0},
+                "prost": {**RECIPE["prost"], "steps": 1},
+                "validation": f"toybox-{videos}",
+            }
+            run_recipe(write_recipe(tmp_path / str(videos), **changes), tmp_path / str(videos) / "out")
+    (warning,) = caplog.messages
+    assert warning.startswith("the best step is chosen on 2 videos")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze": []}, r"the vision tower is trained; expected: freeze: \[clip.towers.vision_model"),
+        ({}, r"memory, in 2 processes; expected: a folder"),
+    ],
+)
+def test_frame_tokens_that_cannot_be_cached(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    stage = {**RECIPE["prost"], "freeze": FROZEN, **changes}
+    recipe = read_recipe(
+        write_recipe(tmp_path, clip={"steps": 0}, toybox=CLIPS, prost=stage, cache_frame_tokens="memory")
+    )
+    processes = Processes(0, 2 if "2 processes" in message else 1, torch.device("cpu"))
+    with pytest.raises(BadConfig, match=message):
+        train(recipe, tmp_path / "out", None, processes)
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
@@ -165,7 +228,7 @@ def test_a_cut_and_cached_run_resumes_to_the_bit(tmp_path: Path) -> None:
 
     recipe = write_recipe(tmp_path, **changes)
     run_recipe(recipe, tmp_path / "whole")
-    with pytest.raises(TrainingStopped, match="stopped by hand in stage 'prost' after step 1 of 4"):
+    with pytest.raises(TrainingStopped, match="stopped in stage 'prost' after step 1 of 4"):
         run_recipe(recipe, tmp_path / "parts", interrupt)
     run_recipe(recipe, tmp_path / "parts")
     ended, expected = (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from prost.data.clip_sets import ToyboxClipSet
 from prost.data.records import VideoRecord
 from prost.evaluation.metrics import ranks
 from prost.evaluation.sets import records_set
@@ -27,7 +28,7 @@ def records(toybox_folder: Path) -> list[VideoRecord]:
 
 def test_every_caption_is_ranked_among_the_videos(make_model: MakeModel, records: list[VideoRecord]) -> None:
     model = make_model("prost").eval()
-    found = ValidationSet(records_set(records, name="three", split="val")).ask(model)
+    found = ValidationSet(records_set(records, name="three", split="val")).measure(model)
     with torch.no_grad():
         text = model.encode_text([caption for record in records for caption in record.captions])
         video = model.encode_video([str(record.path) for record in records])
@@ -40,19 +41,24 @@ def test_every_caption_is_ranked_among_the_videos(make_model: MakeModel, records
 
 
 def test_a_gallery_has_twins_and_a_rival_has_one_score(make_model: MakeModel) -> None:
-    found = ValidationSet.of_gallery("toybox-5").ask(make_model("meanP"))
+    found = ValidationSet.of_gallery("toybox-5").measure(make_model("meanP"))
     assert set(found.ranks) == {"sum"} and len(found.ranks["sum"]) == 5
     assert 0.0 <= found.to_dict()["sum"]["twin_accuracy"] <= 100.0
 
 
-def test_tokens_are_kept_only_while_the_tower_is_frozen(make_model: MakeModel) -> None:
+def test_tokens_are_read_once_while_the_tower_is_frozen(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings: list[int] = []
+    blocks = ToyboxClipSet.blocks
+    monkeypatch.setattr(
+        ToyboxClipSet, "blocks", lambda self, **sizes: readings.append(1) or blocks(self, **sizes)
+    )
     model = make_model("meanP")
-    asked = ValidationSet.of_gallery("toybox-5", keep_tokens=True)
+    validation = ValidationSet.of_gallery("toybox-5", keep_tokens=True)
     freeze(model, VISION_TOWER)
-    first = asked.ask(model).ranks["sum"]
-    with torch.no_grad():
-        # A frozen tower that is changed all the same: kept tokens do not see it, computed ones do.
-        model.clip.towers.visual_projection.weight.neg_()
-    assert np.array_equal(asked.ask(model).ranks["sum"], first)
+    first, again = (validation.measure(model).ranks["sum"] for _ in range(2))
+    assert np.array_equal(first, again) and len(readings) == 1
     freeze(model, ())
-    assert not np.array_equal(asked.ask(model).ranks["sum"], first)
+    validation.measure(model)
+    assert len(readings) == 2

@@ -1,27 +1,26 @@
-"""Records to pixels: L frames of each video, decoded side by side in isolated processes, in order.
+"""Records to pixels: L frames of each video or clip, read in order by `prost.video.reader`.
 
-Two ways to choose the frames. `middles` takes the middles of L equal parts, as everywhere in prost. `authors` takes
-the frames of the authors' code: one a second, then evenly down to L. Where a video is too short for L, their code
-adds grey pictures; here its last frame is repeated, so published numbers that rest on short videos may differ.
+There are two ways to choose the frames. `middles` takes the middles of L equal parts, as everywhere in prost. `authors`
+takes the frames of the authors' code: one a second, then evenly down to L. Where a video is too short for L frames,
+their code adds grey pictures; here the last frame is repeated, so published numbers that depend on short videos may
+differ.
 """
 
 from __future__ import annotations
 
-import queue
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Self, get_args
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from prost.data.records import VideoRecord
 from prost.errors import UsageError, VideoError
-from prost.video.isolation import IsolatedDecoder
 from prost.video.probe import VideoInfo
+from prost.video.reader import FailedWindow, ReadEnd, ReadRequest, ReadWindow, VideoReader
 from prost.video.reasons import Reason
 from prost.video.sampling import benchmark_times, sample_times
 
@@ -29,19 +28,19 @@ Sampling = Literal["middles", "authors"]
 SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What became of a record: pixels, or the reason why there are none.
+    """The result of reading a record: its pixels, or the reason why there are none.
 
     Attributes:
-        record: which.
+        record: the record.
         pixels: uint8 `[L, R, R, 3]`, or None.
-        failure: None, or why.
+        failure: the reason, or None.
     """
 
     record: VideoRecord
-    pixels: npt.NDArray[np.uint8] | None
-    failure: VideoError | None
+    pixels: npt.NDArray[np.uint8] | None = None
+    failure: VideoError | None = None
 
 
 def frame_times(
@@ -50,7 +49,7 @@ def frame_times(
     """Times [L] of a record's frames, seconds from the start of its file.
 
     Raises:
-        VideoError: the clip begins after the file has ended.
+        VideoError: the clip begins after the end of the file.
     """
     start, end = record.start or 0.0, min(record.end or info.duration, info.duration)
     if start >= info.duration:
@@ -65,87 +64,6 @@ def frame_times(
     return np.pad(times, (0, frames - len(times)), mode="edge")
 
 
-class VideoReader:
-    """Reads records ahead of who asks for them; to be used in a `with` block.
-
-    Args:
-        frames: L.
-        size: R.
-        sampling: how frames are chosen.
-        workers: decoding processes.
-        ahead: videos that may wait, decoded, to be asked for.
-        time_limit: seconds that the decoding of one video may take.
-
-    Raises:
-        UsageError: an unknown sampling, or fewer than one worker.
-    """
-
-    def __init__(
-        self,
-        frames: int,
-        size: int,
-        sampling: Sampling = "middles",
-        workers: int = 1,
-        ahead: int = 16,
-        time_limit: float = 60.0,
-    ) -> None:
-        if sampling not in SAMPLINGS:
-            raise UsageError(f"sampling {sampling!r}", " or ".join(SAMPLINGS))
-        if workers < 1:
-            raise UsageError(f"{workers} decoding processes", "1 or more")
-        self.frames, self.size, self.sampling = frames, size, sampling
-        self._ahead = max(ahead, workers)
-        self._decoders = [IsolatedDecoder(time_limit) for _ in range(workers)]
-        self._idle: queue.SimpleQueue[IsolatedDecoder] = queue.SimpleQueue()
-        for decoder in self._decoders:
-            self._idle.put(decoder)
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="prost-reading")
-        self._known: dict[str, VideoInfo] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let what is being decoded end, and end the decoding processes."""
-        self._threads.shutdown(cancel_futures=True)
-        for decoder in self._decoders:
-            decoder.close()
-
-    def read(self, records: Iterable[VideoRecord]) -> Iterator[Reading]:
-        """What becomes of each record, in order; a failure is told and stops nothing."""
-        pending: deque[Future[Reading]] = deque()
-        try:
-            for record in records:
-                pending.append(self._threads.submit(self._read, record))
-                if len(pending) > self._ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-    def _read(self, record: VideoRecord) -> Reading:
-        if record.path is None:
-            return Reading(record, None, VideoError(record.video, Reason.GONE))
-        path = str(record.path)
-        decoder = self._idle.get()
-        try:
-            # A file is measured once, whatever the number of its clips and of the epochs.
-            info = self._known.get(path) or self._known.setdefault(path, decoder.probe(path))
-            times = frame_times(record, info, self.frames, self.sampling)
-            return Reading(record, decoder.decode(path, times, self.size).pixels, None)
-        except VideoError as failure:
-            return Reading(record, None, failure)
-        finally:
-            self._idle.put(decoder)
-
-
 def read_records(
     records: Iterable[VideoRecord],
     *,
@@ -155,15 +73,91 @@ def read_records(
     workers: int = 1,
     ahead: int = 16,
 ) -> Generator[Reading, None, None]:
-    """Read records, each once, in order.
+    """Read records, each once, in order. Records of one file that follow each other are read in one pass.
 
     Args:
-        records: what to read; they are taken one by one while the reading goes on.
+        records: taken one by one while the reading goes on.
         frames: L.
         size: R.
         sampling: how frames are chosen.
         workers: decoding processes.
-        ahead: decoded videos that may wait to be asked for.
+        ahead: decoded videos of each process that may wait to be asked for.
+
+    Raises:
+        UsageError: an unknown sampling, or numbers below 1.
     """
-    with VideoReader(frames, size, sampling, workers, ahead) as reader:
-        yield from reader.read(records)
+    if sampling not in SAMPLINGS:
+        raise UsageError(f"sampling {sampling!r}", " or ".join(SAMPLINGS))
+    with VideoReader(size=size, workers=workers, ahead=ahead) as reader:
+        for event in reader.read(_requests(records, frames, sampling)):
+            if isinstance(event, VideoRecord):
+                yield Reading(record=event, failure=VideoError(event.video, Reason.GONE))
+                continue
+            clips: _FileClips = event.request.key
+            if isinstance(event, ReadWindow):
+                yield from clips.readings(event.index, event.frames.pixels, None)
+            elif isinstance(event, FailedWindow):
+                yield from clips.readings(event.index, None, event.failure)
+            else:
+                yield from clips.rest(event)
+
+
+def _requests(
+    records: Iterable[VideoRecord], frames: int, sampling: Sampling
+) -> Iterator[ReadRequest | VideoRecord]:
+    """One request for neighbouring records of one file; a record without a file as it is."""
+    for path, group in groupby(records, key=attrgetter("path")):
+        if path is None:
+            yield from group
+            continue
+        clips = _FileClips(list(group), frames, sampling)
+        yield ReadRequest(path=str(path), windows=clips.windows, key=clips)
+
+
+@dataclass
+class _FileClips:
+    """The records of one request, and which of them is next.
+
+    A record whose clip lies beyond the end of the file has no window, and does not hinder the others.
+    """
+
+    records: list[VideoRecord]
+    frames: int
+    sampling: Sampling
+    beyond_end: dict[int, VideoError] = field(default_factory=dict)
+    of_window: list[int] = field(default_factory=list)
+    next: int = 0
+
+    def windows(self, info: VideoInfo) -> list[npt.NDArray[np.float64]]:
+        windows = []
+        for place, record in enumerate(self.records):
+            try:
+                windows.append(frame_times(record, info, self.frames, self.sampling))
+            except VideoError as failure:
+                self.beyond_end[place] = failure
+            else:
+                self.of_window.append(place)
+        return windows
+
+    def readings(
+        self, window: int, pixels: npt.NDArray[np.uint8] | None, failure: VideoError | None
+    ) -> Iterator[Reading]:
+        """The reading of a window, after those of the records before it that have no window."""
+        place = self.of_window[window]
+        yield from self._without_window(place)
+        yield Reading(record=self.records[place], pixels=pixels, failure=failure)
+        self.next = place + 1
+
+    def rest(self, end: ReadEnd) -> Iterator[Reading]:
+        """The readings of the records that had no window, or whose file could not be opened."""
+        if self.of_window or self.beyond_end:
+            yield from self._without_window(len(self.records))
+        else:
+            assert end.failure is not None
+            for record in self.records:
+                yield Reading(record=record, failure=end.failure)
+
+    def _without_window(self, last: int) -> Iterator[Reading]:
+        for place in range(self.next, last):
+            yield Reading(record=self.records[place], failure=self.beyond_end[place])
+        self.next = last

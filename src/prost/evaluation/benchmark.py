@@ -1,97 +1,83 @@
-"""A model on an evaluation set: pixels and captions -> scores -> a report. The same path for ProST and its rivals."""
+"""From a model and an evaluation set to a report: encode, match, rank; the same path for ProST and its rivals."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from prost.config import read_json
-from prost.data.clip_sets import ClipSet
-from prost.evaluation.metrics import Scores
+from prost.data.clip_sets import BLOCK, Block, ClipSet
+from prost.data.frame_tokens import FrameTokenCache
+from prost.errors import UsageError
+from prost.evaluation.bootstrap import PairedResult, paired_bootstrap
+from prost.evaluation.machine import machine_line
+from prost.evaluation.metrics import Scores, text_to_video_ranks
+from prost.evaluation.post_processing import inverted_softmax
 from prost.evaluation.report import EvaluationReport, Setting
-from prost.evaluation.rows import Bank, RankingPlan, left_out, make_rows
+from prost.evaluation.rows import PLAIN, Bank, RankingPlan, Row, left_out, make_rows
 from prost.evaluation.sets import BankSet, EvaluationSet
-from prost.model.encoding import join
-from prost.model.matching import Similarity
+from prost.model.encoding import Precision, VideoEncoder, encode_text, join
 from prost.model.retrieval_model import RetrievalModel
 
-SENTENCES_AT_ONCE = 256
-# Sets whose frame tokens are kept at most: with and without token shift.
-KEPT_SETS = 2
-
 Model = RetrievalModel[Any, Any]
-TokenBlock = tuple[np.ndarray, Tensor]
 
-
-class KeptTokens:
-    """Frame tokens of evaluation sets, computed once for all models that share a vision tower.
-
-    An ablation evaluates dozens of heads on one frozen tower; drawing and encoding the gallery anew for each would take
-    longer than training them. What is kept is what the tower gives, in float32: no number changes.
-    """
-
-    def __init__(self) -> None:
-        self._blocks: OrderedDict[str, list[TokenBlock]] = OrderedDict()
-
-    def of(self, model: Model, data: EvaluationSet) -> list[TokenBlock]:
-        """Frame tokens `[b, L, M, D]` of all videos, some at a time."""
-        key = f"{model.vision_fingerprint}/{model.config.frames}/{data.digest}"
-        if key not in self._blocks:
-            while len(self._blocks) >= KEPT_SETS:
-                self._blocks.popitem(last=False)
-            self._blocks[key] = [
-                (places, tokens.cpu()) for places, tokens in _frame_tokens(model, data.clips, {})
-            ]
-        self._blocks.move_to_end(key)
-        return self._blocks[key]
+TEMPERATURES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Candidates for the temperature of the inverted softmax, on the scale of cosines."""
 
 
 def evaluate_set(
     model: Model,
     data: EvaluationSet,
     plan: RankingPlan | None = None,
+    *,
     name: str | None = None,
     training_seed: int | None = None,
-    kept: KeptTokens | None = None,
+    precision: Precision = "fp32",
+    cache: FrameTokenCache | None = None,
 ) -> EvaluationReport:
-    """Encode, match, rank.
+    """Encode, match, rank; on the model's device.
 
     Args:
-        model: in eval mode; any that has the doors.
+        model: any retrieval model, in eval mode.
         data: videos and captions.
         plan: which rows to make; all when None.
-        name: how the report calls the model; its configuration's name when None.
-        training_seed: of the model, if known.
-        kept: frame tokens that earlier models of the same vision tower left.
+        name: the name of the model in the report; the name in its configuration when None.
+        training_seed: the seed of the model's training, if known.
+        precision: of the vision tower.
+        cache: frame tokens that models of the same vision tower share; its type should be float32, so that no score
+            changes.
 
     Raises:
-        VideoError: a file that cannot be shown.
+        VideoError: a file cannot be decoded.
         BadScores: the model gave numbers that are not finite.
     """
     plan = plan or RankingPlan()
     seconds: dict[str, float] = {}
-    video = _encode_videos(model, data.clips, seconds, kept.of(model, data) if kept else None)
+    video = encode_clips(model, data.clips, precision=precision, cache=cache, seconds=seconds)
     with _timed(seconds, "encode_text"):
-        text = encode_sentences(model, data.captions)
+        text = encode_text(model, data.captions)
+    bank_text = bank_video = None
+    if plan.needs_bank:
+        bank_text, bank_video = _encode_bank(model, data.bank, precision)
     return evaluate_features(
         model,
         text,
         video,
         data,
         plan,
-        name,
-        training_seed,
-        bank=_encode_bank(model, data.bank) if plan.needs_bank else (None, None),
+        name=name,
+        training_seed=training_seed,
+        bank_text=bank_text,
+        bank_video=bank_video,
         seconds=seconds,
     )
 
@@ -102,78 +88,122 @@ def evaluate_features(
     video: Any,
     data: EvaluationSet,
     plan: RankingPlan | None = None,
+    *,
     name: str | None = None,
     training_seed: int | None = None,
-    bank: tuple[Any, Any] = (None, None),
+    bank_text: Any = None,
+    bank_video: Any = None,
     seconds: dict[str, float] | None = None,
 ) -> EvaluationReport:
-    """Match and rank what a model made of captions and videos; the rest of `evaluate_set`.
+    """Match and rank encoded captions and videos: the rest of `evaluate_set`.
 
     Args:
-        model: whose matching is used.
+        model: its matching is used.
         text: its record of the C captions.
         video: its record of the V videos.
-        data: whose caption each is, and what to print.
-        plan: see `evaluate_set`, and so for name and training_seed.
-        name: see there.
-        training_seed: see there.
-        bank: the model's records of the bank's captions and videos; None where there are none.
+        data: says which video each caption belongs to, and what to print.
+        plan: see `evaluate_set`.
+        name: see `evaluate_set`.
+        training_seed: see `evaluate_set`.
+        bank_text: the model's record of the bank's captions; None where there are none.
+        bank_video: the model's record of the bank's videos; None where there are none.
         seconds: wall time so far.
     """
     plan = plan or RankingPlan()
     seconds = {} if seconds is None else seconds
-    with torch.inference_mode():
-        with _timed(seconds, "match"):
-            scores = score_matrices(model.match(text, video))
-        bank_text, bank_video = bank
-        bank_scores = Bank(
-            {} if bank_text is None else score_matrices(model.match(bank_text, video)),
-            {}
-            if bank_video is None
-            else {part: matrix.T for part, matrix in score_matrices(model.match(text, bank_video)).items()},
-        )
-    # Scores of `match` are cosines; the model's own temperature makes them logits.
-    temperature = 1 / model.logit_scale.item()
-    rows = make_rows(scores, data.video_of_caption, temperature, bank_scores, plan)
+    with _timed(seconds, "match"):
+        scores = match_scores(model, text, video)
+    bank = Bank(
+        captions={} if bank_text is None else match_scores(model, bank_text, video),
+        videos={}
+        if bank_video is None
+        else {part: matrix.T for part, matrix in match_scores(model, text, bank_video).items()},
+    )
+    # Scores are cosines; divided by the model's own temperature they are the logits of its training.
+    temperature = plan.temperature or 1 / model.logit_scale.item()
+    rows = make_rows(scores, data.video_of_caption, temperature, bank, plan)
     config = model.config
-    notes = [*data.notes, *_departures(model, data)]
-    notes += left_out(len(data.captions), bank_scores, plan)
     setting = Setting(
-        name or config.name,
-        getattr(config, "architecture", "unknown"),
-        model.fingerprint,
-        data.name,
-        data.split,
-        data.digest,
-        len(data.videos),
-        data.published_videos,
-        len(data.captions),
-        config.frames,
-        config.image_size,
-        config.max_words,
-        data.sampling,
-        getattr(config, "object_phrase_weight", None),
-        temperature,
-        0 if bank_text is None else len(bank_text),
-        0 if bank_video is None else len(bank_video),
-        plan.samples,
-        plan.seed,
-        training_seed,
-        tuple(notes),
-        {"prost": version("prost-video"), "torch": torch.__version__, "python": platform.python_version()},
+        model=name or config.name,
+        architecture=getattr(config, "architecture", "unknown"),
+        fingerprint=model.fingerprint,
+        benchmark=data.name,
+        split=data.split,
+        queries=data.digest,
+        videos=len(data.videos),
+        published_videos=data.published_videos,
+        captions=len(data.captions),
+        frames=config.frames,
+        image_size=config.image_size,
+        max_words=config.max_words,
+        sampling=data.sampling,
+        object_phrase_weight=getattr(config, "object_phrase_weight", None),
+        temperature=temperature,
+        temperature_source=plan.temperature_source,
+        bank_captions=0 if bank_text is None else len(bank_text),
+        bank_videos=0 if bank_video is None else len(bank_video),
+        bootstrap_samples=plan.samples,
+        bootstrap_seed=plan.seed,
+        machine=machine_line(model.device),
+        training_seed=training_seed,
+        notes=(*data.notes, *_departures(model, data), *left_out(len(data.captions), bank, plan)),
+        versions={
+            "prost": version("prost-video"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     )
     return EvaluationReport(
-        setting,
-        tuple(rows),
-        {part: twin_accuracy(matrix, data.twin) for part, matrix in scores.items()},
-        sum(other is not None for other in data.twin),
-        data.order_blind_ceiling,
-        seconds,
+        setting=setting,
+        rows=tuple(rows),
+        twin_accuracy={part: twin_accuracy(matrix, data.twin) for part, matrix in scores.items()},
+        twins=sum(other is not None for other in data.twin),
+        order_blind_ceiling=data.order_blind_ceiling,
+        comparisons=_comparisons(rows),
+        seconds=seconds,
+        scores=scores,
+    )
+
+
+def tuned_plan(
+    model: Model,
+    validation: EvaluationSet,
+    plan: RankingPlan | None = None,
+    *,
+    precision: Precision = "fp32",
+) -> RankingPlan:
+    """Choose the temperature of the inverted softmax by R@1 of the sum, text to video, on a validation set.
+
+    Args:
+        model: in eval mode.
+        validation: not the test split, on which no parameter may be tuned.
+        plan: the plan to complete.
+        precision: of the vision tower.
+
+    Raises:
+        UsageError: a test split.
+        VideoError: a file cannot be decoded.
+    """
+    if validation.split == "test":
+        raise UsageError("a temperature tuned on the test split", "the val split, or a part of train")
+    video = encode_clips(model, validation.clips, precision=precision)
+    scores = match_scores(model, encode_text(model, validation.captions), video)["sum"]
+
+    def quality(temperature: float) -> tuple[float, float]:
+        processed = inverted_softmax(scores, temperature).scores
+        ranks = text_to_video_ranks(processed, validation.video_of_caption)
+        return float(np.mean(ranks <= 1)), -float(ranks.mean())
+
+    return replace(
+        plan or RankingPlan(),
+        temperature=max(TEMPERATURES, key=quality),
+        temperature_source=f"tuned on {validation.name}, {validation.split} split, of "
+        f"{len(validation.videos):,} videos",
     )
 
 
 def training_seed(model: str) -> int | None:
-    """The seed of a model's training, from the `training.json` in its folder; None where none is told."""
+    """The seed of a model's training, from the `training.json` in its folder; None where it is unknown."""
     facts = Path(model) / "training.json"
     if not facts.is_file():
         return None
@@ -182,8 +212,15 @@ def training_seed(model: str) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
-def score_matrices(similarity: Similarity) -> dict[str, Scores]:
-    """The matrices of a similarity, by the names of reports; a model without parts has the sum alone."""
+@torch.inference_mode()
+def match_scores(model: Model, text: Any, video: Any) -> dict[str, Scores]:
+    """Score every text against every video on the model's device.
+
+    Returns:
+        `[C, V]` for "sum", and for "event_sentence" and "object_phrase" where the model has these parts.
+    """
+    text, video = (record.mapped(lambda tensor: tensor.to(model.device)) for record in (text, video))
+    similarity = model.match(text, video)
     parts = {
         "sum": similarity.total,
         "event_sentence": similarity.event_sentence,
@@ -193,7 +230,7 @@ def score_matrices(similarity: Similarity) -> dict[str, Scores]:
 
 
 def twin_accuracy(scores: Scores, twin: Sequence[int | None]) -> float | None:
-    """Percent of queries that prefer their video to its order-swapped twin.
+    """Percent of queries that score their video above its order-swapped twin; a tie counts half.
 
     Args:
         scores: `[Q, Q]`.
@@ -209,61 +246,98 @@ def twin_accuracy(scores: Scores, twin: Sequence[int | None]) -> float | None:
     return float(100 * ((margins > 0).mean() + 0.5 * (margins == 0).mean()))
 
 
-@torch.inference_mode()
-def encode_sentences(model: Model, sentences: Sequence[str]) -> Any:
-    """Encode any number of sentences, a few hundred at a time."""
-    starts = range(0, len(sentences), SENTENCES_AT_ONCE)
-    return join([model.encode_text(sentences[start : start + SENTENCES_AT_ONCE]) for start in starts])
-
-
-@torch.inference_mode()
-def _encode_videos(
-    model: Model, clips: ClipSet, seconds: dict[str, float], tokens: list[TokenBlock] | None = None
+def encode_clips(
+    model: Model,
+    clips: ClipSet,
+    *,
+    precision: Precision = "fp32",
+    cache: FrameTokenCache | None = None,
+    seconds: dict[str, float] | None = None,
 ) -> Any:
-    """The record of all clips, in the order of the set."""
-    places, records = [], []
-    for where, block in tokens if tokens is not None else _frame_tokens(model, clips, seconds):
-        with _timed(seconds, "encode_video"):
-            records.append(model.video_head(block.to(model.device)).mapped(Tensor.cpu))
-        places.append(where)
-    order = torch.from_numpy(np.argsort(np.concatenate(places)))
-    return join(records)[order]
+    """The model's record of all clips of a set, in the order of the set; float32 on the CPU.
+
+    Args:
+        model: in eval mode.
+        clips: the set; not empty.
+        precision: of the vision tower.
+        cache: where frame tokens are kept.
+        seconds: the time spent waiting for pixels is added to "read", and the rest to "encode_video".
+
+    Raises:
+        VideoError: a file cannot be decoded.
+    """
+    seconds = {} if seconds is None else seconds
+    waited: dict[str, float] = {}
+    with _timed(seconds, "encode_video"):
+        if cache is not None:
+            record = _from_tokens(model, cache.of(model, clips, precision).tokens)
+        else:
+            places: list[np.ndarray] = []
+            blocks = _noted(
+                clips.blocks(frames=model.config.frames, size=model.config.image_size), places, waited
+            )
+            record = join(list(VideoEncoder(model, precision=precision).stream(blocks)))
+            record = record[torch.from_numpy(np.argsort(np.concatenate(places)))]
+    read = waited.get("read", 0.0)
+    seconds["read"] = seconds.get("read", 0.0) + read
+    seconds["encode_video"] -= read
+    return record
 
 
-def _encode_bank(model: Model, bank: BankSet) -> tuple[Any, Any]:
-    text = encode_sentences(model, bank.captions) if bank.captions else None
-    return text, _encode_videos(model, bank.clips, {}) if len(bank.clips) else None
-
-
-@torch.inference_mode()
-def _frame_tokens(model: Model, clips: ClipSet, seconds: dict[str, float]) -> Iterator[TokenBlock]:
-    """Read videos and pass them through the vision tower, some at a time."""
-    blocks = clips.blocks(frames=model.config.frames, size=model.config.image_size)
+def _noted(
+    blocks: Iterator[Block], places: list[np.ndarray], waited: dict[str, float]
+) -> Iterator[np.ndarray]:
+    """The pixels of blocks; their places, and the time until each block came, are noted."""
     while True:
-        with _timed(seconds, "read"):
-            block = next(blocks, None)
+        started = time.perf_counter()
+        block = next(blocks, None)
+        waited["read"] = waited.get("read", 0.0) + time.perf_counter() - started
         if block is None:
             return
-        places, pixels = block
-        with _timed(seconds, "encode_video"):
-            tokens = model.frame_tokens(model.normalise_pixels(pixels).to(model.device))
-        yield places, tokens
+        places.append(block[0])
+        yield block[1]
+
+
+@torch.inference_mode()
+def _from_tokens(model: Model, tokens: np.ndarray) -> Any:
+    """The record of clips whose frame tokens are known."""
+    records = []
+    for first in range(0, len(tokens), BLOCK):
+        block = torch.from_numpy(np.array(tokens[first : first + BLOCK])).to(model.device).float()
+        records.append(model.video_head(block).mapped(lambda tensor: tensor.float().cpu()))
+    return join(records)
+
+
+def _encode_bank(model: Model, bank: BankSet, precision: Precision) -> tuple[Any, Any]:
+    text = encode_text(model, bank.captions) if bank.captions else None
+    return text, encode_clips(model, bank.clips, precision=precision) if len(bank.clips) else None
+
+
+def _comparisons(rows: Sequence[Row]) -> dict[str, PairedResult]:
+    """Paired bootstrap of R@1, text to video: the sum against each part."""
+    plain = {
+        row.score: row for row in rows if (row.direction, row.post_processing) == ("text_to_video", PLAIN)
+    }
+    whole = plain.get("sum")
+    if whole is None:
+        return {}
+    return {
+        f"sum - {score}": paired_bootstrap(whole.ranks, row.ranks, "R@1", videos=whole.videos)
+        for score, row in plain.items()
+        if score != "sum"
+    }
 
 
 @contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Add what some work takes."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    """Add the duration of some work."""
     started = time.perf_counter()
     yield
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
     seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 def _departures(model: Model, data: EvaluationSet) -> list[str]:
-    """Where a model's sizes are not those of the paper's setting for a benchmark."""
+    """Where the model's sizes differ from the paper's setting for the benchmark."""
     notes = []
     for what, own, paper in (
         ("frames", model.config.frames, data.paper_frames),

@@ -1,8 +1,9 @@
-"""How sure a number is: percentile bootstrap over videos, and paired comparison of two models.
+"""Confidence intervals by percentile bootstrap over videos, and paired comparison of two models.
 
-What is drawn with replacement is the video, with all queries that are its own: the captions of one video are found or
-missed together, and drawing them apart would make intervals too narrow. The gallery stays. The intervals speak of other
-videos of the same kind, not of other galleries; of other training runs only where several were given.
+Videos are drawn with replacement, each with all its queries: the captions of one video tend to be found or missed
+together, so that drawing single captions would make the intervals too narrow. The gallery stays the same. The intervals
+are about other videos of the same kind, not about other galleries, and about other training runs only where several
+were given.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from numpy.typing import ArrayLike, NDArray
 from prost.errors import UsageError
 from prost.evaluation.metrics import METRICS, Metric, Ranks
 
-# Ranks drawn at once: 2**22 floats are 32 MiB.
+# Ranks per block of draws: 2**22 floats are 32 MiB.
 DRAWN_AT_ONCE = 2**22
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairedResult:
-    """Difference of two models on the same queries, a - b.
+    """The difference of two models on the same queries, a - b.
 
     Attributes:
         difference: of the metric, in its own unit.
         low: lower bound of the interval of the difference.
         high: its upper bound.
-        p_value: two-sided: how often resampling puts the difference on the other side of zero, doubled.
-        higher_is_better: whether a positive difference favours a.
+        p_value: two-sided: twice the fraction of resamples whose difference lies on the other side of zero.
+        higher_is_better: whether a positive difference is in favour of a.
     """
 
     difference: float
@@ -41,18 +42,19 @@ class PairedResult:
 
     @property
     def a_beats_b(self) -> bool:
-        """An order may be claimed: the whole interval favours a, zero excluded."""
+        """Whether the whole interval is in favour of a, without zero."""
         return self.low > 0 if self.higher_is_better else self.high < 0
 
     @property
     def b_beats_a(self) -> bool:
-        """The same for b; where neither holds, nothing may be claimed."""
+        """Whether the whole interval is in favour of b; where neither holds, no order may be claimed."""
         return self.high < 0 if self.higher_is_better else self.low > 0
 
 
 def confidence_interval(
     ranks: ArrayLike,
     metric: str | Metric,
+    *,
     samples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -60,32 +62,38 @@ def confidence_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric.
 
-    Queries that are all hits, or all misses, give an interval without width: resampling cannot show what it never saw.
+    Where a recall is 0 or 100, every resample gives the same value, and the interval would have no width. There the
+    bound comes from the exact binomial interval (Clopper-Pearson) over videos.
 
     Args:
-        ranks: of each query `[Q]` (or any other value of a query that `metric` reads).
-        metric: a column, "R@1" for example, or a `Metric`.
-        samples: how many times the videos are drawn.
+        ranks: rank of each query `[Q]` (or any other value that `metric` reads).
+        metric: a column, such as "R@1", or a `Metric`.
+        samples: number of times that the videos are drawn.
         seed: the same seed gives the same interval.
-        level: share of the samples inside the interval.
-        videos: whose query each is `[Q]`; queries of one video are drawn together. None where each has its own.
+        level: fraction of the samples inside the interval.
+        videos: the video that each query belongs to `[Q]`; queries of one video are drawn together. None where each
+            query has a video of its own.
 
     Returns:
         Low and high, in the metric's own unit.
 
     Raises:
-        UsageError: an unknown metric, no query, a level or number of samples that makes no interval.
+        UsageError: an unknown metric, no query, or a level or a number of samples that gives no interval.
 
     >>> low, high = confidence_interval(np.tile([1.0, 9.0], 200), "R@1")  # 50 of 100; binomial: 50 +- 4.9
     >>> (round(low), round(high))
     (45, 55)
+    >>> low, high = confidence_interval(np.ones(100), "R@1")  # 100 of 100
+    >>> (round(low, 1), round(high, 1))
+    (96.4, 100.0)
     """
-    return confidence_intervals(ranks, [metric], samples, seed, level, videos)[0]
+    return confidence_intervals(ranks, [metric], samples=samples, seed=seed, level=level, videos=videos)[0]
 
 
 def confidence_intervals(
     ranks: ArrayLike,
     metrics: Sequence[str | Metric] = tuple(METRICS),
+    *,
     samples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -98,13 +106,23 @@ def confidence_intervals(
     for queries in _draws(values.shape[-1], videos, samples, seed):
         for blocks, column in zip(drawn, columns, strict=True):
             blocks.append(column.of(values[queries]))
-    return [_bounds(np.concatenate(blocks), level) for blocks in drawn]
+    independent = values.shape[-1] if videos is None else len(np.unique(np.asarray(videos)))
+    intervals = []
+    for blocks, column in zip(drawn, columns, strict=True):
+        low, high = _bounds(np.concatenate(blocks), level)
+        if column.recall and low == high:
+            # (alpha / 2) ** (1 / n): the Clopper-Pearson bound of n hits, or of n misses, in n trials.
+            margin = 100 * (1 - ((1 - level) / 2) ** (1 / independent))
+            low, high = (low - margin, high) if low == 100 else (low, high + margin)
+        intervals.append((low, high))
+    return intervals
 
 
 def paired_bootstrap(
     ranks_a: ArrayLike,
     ranks_b: ArrayLike,
     metric: str | Metric,
+    *,
     samples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -113,22 +131,22 @@ def paired_bootstrap(
     """Compare two models on the same queries: each resample draws the same videos for both.
 
     Where a model was trained several times, its metric is the mean over the runs, and each resample also draws as many
-    runs of it anew, with replacement: the difference then speaks of the recipe, not of one lucky run. Few runs show
-    less than the whole spread that training has.
+    of its runs with replacement: the difference is then about the recipe, not about one lucky run. Few runs show less
+    than the whole spread of training.
 
     Args:
-        ranks_a: of each query under model a `[Q]`, or under each of its runs `[S, Q]`.
-        ranks_b: of the same queries under model b, likewise; its number of runs may differ.
-        metric: see `confidence_interval`, and so for the rest.
-        samples: how many times the videos are drawn.
+        ranks_a: ranks of model a for each query `[Q]`, or for each of its runs and each query `[S, Q]`.
+        ranks_b: ranks of model b for the same queries; the number of runs may differ.
+        metric: see `confidence_interval`, also for the other arguments.
+        samples: number of times that the videos are drawn.
         seed: the same seed gives the same result.
-        level: share of the samples inside the interval.
-        videos: whose query each is `[Q]`.
+        level: fraction of the samples inside the interval.
+        videos: the video that each query belongs to `[Q]`.
 
     Raises:
         UsageError: as `confidence_interval`, or unequal numbers of queries.
 
-    a finds one query in ten that b does not, and loses none:
+    a finds one query in ten that b misses, and misses none that b finds:
 
     >>> b = np.full(500, 2.0)
     >>> a = np.where(np.arange(500) % 10 == 0, 1.0, 2.0)
@@ -150,31 +168,39 @@ def paired_bootstrap(
         blocks.append(means[0] - means[1])
     differences = np.concatenate(blocks)
     low, high = _bounds(differences, level)
-    # One is added to both counts: a p-value of exactly zero cannot come out of finitely many samples.
+    # One is added to both counts, because finitely many samples cannot show a p-value of exactly zero.
     tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     p_value = min(1.0, 2 * (tail + 1) / (samples + 1))
     observed = float(column.of(a).mean() - column.of(b).mean())
-    return PairedResult(observed, low, high, float(p_value), column.higher_is_better)
+    return PairedResult(
+        difference=observed,
+        low=low,
+        high=high,
+        p_value=float(p_value),
+        higher_is_better=column.higher_is_better,
+    )
 
 
 def _mean_of_drawn_runs(values: Ranks, rng: np.random.Generator) -> Ranks:
-    """Mean over as many runs as there are, drawn anew for each column of `[S, drawn]`."""
+    """The mean over S runs, drawn with replacement for each column of `[S, drawn]`."""
     if len(values) == 1:
         return values[0]
     return np.take_along_axis(values, rng.integers(len(values), size=values.shape), axis=0).mean(axis=0)
 
 
 def _draws(queries: int, videos: ArrayLike | None, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Places of the drawn queries, one resample a row, some rows at a time."""
+    """Positions of the drawn queries, one resample a row, some rows at a time."""
     rng = np.random.default_rng(seed)
     owner = np.arange(queries) if videos is None else np.asarray(videos)
     if owner.shape != (queries,):
-        raise UsageError(f"videos of shape {list(owner.shape)} for {queries} queries", "the video of each")
+        raise UsageError(
+            f"videos of shape {list(owner.shape)} for {queries} queries", "one video for each query"
+        )
     _, counts = np.unique(owner, return_counts=True)
     by_video = np.argsort(owner, kind="stable")
     starts = np.cumsum(counts) - counts
     alike = counts.min() == counts.max()
-    # Where videos have unequal numbers of queries, so have resamples: one a block then.
+    # Where the videos have different numbers of queries, resamples have different lengths: one per block.
     step = max(1, DRAWN_AT_ONCE // queries) if alike else 1
     for first in range(0, samples, step):
         drawn = rng.integers(len(counts), size=(min(step, samples - first), len(counts)))
@@ -187,8 +213,7 @@ def _draws(queries: int, videos: ArrayLike | None, samples: int, seed: int) -> I
 
 
 def _bounds(drawn: Ranks, level: float) -> tuple[float, float]:
-    # Drawn values, not numbers interpolated between them: those can miss an exact zero by a rounding error, and a
-    # claim hangs on which side of zero a bound lies.
+    # Values that were drawn, not interpolated ones: a rounding error could turn an exact zero into a claim.
     cut = int((1 - level) / 2 * (len(drawn) - 1))
     ordered = np.sort(drawn)
     return float(ordered[cut]), float(ordered[-1 - cut])
@@ -206,9 +231,7 @@ def _metric(metric: str | Metric) -> Metric:
 def _checked_values(ranks: ArrayLike, samples: int, level: float, dimensions: int = 1) -> Ranks:
     values = np.asarray(ranks, dtype=np.float64)
     if values.ndim != dimensions or not values.size:
-        form = "one rank for each query [Q]" + (
-            ", or such a row for each run [S, Q]" if dimensions == 2 else ""
-        )
+        form = "one rank for each query [Q]" + (", or a row for each run [S, Q]" if dimensions == 2 else "")
         raise UsageError(f"ranks of shape {list(values.shape)}", form)
     if not 0 < level < 1 or samples < 1:
         raise UsageError(f"level {level} of {samples} samples", "a level between 0 and 1, one sample or more")

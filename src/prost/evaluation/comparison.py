@@ -1,4 +1,4 @@
-"""Which of two models finds more: paired over the same queries, an order claimed only where it holds."""
+"""Comparison of two models, paired over the same queries; an order is claimed only where the bootstrap supports it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from prost.evaluation.report import EvaluationReport
 from prost.evaluation.rows import PLAIN
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """One metric of two models, a - b.
 
     Attributes:
-        a: how the first is called.
-        b: how the second is called.
-        row: which row of their reports, by its key.
-        metric: which column.
-        runs: how many trainings of each there are.
+        a: name of the first.
+        b: name of the second.
+        row: key of the row of their reports.
+        metric: the column.
+        runs: number of trainings of each.
         result: the difference and its interval.
     """
 
@@ -36,7 +36,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What may be said."""
+        """Which model is better, or that there is no order."""
         if self.result.a_beats_b:
             return f"{self.a} is better"
         if self.result.b_beats_a:
@@ -69,21 +69,22 @@ def compare(
     a: Sequence[EvaluationReport],
     b: Sequence[EvaluationReport],
     metric: str = "R@1",
+    *,
     score: str = "sum",
     direction: str = "text_to_video",
     post_processing: str = PLAIN,
     names: tuple[str, str] | None = None,
 ) -> Comparison:
-    """Paired bootstrap of a metric between two models, each given by one report or by those of several trainings.
+    """Paired bootstrap of a metric between two models, each given by the reports of one or several trainings.
 
     Args:
         a: reports of the first model.
         b: reports of the second, on the same queries.
-        metric: a column.
-        score: which score's rows.
-        direction: which direction's.
-        post_processing: with which post-processing.
-        names: how the two are called; as their reports do when None.
+        metric: the column.
+        score: score of the rows.
+        direction: direction of the rows.
+        post_processing: post-processing of the rows.
+        names: names of the two; those in their reports when None.
 
     Raises:
         UsageError: reports on different videos or captions, or without the row.
@@ -93,7 +94,7 @@ def compare(
         sets = sorted({f"{report.setting.benchmark} {report.setting.split}" for report in (*a, *b)})
         raise UsageError(
             f"reports on different videos or captions ({', '.join(sets)})",
-            "reports of one set, query by query",
+            "reports on the same set",
         )
     rows_a, rows_b = (
         [report.row(score, direction, post_processing) for report in reports] for reports in (a, b)
@@ -107,4 +108,11 @@ def compare(
         videos=rows_a[0].videos,
     )
     names = names or (a[0].setting.model, b[0].setting.model)
-    return Comparison(*names, rows_a[0].key, metric, (len(a), len(b)), result)
+    return Comparison(
+        a=names[0],
+        b=names[1],
+        row=rows_a[0].key,
+        metric=metric,
+        runs=(len(a), len(b)),
+        result=result,
+    )

@@ -1,7 +1,7 @@
-"""Scores -> ranks -> the columns of a retrieval table.
+"""From scores to ranks, and from ranks to the columns of a retrieval table.
 
-The rank of a query is 1 + the number of greater scores + a share of the equal ones, so that a model that cannot tell
-its gallery apart is not credited with finding anything in it.
+The rank of a query is 1 + the number of greater scores + half the number of equal ones, so that a model that gives all
+items the same score gets no credit for finding any.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TrueItems = Sequence[int] | NDArray[np.integer[Any]] | Sequence[Collection[int]]
 Ties = Literal["mean", "optimistic", "pessimistic"]
 VideoToText = Literal["clip4clip", "strict"]
 
-# Scores compared at once: a block's comparison takes 16 MiB.
+# Scores per block of comparisons; a block takes 16 MiB.
 SCORES_AT_ONCE = 2**24
 
 
@@ -30,17 +30,21 @@ class Metric:
     """A column of a table.
 
     Attributes:
-        of: ranks `[..., Q]` to values `[...]`.
-        higher_is_better: recalls rise with quality, ranks fall.
+        of: from ranks `[..., Q]` to values `[...]`.
+        higher_is_better: true for recalls, false for mean and median rank.
+        recall: whether it is the percentage of queries that were found.
     """
 
     of: Callable[[Ranks], Ranks]
     higher_is_better: bool
+    recall: bool = False
 
 
 def _recall(k: int) -> Metric:
     return Metric(
-        lambda ranks: 100.0 * np.count_nonzero(ranks <= k, axis=-1) / ranks.shape[-1], higher_is_better=True
+        lambda ranks: 100.0 * np.count_nonzero(ranks <= k, axis=-1) / ranks.shape[-1],
+        higher_is_better=True,
+        recall=True,
     )
 
 
@@ -57,17 +61,17 @@ METRICS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RetrievalMetrics:
     """One row of a retrieval table: recalls in percent, ranks from 1.
 
     Attributes:
-        r1: share of queries with rank <= 1, in percent; `r5`, `r10` and `r50` likewise.
+        r1: percent of queries with rank <= 1; `r5`, `r10` and `r50` accordingly.
         mdr: median rank.
         mnr: mean rank.
         r_sum: R@1 + R@5 + R@10, at most 300.
-        queries: Q, how many were ranked.
-        gallery: G, how many things each was ranked against, its own included.
+        queries: Q.
+        gallery: G, the number of items that each query was ranked against, including its own.
     """
 
     r1: float
@@ -84,8 +88,8 @@ class RetrievalMetrics:
     def from_ranks(cls, ranks: Ranks, gallery: int) -> RetrievalMetrics:
         """Summarise ranks.
 
-        A rank that ties make fractional is a hit at k only where it is not above k: two videos that share the first
-        place give rank 1.5, which is no hit at 1.
+        Ties can make ranks fractional. Such a rank is a hit at k only if it is at most k: two videos that share the
+        first place give rank 1.5, which is no hit at 1.
 
         Args:
             ranks: `[Q]`.
@@ -95,10 +99,20 @@ class RetrievalMetrics:
         {'R@1': 25.0, 'R@5': 50.0, 'R@10': 75.0, 'R@50': 75.0, 'MdR': 4.25, 'MnR': 17.375, 'RSum': 150.0}
         """
         r1, r5, r10, r50, mdr, mnr, r_sum = (float(metric.of(ranks)) for metric in METRICS.values())
-        return cls(r1, r5, r10, r50, mdr, mnr, r_sum, queries=len(ranks), gallery=gallery)
+        return cls(
+            r1=r1,
+            r5=r5,
+            r10=r10,
+            r50=r50,
+            mdr=mdr,
+            mnr=mnr,
+            r_sum=r_sum,
+            queries=len(ranks),
+            gallery=gallery,
+        )
 
     def to_dict(self) -> dict[str, float]:
-        """The columns under the names that papers give them."""
+        """The columns under the names that papers use."""
         values = (self.r1, self.r5, self.r10, self.r50, self.mdr, self.mnr, self.r_sum)
         return dict(zip(METRICS, values, strict=True))
 
@@ -117,23 +131,23 @@ class BothDirections:
 
 
 def ranks(scores: ArrayLike, truth: TrueItems | None = None, ties: Ties = "mean") -> Ranks:
-    """Rank of the true item of each query, from 1.
+    """The rank of the true item of each query, from 1.
 
-    Among n wrong items that score as much as the true one, the true one stands on average in the middle: 1 + greater +
-    n / 2. Optimistically it comes first, pessimistically last. Where several items are true, the best-ranked one
-    counts, and k equal true items leave the first of them behind n / (k + 1) wrong ones on average.
+    If n wrong items have the same score as the true one, its mean rank over random orders is 1 + greater + n / 2. The
+    optimistic rank puts it first, the pessimistic one last. Where several items are true, the best-ranked one counts;
+    the first of k equal true items comes behind n / (k + 1) equal wrong ones on average.
 
     Args:
         scores: `[Q, G]`, queries in rows.
-        truth: the true column of each query, or for each query a set of true columns; the diagonal when None.
-        ties: where the true item stands among equals.
+        truth: the true column of each query, or a set of true columns for each query; the diagonal when None.
+        ties: the place of the true item among equal scores.
 
     Returns:
-        float64 `[Q]`; whole numbers unless ties are broken by their mean.
+        float64 `[Q]`; whole numbers unless `ties` is "mean".
 
     Raises:
-        BadScores: NaN, infinity, no matrix, or a truth that does not fit it.
-        UsageError: another word for `ties`.
+        BadScores: NaN, infinity, no matrix, or a truth that does not fit the matrix.
+        UsageError: an unknown `ties`.
 
     >>> ranks([[0.9, 0.1, 0.5], [0.2, 0.2, 0.8]]).tolist()  # 0.9 is greatest; 0.2 is behind 0.8, level with 0.2
     [1.0, 2.5]
@@ -164,7 +178,7 @@ def rank_metrics(scores: ArrayLike, truth: TrueItems | None = None, ties: Ties =
 def text_to_video_ranks(
     scores: ArrayLike, video_of_caption: Sequence[int] | NDArray[np.integer[Any]], ties: Ties = "mean"
 ) -> Ranks:
-    """Rank of each caption's video among all videos: every caption is a query.
+    """The rank of each caption's video among all videos: every caption is a query.
 
     Args:
         scores: `[C, V]`, captions in rows.
@@ -183,11 +197,11 @@ def video_to_text_ranks(
     kind: VideoToText = "clip4clip",
     ties: Ties = "mean",
 ) -> Ranks:
-    """Rank of each video's captions; a video without captions is no query.
+    """The rank of each video's captions; a video without captions is no query.
 
-    The two kinds are two protocols, and their numbers must not be compared. `clip4clip` scores a video's captions as a
-    set, by the best of them, and ranks the set among those of the other videos: the gallery is as large as there are
-    captioned videos. `strict` ranks single captions among all captions and takes the best-ranked true one.
+    The two kinds are two protocols whose numbers must not be compared. `clip4clip` scores the captions of a video as
+    a set, by the best of them, and ranks the set among the sets of the other videos, so that the size of the gallery
+    is the number of captioned videos. `strict` ranks single captions among all captions and takes the best true one.
 
     Args:
         scores: `[C, V]`, captions in rows: the same matrix as for text to video.
@@ -200,7 +214,7 @@ def video_to_text_ranks(
 
     Raises:
         BadScores: as `ranks`.
-        UsageError: another kind.
+        UsageError: an unknown kind.
 
     Two captions of video 0, one of video 1:
 
@@ -227,7 +241,7 @@ def video_to_text_ranks(
 def text_to_video(
     scores: ArrayLike, video_of_caption: Sequence[int] | NDArray[np.integer[Any]], ties: Ties = "mean"
 ) -> RetrievalMetrics:
-    """The table row of `text_to_video_ranks`."""
+    """The metrics of `text_to_video_ranks`."""
     return RetrievalMetrics.from_ranks(
         text_to_video_ranks(scores, video_of_caption, ties), np.shape(scores)[1]
     )
@@ -239,7 +253,7 @@ def video_to_text(
     kind: VideoToText = "clip4clip",
     ties: Ties = "mean",
 ) -> RetrievalMetrics:
-    """The table row of `video_to_text_ranks`."""
+    """The metrics of `video_to_text_ranks`."""
     found = video_to_text_ranks(scores, video_of_caption, kind, ties)
     return RetrievalMetrics.from_ranks(found, len(found) if kind == "clip4clip" else np.shape(scores)[0])
 
@@ -250,7 +264,7 @@ def both_directions(
     kind: VideoToText = "clip4clip",
     ties: Ties = "mean",
 ) -> BothDirections:
-    """Both directions of one matrix; with one caption a video, the diagonal is true and the kinds agree.
+    """Both directions of one matrix. With one caption per video the two kinds of video to text are the same.
 
     Args:
         scores: `[C, V]`, captions in rows.
@@ -266,15 +280,15 @@ def both_directions(
 
 
 def checked_scores(scores: ArrayLike) -> Scores:
-    """A score matrix as an array of floats, or the reason why it is none.
+    """Check a score matrix.
 
     Raises:
-        BadScores: NaN, infinity, another number of dimensions, or nothing in it.
+        BadScores: NaN, infinity, another number of dimensions, or an empty matrix.
     """
     array = np.asarray(scores)
     if array.ndim != 2 or array.size == 0:
         raise BadScores(
-            f"scores of shape {list(array.shape)}", "a matrix [queries, gallery] with something in it"
+            f"scores of shape {list(array.shape)}", "a matrix [queries, gallery] that is not empty"
         )
     if not np.issubdtype(array.dtype, np.floating):
         if not np.issubdtype(array.dtype, np.integer):
@@ -287,7 +301,7 @@ def checked_scores(scores: ArrayLike) -> Scores:
             raise BadScores(
                 f"the score of query {row} and item {column} is {array[row, column]}",
                 "finite numbers",
-                "look at the prototypes of these two",
+                "check the prototypes of these two",
             )
     return array
 

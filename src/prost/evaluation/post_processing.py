@@ -1,16 +1,15 @@
-"""Post-processing of score matrices against hubness: videos that are near to every sentence.
+"""Post-processing of score matrices against hubness, that is, against videos that are close to every sentence.
 
-A method is *transductive* when it needs all test queries at once. Such a number cannot be had in a search, where
-queries come one by one; it is no headline, and stands marked beside the plain one. The others need a *bank* of earlier
-queries instead.
+A method is *transductive* if it needs all test queries at once. A search, where queries come one by one, cannot use it,
+so its number is marked and stands beside the plain one. The other methods need a *bank* of earlier queries instead.
 
 Every function takes queries in rows. For video to text, give the transposed scores (and a bank of videos): the results
-are made for ranking within a row and must not be transposed afterwards.
+are for ranking within a row and must not be transposed afterwards. No result depends on the order of the columns,
+except that an assignment breaks ties by a seeded permutation.
 """
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,41 +39,27 @@ class PostProcessed:
 
     Attributes:
         scores: `[Q, G]`, float64, to be ranked within rows.
-        method: a key of `TRANSDUCTIVE`.
-        parameters: what the method was run with.
+        parameters: the parameters of the method.
     """
 
     scores: NDArray[np.float64]
-    method: str
     parameters: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def transductive(self) -> bool:
-        """Whether all test queries were needed at once."""
-        return TRANSDUCTIVE[self.method]
 
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """One video for each query, the best for all queries together; there is no second place, so R@1 is all it has.
+    """One video for each query, chosen for all queries together. There is no second place, so only R@1 is defined.
 
     Attributes:
         videos: column of each query `[Q]`, -1 where the gallery had no place left.
-        method: a key of `TRANSDUCTIVE`.
-        parameters: what the method was run with.
+        parameters: the parameters of the method.
     """
 
     videos: NDArray[np.int64]
-    method: str = "hungarian"
     parameters: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def transductive(self) -> bool:
-        """Whether all test queries were needed at once."""
-        return TRANSDUCTIVE[self.method]
-
     def r1(self, truth: ArrayLike | None = None) -> float:
-        """Percent of queries that were given their true video.
+        """Percent of queries that were assigned their true video.
 
         Args:
             truth: the true column of each query `[Q]`; the diagonal when None.
@@ -93,8 +78,8 @@ class Assignment:
 def inverted_softmax(scores: ArrayLike, temperature: float = 1.0) -> PostProcessed:
     """S times the softmax of S / t over the queries (dual softmax of CAMoE, Cheng et al. 2021). Transductive.
 
-    What t means depends on the scale of S, cosines or logits; both are recorded. A negative score falls further the
-    more probable it is, as in the authors' formula.
+    The effect of t depends on the scale of S (cosines or logits), so that the largest score is recorded with it. A
+    negative score becomes lower the more probable it is, as in the authors' formula.
 
     Args:
         scores: `[Q, G]`.
@@ -104,7 +89,7 @@ def inverted_softmax(scores: ArrayLike, temperature: float = 1.0) -> PostProcess
         BadScores: NaN, infinity or no matrix.
         UsageError: a temperature that is not positive.
 
-    The second query owns video 0, so the first one loses it:
+    Video 0 belongs to the second query, so that the first one loses it:
 
     >>> inverted_softmax([[0.6, 0.5], [0.9, 0.1]], temperature=0.1).scores.round(3).tolist()
     [[0.028, 0.491], [0.857, 0.002]]
@@ -113,7 +98,6 @@ def inverted_softmax(scores: ArrayLike, temperature: float = 1.0) -> PostProcess
     _positive(temperature=temperature)
     return PostProcessed(
         scores * np.exp(log_softmax(scores / temperature, axis=0)),
-        "inverted_softmax",
         {"temperature": temperature, "largest_score": float(np.abs(scores).max())},
     )
 
@@ -121,21 +105,22 @@ def inverted_softmax(scores: ArrayLike, temperature: float = 1.0) -> PostProcess
 def qb_norm(scores: ArrayLike, bank: ArrayLike, beta: float = 20.0, k: int = 1) -> PostProcessed:
     """Querybank normalisation with the dynamic inverted softmax (Bogolin et al. 2022). Needs a bank.
 
-    The bank names the hubs: the videos among the top k of any of its queries. A query whose best video is a hub gets
-    exp(b S[q, g]) / sum over the bank of exp(b B[., g]); any other keeps its scores. So rows have different scales.
-    A row whose exponentials float64 cannot hold is given as their logarithms, in the same order.
+    A video is a hub if it is among the top k of any query of the bank; videos that tie with the k-th are hubs, too. A
+    query whose best video is a hub (any of its best, if they tie) gets exp(b S[q, g]) / sum over the bank of
+    exp(b B[., g]); other queries keep their scores, so that rows have different scales. Where float64 cannot hold the
+    exponentials of a row, the row contains their logarithms, which have the same order.
 
     Args:
         scores: S `[Q, G]`.
         bank: B `[N, G]`, scores of the bank's queries with the same gallery.
         beta: b.
-        k: depth to which the bank's queries name hubs.
+        k: number of best videos of each bank query that are hubs.
 
     Raises:
         BadScores: NaN, infinity, no matrix, or a bank with another gallery.
         UsageError: parameters out of range.
 
-    The bank's only query calls video 0 a hub; the first query's best is video 0, the second's is not:
+    By the only query of the bank video 0 is a hub; it is the best of the first query, not of the second:
 
     >>> qb_norm([[0.5, 0.4], [0.1, 0.3]], [[0.6, 0.2]], beta=1.0).scores.round(3).tolist()
     [[0.905, 1.221], [0.1, 0.3]]
@@ -144,30 +129,33 @@ def qb_norm(scores: ArrayLike, bank: ArrayLike, beta: float = 20.0, k: int = 1) 
     _same_gallery(scores, bank)
     _positive(beta=beta)
     _within("k", k, bank.shape[1], "items in the gallery")
-    hubs = np.zeros(scores.shape[1], dtype=bool)
-    hubs[np.argpartition(-bank, k - 1, axis=1)[:, :k]] = True
-    lured = hubs[scores.argmax(axis=1)]  # [Q]
-    exponents = beta * scores[lured] - logsumexp(beta * bank, axis=0)
-    holds = (np.abs(exponents) < LARGEST_EXPONENT).all(axis=1, keepdims=True)
+    kth_best = -np.partition(-bank, k - 1, axis=1)[:, k - 1 : k]  # [N, 1]
+    hubs = (bank >= kth_best).any(axis=0)  # [G]
+    normalised = ((scores == scores.max(axis=1, keepdims=True)) & hubs).any(axis=1)  # [Q]
+    exponents = beta * scores[normalised] - logsumexp(beta * bank, axis=0)
+    fits = (np.abs(exponents) < LARGEST_EXPONENT).all(axis=1, keepdims=True)
     result = scores.copy()
-    result[lured] = np.where(holds, np.exp(np.where(holds, exponents, 0.0)), exponents)
-    return PostProcessed(result, "qb_norm", {"beta": beta, "k": k, "bank": len(bank)})
+    result[normalised] = np.where(fits, np.exp(np.where(fits, exponents, 0.0)), exponents)
+    return PostProcessed(result, {"beta": beta, "k": k, "bank": len(bank)})
 
 
-def hungarian(scores: ArrayLike, captions_per_video: ArrayLike | None = None) -> Assignment:
+def hungarian(scores: ArrayLike, captions_per_video: ArrayLike | None = None, seed: int = 0) -> Assignment:
     """Text-Video Hungarian: the assignment of videos to queries with the greatest total score. Transductive.
 
-    It also knows that no two queries (or, with `captions_per_video`, no more than a video's captions) mean one video.
+    It also uses that no two queries (or, with `captions_per_video`, no more than a video's captions) mean one video.
+    Several assignments can have the greatest total. The solver would prefer the one on the diagonal, where the truth
+    usually is, and so credit a model that gives every video the same score. The columns are therefore permuted first.
 
     Args:
-        scores: `[Q, G]`; with more queries than places, the surplus gets none.
-        captions_per_video: how many queries may be given each video `[G]`; one each when None.
+        scores: `[Q, G]`; with more queries than places, some queries get no video.
+        captions_per_video: number of queries that may get each video `[G]`; one each when None.
+        seed: of the permutation.
 
     Raises:
         BadScores: NaN, infinity or no matrix.
-        UsageError: another number of counts, or negative ones.
+        UsageError: another number of counts, or negative counts.
 
-    Both prefer video 0, but together they do better apart:
+    Both prefer video 0, but the total is greater if they get different videos:
 
     >>> hungarian([[0.9, 0.8], [0.7, 0.1]]).videos.tolist()
     [1, 0]
@@ -181,23 +169,23 @@ def hungarian(scores: ArrayLike, captions_per_video: ArrayLike | None = None) ->
         raise UsageError(
             f"captions_per_video of shape {list(places.shape)}", f"{gallery} counts, none negative"
         )
-    video_of_place = np.repeat(np.arange(gallery), places)
+    video_of_place = np.random.default_rng(seed).permutation(np.repeat(np.arange(gallery), places))
     queries, chosen = linear_sum_assignment(scores[:, video_of_place], maximize=True)
     videos = np.full(len(scores), -1, dtype=np.int64)
     videos[queries] = video_of_place[chosen]
-    return Assignment(videos, "hungarian", {"places": len(video_of_place)})
+    return Assignment(videos, {"places": len(video_of_place)})
 
 
 def sinkhorn(scores: ArrayLike, beta: float = 20.0, iterations: int = 20) -> PostProcessed:
-    """Sinkhorn normalisation: exp(b S) with rows and columns scaled in turn to equal sums. Transductive.
+    """Sinkhorn normalisation: rows and columns of exp(b S) are scaled in turn to equal sums. Transductive.
 
-    Rows come to sum to 1 and columns to Q / G; the columns are scaled last. The result is the logarithm, whose order is
-    the same and which cannot underflow.
+    Rows tend to the sum 1 and columns to Q / G; the columns are scaled last. The result is the logarithm, which has the
+    same order and cannot underflow.
 
     Args:
         scores: S `[Q, G]`.
         beta: b.
-        iterations: how often rows and columns are scaled.
+        iterations: number of times that rows and columns are scaled.
 
     Raises:
         BadScores: NaN, infinity or no matrix.
@@ -214,19 +202,19 @@ def sinkhorn(scores: ArrayLike, beta: float = 20.0, iterations: int = 20) -> Pos
     for _ in range(iterations):
         log_plan = log_plan - logsumexp(log_plan, axis=1, keepdims=True)
         log_plan = log_plan - logsumexp(log_plan, axis=0, keepdims=True) + column_sum
-    return PostProcessed(log_plan, "sinkhorn", {"beta": beta, "iterations": iterations})
+    return PostProcessed(log_plan, {"beta": beta, "iterations": iterations})
 
 
 def nnn(scores: ArrayLike, bank: ArrayLike, alpha: float = 0.75, k: int = 128) -> PostProcessed:
     """Nearest neighbour normalisation (Chowdhury et al. 2024). Needs a bank.
 
-    Each video loses a times the mean of its k best scores with the bank.
+    From the scores of each video, a times the mean of its k best scores with the bank is subtracted.
 
     Args:
         scores: S `[Q, G]`.
         bank: B `[N, G]`, scores of the bank's queries with the same gallery.
         alpha: a.
-        k: how many of the bank's queries; at most N.
+        k: number of bank queries in the mean; at most N.
 
     Raises:
         BadScores: NaN, infinity, no matrix, or a bank with another gallery.
@@ -241,30 +229,7 @@ def nnn(scores: ArrayLike, bank: ArrayLike, alpha: float = 0.75, k: int = 128) -
     if not np.isfinite(alpha):
         raise UsageError(f"alpha={alpha}", "a finite number")
     nearest = -np.partition(-bank, k - 1, axis=0)[:k]  # [k, G]
-    return PostProcessed(
-        scores - alpha * nearest.mean(axis=0), "nnn", {"alpha": alpha, "k": k, "bank": len(bank)}
-    )
-
-
-def refuse_if_transductive(method: str) -> None:
-    """Let a method into a search only if it can work on one query at a time.
-
-    Args:
-        method: a key of `TRANSDUCTIVE`.
-
-    Raises:
-        UsageError: a transductive or unknown method.
-
-    >>> refuse_if_transductive("qb_norm")
-    """
-    if method not in TRANSDUCTIVE:
-        near = difflib.get_close_matches(method, TRANSDUCTIVE, n=1, cutoff=0.0)
-        raise UsageError(f"unknown post-processing {method!r}", ", ".join(TRANSDUCTIVE), repr(near[0]))
-    if TRANSDUCTIVE[method]:
-        online = [name for name, transductive in TRANSDUCTIVE.items() if not transductive]
-        raise UsageError(
-            f"{method} needs all queries at once, a search has one", f"{' or '.join(online)}, with a bank"
-        )
+    return PostProcessed(scores - alpha * nearest.mean(axis=0), {"alpha": alpha, "k": k, "bank": len(bank)})
 
 
 def _float64(scores: ArrayLike) -> NDArray[np.float64]:
@@ -284,4 +249,4 @@ def _positive(**parameters: float) -> None:
 
 def _within(name: str, value: int, most: int, of_what: str) -> None:
     if not 1 <= value <= most:
-        raise UsageError(f"{name}={value}", f"1 to {most}, there being {most} {of_what}")
+        raise UsageError(f"{name}={value}", f"1 to {most}, the number of {of_what}")

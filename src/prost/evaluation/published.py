@@ -1,4 +1,4 @@
-"""Published figures, text to video, with their sources: they stand beside ours, marked as published."""
+"""Published figures, text to video, with their sources; tables show them beside ours, marked as published."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import yaml
 from prost.evaluation.metrics import METRICS
 
 PublishedTable = Literal["time", "models", "post_processing", "layers", "others"]
-# A word of a benchmark's own variants under which its figures were published.
+# The name under which the figures of a variant of a benchmark were published.
 _SAME = {"didemo-prost": "didemo"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """One published row.
 
     Attributes:
-        table: which kind of table it stands in.
-        model: as its authors call it.
-        benchmark: as `load_benchmark` calls it.
-        values: the columns that were published.
-        source: where.
-        post_processing: "none", or the method as `evaluation.post_processing` calls it.
-        layers: layers of the frame and the event decoder, in the table about them.
+        table: the kind of table.
+        model: the authors' name.
+        benchmark: the name for `load_benchmark`.
+        values: the published columns.
+        source: paper and table.
+        post_processing: "none", or the name in `evaluation.post_processing`.
+        layers: layers of the frame and the event decoder, in the table of layers.
         seconds: "training", "extraction" and "search", in the table of times.
     """
 
@@ -81,14 +81,14 @@ def _read() -> tuple[Published, ...]:
         )
         rows.append(
             Published(
-                entry["table"],
-                entry["model"],
-                entry["benchmark"],
-                {column: float(entry[column]) for column in METRICS if column in entry},
-                source,
-                entry.get("post_processing", "none"),
-                tuple(entry["layers"]) if "layers" in entry else None,
-                seconds,
+                table=entry["table"],
+                model=entry["model"],
+                benchmark=entry["benchmark"],
+                values={column: float(entry[column]) for column in METRICS if column in entry},
+                source=source,
+                post_processing=entry.get("post_processing", "none"),
+                layers=tuple(entry["layers"]) if "layers" in entry else None,
+                seconds=seconds,
             )
         )
     return tuple(rows)

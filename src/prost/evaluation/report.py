@@ -1,23 +1,26 @@
-"""A report: rows, and all that is needed to read them; as JSON, CSV, Markdown and LaTeX."""
+"""A report: rows, and everything that is needed to read them; as JSON, CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prost.errors import BadConfig, MissingPath, StorageError, UsageError
-from prost.evaluation.bootstrap import PairedResult, paired_bootstrap
-from prost.evaluation.metrics import METRICS, Ranks, RetrievalMetrics
+from prost.data.writing import written_whole
+from prost.errors import BadConfig, MissingPath, UsageError
+from prost.evaluation.bootstrap import PairedResult
+from prost.evaluation.metrics import METRICS, Ranks, RetrievalMetrics, Scores
 from prost.evaluation.published import Published, published
 from prost.evaluation.rows import DIRECTIONS, PLAIN, SCORES, Row
 from prost.evaluation.tables import PaperTable, as_csv, number, with_interval
+
+if TYPE_CHECKING:
+    from prost.evaluation.sets import EvaluationSet
 
 JSON_FILE, RANKS_FILE = "report.json", "ranks.npz"
 SCORE_TITLES = {"sum": "sum", "event_sentence": "event-sentence", "object_phrase": "object-phrase"}
@@ -37,33 +40,35 @@ METHOD_TITLES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What numbers were made with; it is printed with every one of them.
+    """How numbers were made; it is printed with every table.
 
     Attributes:
-        model: as it was given.
+        model: the name that was given.
         architecture: "prost", "clip4clip", "ts2net".
         fingerprint: of configuration and weights.
         benchmark: name of the benchmark or gallery.
-        split: which part of it.
+        split: its split.
         queries: digest of videos and captions; reports that share it can be compared query by query.
-        videos: G, the gallery's size.
-        published_videos: how many there should be; None where nobody published a number.
+        videos: G, the size of the gallery.
+        published_videos: published number of videos; None where there is none.
         captions: C.
         frames: L.
         image_size: R.
         max_words: of a text.
-        sampling: which frames of a video are seen, in words.
+        sampling: which frames of a video the model sees, in words.
         object_phrase_weight: in the sum; None for a model without parts.
         temperature: of the inverted softmax.
-        bank_captions: how many training captions the bank holds.
-        bank_videos: how many training videos.
-        bootstrap_samples: how many times the videos are drawn.
-        bootstrap_seed: of the drawing.
-        training_seed: of the model, where its folder says so.
+        temperature_source: where it comes from, in words.
+        bank_captions: number of training captions in the bank.
+        bank_videos: number of training videos in the bank.
+        bootstrap_samples: number of times that the videos are drawn.
+        bootstrap_seed: of the draws.
+        machine: the machine and the device that did the work.
+        training_seed: of the model; None where it is unknown.
         notes: anything else that a reader has to know.
-        versions: of what computed them.
+        versions: of the software that computed them.
     """
 
     model: str
@@ -81,46 +86,63 @@ class Setting:
     sampling: str
     object_phrase_weight: float | None
     temperature: float
+    temperature_source: str
     bank_captions: int
     bank_videos: int
     bootstrap_samples: int
     bootstrap_seed: int
+    machine: str
     training_seed: int | None = None
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self) -> tuple[str, ...]:
-        """The setting in words, for below a table."""
-        gallery = f"{self.videos:,} videos"
-        if self.published_videos is not None and self.published_videos != self.videos:
-            gallery += f" of {self.published_videos:,}"
+        """The setting in words, for below a table: first about the model, then about the set and the methods."""
+        return (
+            self.model_line(),
+            *self.shared_lines(),
+            self.temperature_line(),
+            f"computed on {self.machine}",
+        )
+
+    def model_line(self) -> str:
+        """The model in words."""
         seed = "unknown" if self.training_seed is None else str(self.training_seed)
         who = [f"{self.architecture}, {self.fingerprint}", f"training seed {seed}"]
         if self.object_phrase_weight is not None:
             who.append(f"sum: event-sentence + {self.object_phrase_weight:g} x object-phrase")
+        return f"{self.model} ({'; '.join(who)})"
+
+    def shared_lines(self) -> tuple[str, ...]:
+        """The rest of the setting, except what belongs to one model or one run, in words."""
+        gallery = f"{self.videos:,} videos"
+        if self.published_videos is not None and self.published_videos != self.videos:
+            gallery += f" of {self.published_videos:,}"
         bank = f"bank of {self.bank_captions:,} training captions and {self.bank_videos:,} training videos"
         return (
-            f"{self.model} ({'; '.join(who)})",
             f"{self.benchmark}, {self.split} split: gallery of {gallery}, {self.captions:,} captions",
             f"{self.frames} frames of {self.image_size} pixels, {self.max_words} words; sampling: {self.sampling}",
-            f"intervals: 95%, bootstrap of {self.bootstrap_samples:,} draws of the videos, seed {self.bootstrap_seed}; "
-            "ties: mean rank",
-            "post-processing: no parameter tuned on this split; scores are cosines, the temperature of the inverted "
-            f"softmax is the model's own ({self.temperature:.4g}); {bank}",
+            f"intervals: 95%, bootstrap of {self.bootstrap_samples:,} draws of the videos, seed {self.bootstrap_seed} "
+            "(exact binomial where all queries or none are found); ties: mean rank",
+            f"post-processing: no parameter tuned on this split; scores are cosines; {bank}",
             *self.notes,
             ", ".join(f"{name} {version}" for name, version in self.versions.items()),
         )
 
+    def temperature_line(self) -> str:
+        """The temperature of the inverted softmax, on which its row depends, in words."""
+        return f"temperature of the inverted softmax: {self.temperature:.4g}, {self.temperature_source}"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ReportSection:
-    """One score's plain row, text to video.
+    """The plain row of one score, text to video.
 
     Attributes:
         metrics: the columns.
         interval: 95% bootstrap interval of R@1, in percent.
-        ranks: of the true video of each query, `[Q]`.
-        twin_accuracy: percent of queries that score their video above its order-swapped twin (a tie is half); None
+        ranks: rank of the true video of each query, `[Q]`.
+        twin_accuracy: percent of queries that score their video above its order-swapped twin (a tie counts half); None
             where no video has a twin.
     """
 
@@ -130,18 +152,20 @@ class ReportSection:
     twin_accuracy: float | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class EvaluationReport:
     """A model's results on an evaluation set.
 
     Attributes:
-        setting: what they were made with.
+        setting: how they were made.
         rows: every score, direction and post-processing.
         twin_accuracy: for each score; see `ReportSection`.
-        twins: how many of the videos have an order-swapped twin in the gallery.
+        twins: number of videos that have an order-swapped twin in the gallery.
         order_blind_ceiling: R@1 in percent of a perfect model that is blind to order; None where there are no twins.
-        seconds: wall time of reading, encoding and matching.
-        noise: result of the noise test, where it was asked for.
+        comparisons: paired bootstrap of R@1, text to video: the sum against each part, "sum - event_sentence".
+        seconds: wall time of waiting for pixels ("read"), of encoding and of matching.
+        noise: the result of the noise test, if it was run.
+        scores: the matrices `[C, V]` by score; None in a report that was read from files.
     """
 
     setting: Setting
@@ -149,8 +173,10 @@ class EvaluationReport:
     twin_accuracy: Mapping[str, float | None]
     twins: int
     order_blind_ceiling: float | None
+    comparisons: Mapping[str, PairedResult]
     seconds: Mapping[str, float]
     noise: Mapping[str, Any] | None = None
+    scores: Mapping[str, Scores] | None = None
 
     def row(self, score: str = "sum", direction: str = "text_to_video", post_processing: str = PLAIN) -> Row:
         """One row.
@@ -169,23 +195,13 @@ class EvaluationReport:
         """The plain rows of text to video, by score."""
         return {
             row.score: ReportSection(
-                RetrievalMetrics.from_ranks(row.ranks, row.gallery),
-                row.intervals["R@1"],
-                row.ranks,
-                self.twin_accuracy.get(row.score),
+                metrics=RetrievalMetrics.from_ranks(row.ranks, row.gallery),
+                interval=row.intervals["R@1"],
+                ranks=row.ranks,
+                twin_accuracy=self.twin_accuracy.get(row.score),
             )
             for row in self.rows
             if row.direction == "text_to_video" and row.post_processing == PLAIN
-        }
-
-    def comparisons(self) -> dict[str, PairedResult]:
-        """Paired bootstrap of R@1, text to video: the sum against each part."""
-        parts = self.parts
-        whole = self.row()
-        return {
-            f"sum - {score}": paired_bootstrap(whole.ranks, part.ranks, "R@1", videos=whole.videos)
-            for score, part in parts.items()
-            if score != "sum"
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -206,10 +222,7 @@ class EvaluationReport:
                 "twins": self.twins,
                 "order_blind_ceiling": self.order_blind_ceiling,
             },
-            "comparisons": {
-                name: {"difference": result.difference, "low": result.low, "high": result.high}
-                for name, result in self.comparisons().items()
-            },
+            "comparisons": {name: asdict(result) for name, result in self.comparisons.items()},
             "setting": asdict(self.setting),
             "rows": [row.to_dict() for row in self.rows],
             "published": [row.to_dict() for row in published(benchmark=self.setting.benchmark)],
@@ -253,15 +266,15 @@ class EvaluationReport:
             lines.append((SCORE_TITLES[row.score], method_title(row), *cells))
         notes = list(self.setting.lines())
         if self.noise is not None:
-            told = "passed" if self.noise["passed"] else "FAILED"
+            result = "passed" if self.noise["passed"] else "FAILED"
             notes.append(
-                f"noise test: {told} (random features, {self.noise['seeds']} seeds of {self.noise['videos']} videos: "
-                "every row inside the binomial interval of chance)"
+                f"noise test: {result} (random features, with and without ties, {self.noise['seeds']} seeds of "
+                f"{self.noise['videos']} videos: every row inside the binomial interval of chance)"
             )
         if shows_twins:
             ceiling = number(self.order_blind_ceiling) or "unknown"
             notes.append(
-                "twins: percent of queries that prefer their video to its order-swapped twin (chance 50); "
+                "twins: percent of queries that score their video above its order-swapped twin (chance 50); "
                 f"{self.twins:,} videos have one; R@1 of a perfect model that is blind to order: {ceiling}"
             )
         return PaperTable(
@@ -302,12 +315,7 @@ class EvaluationReport:
 
 
 def method_title(row: Row) -> str:
-    """A row's post-processing as tables show it: its name, parameters, and whether it is transductive.
-
-    >>> empty = np.array([])
-    >>> method_title(Row("sum", "text_to_video", "sinkhorn", {"beta": 20.0}, {}, {}, empty, empty, 1))
-    'Sinkhorn (beta 20; transductive)'
-    """
+    """A row's post-processing as tables show it: name, parameters, and whether it is transductive."""
     if row.post_processing == PLAIN:
         return "none"
     shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.parameters.items()]
@@ -318,34 +326,62 @@ def method_title(row: Row) -> str:
 def write_report(report: EvaluationReport, folder: Path) -> None:
     """Write `report.json`, `report.csv`, `report.md`, `report.tex` and `ranks.npz`.
 
-    `report.json` comes last and whole: a folder that has it is complete.
+    `report.json` is written last, and completely or not at all: a folder that has it is complete.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the files cannot be written.
     """
     tables = report.tables()
     arrays: dict[str, Any] = {row.key: row.ranks for row in report.rows}
     arrays |= {f"videos/{row.direction}": row.videos for row in report.rows}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.csv").write_text(report.csv(), encoding="utf-8")
-        (folder / "report.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
-        (folder / "report.tex").write_text("\n".join(table.latex() for table in tables), encoding="utf-8")
-        with (folder / RANKS_FILE).open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        partial = folder / f".{JSON_FILE}.part"
-        partial.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, folder / JSON_FILE)
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written ({error})", suggestion="another folder") from None
+    texts = {
+        "report.csv": report.csv(),
+        "report.md": "\n".join(table.markdown() for table in tables),
+        "report.tex": "\n".join(table.latex() for table in tables),
+    }
+    for name, text in texts.items():
+        with written_whole(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    _write_arrays(folder / RANKS_FILE, arrays)
+    values = json.dumps(report.to_dict(), indent=1) + "\n"
+    with written_whole(folder / JSON_FILE) as partial:
+        partial.write_text(values, encoding="utf-8")
+
+
+def write_scores(report: EvaluationReport, data: EvaluationSet, path: Path) -> None:
+    """Write the score matrices, and what they are about, as one NumPy file (`.npz`).
+
+    The file holds a float32 matrix `[C, V]` for each score ("sum", and "event_sentence" and "object_phrase" where the
+    model has these parts), "videos" `[V]` (ids), "captions" `[C]`, and "video_of_caption" `[C]`.
+
+    Args:
+        report: of `evaluate_set`.
+        data: the set that it is about.
+        path: the file.
+
+    Raises:
+        UsageError: a report that was read from files has no scores.
+        StorageError: the file cannot be written.
+    """
+    if report.scores is None:
+        raise UsageError("a report without its scores", "the result of `evaluate_set`")
+    arrays: dict[str, Any] = {name: matrix.astype(np.float32) for name, matrix in report.scores.items()}
+    arrays["videos"], arrays["captions"] = np.array(data.videos), np.array(data.captions)
+    arrays["video_of_caption"] = data.video_of_caption
+    _write_arrays(path, arrays)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    with written_whole(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def read_report(folder: Path) -> EvaluationReport:
     """Read what `write_report` wrote.
 
     Raises:
-        MissingPath: no report is there.
-        BadConfig: files that do not belong together, or of another form.
+        MissingPath: the folder holds no report.
+        BadConfig: files that do not belong together, or that have another form.
     """
     try:
         values = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
@@ -354,13 +390,14 @@ def read_report(folder: Path) -> EvaluationReport:
         setting = Setting(**{**values["setting"], "notes": tuple(values["setting"]["notes"])})
         rows = tuple(_row(entry, arrays) for entry in values["rows"])
         return EvaluationReport(
-            setting,
-            rows,
-            {score: values[score]["twin_accuracy"] for score in SCORES if score in values},
-            values["gallery"]["twins"],
-            values["gallery"]["order_blind_ceiling"],
-            values["seconds"],
-            values["noise_test"],
+            setting=setting,
+            rows=rows,
+            twin_accuracy={score: values[score]["twin_accuracy"] for score in SCORES if score in values},
+            twins=values["gallery"]["twins"],
+            order_blind_ceiling=values["gallery"]["order_blind_ceiling"],
+            comparisons={name: PairedResult(**result) for name, result in values["comparisons"].items()},
+            seconds=values["seconds"],
+            noise=values["noise_test"],
         )
     except FileNotFoundError as error:
         raise MissingPath(f"{error.filename} does not exist", "a folder of `prost eval --output`") from None
@@ -373,15 +410,15 @@ def read_report(folder: Path) -> EvaluationReport:
 def _row(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Row:
     key = f"{entry['score']}/{entry['direction']}/{entry['post_processing']}"
     return Row(
-        entry["score"],
-        entry["direction"],
-        entry["post_processing"],
-        entry["parameters"],
-        {column: entry[column] for column in METRICS if column in entry},
-        {column: (low, high) for column, (low, high) in entry["intervals"].items()},
-        arrays[key],
-        arrays[f"videos/{entry['direction']}"],
-        entry["gallery"],
+        score=entry["score"],
+        direction=entry["direction"],
+        post_processing=entry["post_processing"],
+        parameters=entry["parameters"],
+        values={column: entry[column] for column in METRICS if column in entry},
+        intervals={column: (low, high) for column, (low, high) in entry["intervals"].items()},
+        ranks=arrays[key],
+        videos=arrays[f"videos/{entry['direction']}"],
+        gallery=entry["gallery"],
     )
 
 

@@ -1,7 +1,7 @@
-"""Score matrices -> the rows of a report: every score, direction and post-processing, with intervals.
+"""From score matrices to the rows of a report: every score, direction and post-processing, with intervals.
 
-One path for every model and every benchmark; what reaches it are matrices of captions and videos, and whose caption
-each is.
+The path is the same for every model and every benchmark. Its input are matrices of captions and videos, and which
+video each caption belongs to.
 """
 
 from __future__ import annotations
@@ -31,31 +31,35 @@ from prost.evaluation.post_processing import (
 Direction = Literal["text_to_video", "video_to_text_clip4clip", "video_to_text_strict"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SCORES = ("sum", "event_sentence", "object_phrase")
-# A score matrix as the model gave it.
+# No post-processing.
 PLAIN = "none"
 METHODS = tuple(TRANSDUCTIVE)
 NNN_DEPTH = 128
-# Cells of the largest assignment that is solved: 2**28 float64 are 2 GiB.
+# Cells of the largest assignment that is computed: 2**28 float64 are 2 GiB.
 LARGEST_ASSIGNMENT = 2**28
-# A query that an assignment gave another item has no rank; whatever is beyond every column will do.
+# An assignment gives no rank to a query whose item it missed: a rank beyond every column of a table.
 NOT_FIRST = np.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RankingPlan:
-    """What is made of score matrices.
+    """Which rows are made of score matrices.
 
     Attributes:
-        methods: names of `METHODS`, in the order in which they are to stand; plain rows are always made.
-        directions: which to rank.
-        samples: how many times the bootstrap draws the videos.
+        methods: names of `METHODS`, in the order of the rows; plain rows are always made.
+        directions: the directions to rank.
+        samples: number of times that the bootstrap draws the videos.
         seed: of the bootstrap.
+        temperature: of the inverted softmax, on the scale of cosines; None for the model's own.
+        temperature_source: where it comes from, in words, for the table.
     """
 
     methods: tuple[str, ...] = METHODS
     directions: tuple[Direction, ...] = DIRECTIONS
     samples: int = 2000
     seed: int = 0
+    temperature: float | None = None
+    temperature_source: str = "the model's own"
 
     def __post_init__(self) -> None:
         for method in self.methods:
@@ -65,37 +69,37 @@ class RankingPlan:
 
     @property
     def needs_bank(self) -> bool:
-        """Whether any method asks for earlier queries."""
+        """Whether any method needs earlier queries."""
         return not all(TRANSDUCTIVE[method] for method in self.methods)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Bank:
-    """Earlier queries, of the training split, for the methods that need some.
+    """Scores of earlier queries, from the training split, for the methods that need some.
 
     Attributes:
-        captions: for each score, the bank's captions against the gallery's videos `[N, V]`; none when empty.
-        videos: for each score, the bank's videos against the gallery's captions `[N, C]`; none when empty.
+        captions: for each score, the bank's captions against the gallery's videos `[N, V]`; empty where there are none.
+        videos: for each score, the bank's videos against the gallery's captions `[N, C]`; empty where there are none.
     """
 
     captions: Mapping[str, Scores] = field(default_factory=dict)
     videos: Mapping[str, Scores] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Row:
     """One row of a report.
 
     Attributes:
         score: a name of `SCORES`.
-        direction: what is looked for with what; video to text comes in two kinds that must not be compared.
+        direction: text to video, or video to text in one of two kinds, which must not be compared.
         post_processing: a name of `METHODS`, or "none".
-        parameters: what the method was run with.
-        values: the columns; an assignment has R@1 alone.
-        intervals: 95% bootstrap over videos, of the same columns.
-        ranks: of each query `[Q]`.
-        videos: whose query each is `[Q]`.
-        gallery: how many things each query was ranked against.
+        parameters: the parameters of the method.
+        values: the columns; an assignment has only R@1.
+        intervals: 95% bootstrap over videos, for the same columns.
+        ranks: rank of each query `[Q]`.
+        videos: the video that each query belongs to `[Q]`.
+        gallery: number of items that each query was ranked against.
     """
 
     score: str
@@ -110,12 +114,12 @@ class Row:
 
     @property
     def key(self) -> str:
-        """What tells the rows of one report apart."""
+        """Unique in a report."""
         return f"{self.score}/{self.direction}/{self.post_processing}"
 
     @property
     def transductive(self) -> bool:
-        """Whether the row needed all test queries at once: no headline, and no search."""
+        """Whether the method needs all test queries at once, which no search has."""
         return TRANSDUCTIVE.get(self.post_processing, False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,17 +144,17 @@ def make_rows(
     bank: Bank | None = None,
     plan: RankingPlan | None = None,
 ) -> list[Row]:
-    """Rank every score in every direction, as it is and with every post-processing that can be had.
+    """Rank every score in every direction, without and with every possible post-processing.
 
-    A method that needs a bank is left out where there is none for the direction, and so is an assignment that would not
-    fit into memory: `left_out` says which and why.
+    A method that needs a bank is left out where the direction has none, and so is an assignment that does not fit into
+    memory: `left_out` says which and why.
 
     Args:
         scores: for each name of `SCORES` that the model has, captions in rows `[C, V]`.
-        video_of_caption: the video of each caption `[C]`; every video has one at least.
+        video_of_caption: the video of each caption `[C]`; every video has at least one.
         temperature: of the inverted softmax, on the scale of the scores.
-        bank: earlier queries.
-        plan: what to make; everything when None.
+        bank: scores of earlier queries.
+        plan: which rows to make; all when None.
 
     Raises:
         BadScores: NaN, infinity, or shapes that do not fit.
@@ -170,18 +174,20 @@ def make_rows(
             for method, result in processed:
                 ranks, videos, gallery = _ranks(result, matrix, video_of_caption, direction)
                 columns = ["R@1"] if isinstance(result, Assignment) else list(METRICS)
-                intervals = confidence_intervals(ranks, columns, plan.samples, plan.seed, videos=videos)
+                intervals = confidence_intervals(
+                    ranks, columns, samples=plan.samples, seed=plan.seed, videos=videos
+                )
                 rows.append(
                     Row(
-                        name,
-                        direction,
-                        method,
-                        {} if result is None else result.parameters,
-                        {column: float(METRICS[column].of(ranks)) for column in columns},
-                        dict(zip(columns, intervals, strict=True)),
-                        ranks,
-                        videos,
-                        gallery,
+                        score=name,
+                        direction=direction,
+                        post_processing=method,
+                        parameters={} if result is None else result.parameters,
+                        values={column: float(METRICS[column].of(ranks)) for column in columns},
+                        intervals=dict(zip(columns, intervals, strict=True)),
+                        ranks=ranks,
+                        videos=videos,
+                        gallery=gallery,
                     )
                 )
     return rows
@@ -212,7 +218,7 @@ def _processed(
     methods: tuple[str, ...],
     temperature: float,
 ) -> Iterator[tuple[str, PostProcessed | Assignment | None]]:
-    """The plain scores, as None, and then each method's result on scores with the direction's queries in rows."""
+    """None for the plain scores, then the result of each method on scores with the direction's queries in rows."""
     yield PLAIN, None
     to_video = direction == "text_to_video"
     queries = scores if to_video else scores.T
@@ -224,7 +230,7 @@ def _processed(
         makers["qb_norm"] = lambda: qb_norm(queries, bank)
         makers["nnn"] = lambda: nnn(queries, bank, k=min(NNN_DEPTH, len(bank)))
     if len(owner) ** 2 <= LARGEST_ASSIGNMENT:
-        # A video has as many places as captions; of captions each is there once.
+        # A video has as many places as captions; a caption has one place.
         places = np.bincount(owner, minlength=scores.shape[1]) if to_video else None
         makers["hungarian"] = lambda: hungarian(queries, places)
     for method in methods:
@@ -246,7 +252,7 @@ def _ranks(
     }[direction]
     if isinstance(result, Assignment):
         chosen = result.videos if to_video else result.videos[captioned]
-        # To text, what was assigned are captions: right is any of the video's own.
+        # In video to text, captions were assigned: any caption of the video is right.
         right = chosen == owner if to_video else (chosen >= 0) & (owner[chosen] == captioned)
         return np.where(right, 1.0, NOT_FIRST), videos, gallery
     if result is not None:

@@ -1,4 +1,4 @@
-"""A table on its way into a paper, a document or a spreadsheet: Markdown, LaTeX, CSV."""
+"""Tables for papers, documents and spreadsheets: Markdown, LaTeX, CSV."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class PaperTable:
-    """Cells as they are to be read.
+    """A table whose cells are text.
 
     Attributes:
         title: one line above.
         columns: headings.
-        rows: as many cells each as there are columns.
-        words: how many of the first columns hold words, aligned left; the others hold numbers.
+        rows: one cell for each column.
+        words: number of leading columns that hold words and are aligned left; the others hold numbers.
         notes: lines below.
     """
 
@@ -97,7 +97,7 @@ class PaperTable:
         return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
-        """Comma-separated, headings first; title and notes are left out.
+        """Comma-separated values with the headings first, without title and notes.
 
         >>> PaperTable("R", ("model", "R@1"), (("a, b", "1.0"),)).csv()
         'model,R@1\\n"a, b",1.0\\n'
@@ -115,12 +115,12 @@ def as_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """A number as a table shows it; nothing for None."""
+    """A number for a table; empty for None."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
 def with_interval(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]], column: str) -> str:
-    """A value and its interval; nothing where the row lacks the column.
+    """A value and its interval; empty where the row lacks the column.
 
     >>> with_interval({"R@1": 48.2}, {"R@1": (45.1, 51.3)}, "R@1")
     '48.2 [45.1, 51.3]'

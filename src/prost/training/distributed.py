@@ -1,8 +1,9 @@
-"""One training in several processes: who this process is, and what they tell each other.
+"""One training in several processes: the rank of this process, and the communication between them.
 
-Every process encodes its rows of the batch and sees the representations of all. Each takes `1 / processes` of the loss
-of the *whole* batch; `gather` sends gradients back to the process that made a row, and `sum_gradients` adds up what
-each found. The sum is the gradient that one process would have had with the whole batch, of the logit scale too.
+Every process encodes its rows of the batch and gets the representations of all rows. Each takes `1 / processes` of the
+loss of the *whole* batch; `gather` sends gradients back to the process that encoded a row, and `sum_gradients` adds the
+gradients of all processes. The sum equals the gradient that one process would get for the whole batch, also for the
+logit scale.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prost.errors import BadConfig, UsageError
+from prost.model.encoding import choose_device
 
-# One process validates while the others wait for it.
+# One process validates while the others wait.
 LONGEST_WAIT = timedelta(hours=6)
 
 
@@ -42,12 +44,12 @@ class _Gather(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a training, as one of them sees them.
+    """The processes of a training, from the view of one of them.
 
     Attributes:
-        rank: which of them this is; 0 writes files and talks.
-        world: how many there are.
-        device: where this one computes.
+        rank: of this process; rank 0 writes files and prints.
+        world: number of processes.
+        device: the device of this process.
     """
 
     rank: int
@@ -56,14 +58,14 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def rows(self, batch_size: int) -> slice:
         """The rows of a batch that this process encodes.
 
         Raises:
-            BadConfig: a batch that does not divide.
+            BadConfig: the batch does not divide among the processes.
 
         >>> Processes(1, 4, torch.device("cpu")).rows(8)
         slice(2, 4, None)
@@ -77,9 +79,9 @@ class Processes:
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, in their order; equally many each.
+        """The rows of all processes, in the order of their ranks; each has the same number.
 
-        Gradients flow back to the process whose row it is, summed over all who used it.
+        Gradients flow back to the process that a row comes from, summed over all processes.
 
         Args:
             rows: `[b, ...]`.
@@ -90,7 +92,7 @@ class Processes:
         return rows if self.world == 1 else _Gather.apply(rows)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up the gradients of all processes, in place, in one message a data type."""
+        """Add the gradients of all processes, in place, with one message per data type."""
         if self.world == 1:
             return
         by_type: dict[torch.dtype, list[Tensor]] = {}
@@ -106,7 +108,7 @@ class Processes:
                 gradient.copy_(summed.view_as(gradient))
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
-        """The mean over the processes of a few numbers that each knows for its own rows."""
+        """The mean over the processes of a few numbers that each has for its own rows."""
         if self.world == 1 or not values:
             return values
         together = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
@@ -114,7 +116,7 @@ class Processes:
         return dict(zip(values, (together / self.world).tolist(), strict=True))
 
     def any(self, asked: bool) -> bool:
-        """Whether it is so in one of the processes."""
+        """Whether it is true in at least one process."""
         if self.world == 1:
             return asked
         flag = torch.tensor(int(asked), device=self.device)
@@ -122,7 +124,7 @@ class Processes:
         return bool(flag.item())
 
     def everyones(self, values: list[str]) -> list[str]:
-        """The lists of all processes, one after the other."""
+        """The lists of all processes, joined in the order of their ranks."""
         if self.world == 1:
             return values
         lists: list[list[str]] = [[] for _ in range(self.world)]
@@ -130,35 +132,40 @@ class Processes:
         return [value for part in lists for value in part]
 
     def wait(self) -> None:
-        """Go on when all have come here."""
+        """Wait until all processes have called this."""
         self.any(False)
 
 
 @contextmanager
-def join_processes() -> Iterator[Processes]:
-    """Join the processes that `torchrun` started; without it, this one is alone.
+def join_processes(device: str = "auto") -> Iterator[Processes]:
+    """Join the processes that `torchrun` started; without it, this process is alone.
 
-    NCCL where each has a GPU of its own, gloo on CPUs.
+    They communicate by NCCL where each has a GPU of its own, and by gloo on CPUs.
+
+    Args:
+        device: see `choose_device`; of several processes each takes the GPU of its local rank.
 
     Raises:
-        UsageError: more processes than GPUs.
+        UsageError: more processes than GPUs, one GPU for several processes, or a device that does not exist.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = choose_device(device)
     if world == 1:
-        yield Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        yield Processes(0, 1, chosen)
         return
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
+    if chosen.type == "cuda":
+        if device not in ("auto", "cuda"):
+            raise UsageError(f"device {device!r} for {world} processes", "auto, cuda or cpu")
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if local >= torch.cuda.device_count():
             raise UsageError(
                 f"process {local} of this machine with {torch.cuda.device_count()} GPUs",
                 suggestion=f"torchrun --nproc-per-node {torch.cuda.device_count()}",
             )
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
-    dist.init_process_group("gloo" if device.type == "cpu" else "nccl", timeout=LONGEST_WAIT)
+        chosen = torch.device("cuda", local)
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
-        yield Processes(dist.get_rank(), world, device)
+        yield Processes(dist.get_rank(), world, chosen)
     finally:
         dist.destroy_process_group()

@@ -1,9 +1,9 @@
-"""Fine-tune a model on one's own captioned videos, and tell what it brought on videos that were kept apart."""
+"""Fine-tune a model on one's own captioned videos, and report its gain on videos that were held out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,21 @@ import yaml
 
 from prost.data.benchmarks import load_benchmark
 from prost.data.records import VideoRecord, complete_split, hold_out
-from prost.errors import BadConfig, StorageError, UsageError
+from prost.data.writing import written_whole
+from prost.errors import BadConfig, UsageError
 from prost.evaluation.bootstrap import confidence_interval, paired_bootstrap
 from prost.evaluation.sets import records_set
 from prost.model.checkpoint import load
 from prost.model.retrieval_model import VISION_TOWER
+from prost.training.distributed import Processes, join_processes
 from prost.training.logs import StepLogger
 from prost.training.recipe import BenchmarkConfig, Recipe, StageConfig
 from prost.training.trainer import train
 from prost.training.validation import ValidationResult, ValidationSet
 
-# Of the videos that are trained on: the best step is chosen on these, never on those of the report.
-CHOOSING = 0.1
+VALIDATION = 0.1
+"""Fraction of the training videos that chooses the best step; the videos of the report never do."""
+
 VALIDATIONS = 5
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 PAIRS, RECIPE, REPORT = "pairs.jsonl", "recipe.yaml", "report.json"
@@ -32,18 +35,19 @@ PAIRS, RECIPE, REPORT = "pairs.jsonl", "recipe.yaml", "report.json"
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """How to fine-tune; the learning rates are the paper's.
+    """The settings of a fine-tuning; the learning rates are the paper's.
 
     Attributes:
         epochs: how often each video is seen.
-        batch_size: every text is compared with every video of a batch; at most as many as there are to train on.
+        batch_size: every text is compared with every video of a batch; reduced if there are fewer training videos.
         learning_rate: of the head.
         clip_learning_rate: of the backbone.
-        freeze_vision: train the rest only, from frame tokens that are computed once: many times faster.
-        held_out: share of the videos that the report is about, where the pairs have no test split.
-        allow_missing: leave out captions whose video is missing, and say how many.
+        freeze_vision: train everything else, from frame tokens that are computed once: many times faster.
+        held_out: fraction of the videos for the report, if the pairs have no test split.
+        allow_missing: leave out captions whose video is missing, and count them.
         workers: decoding processes.
-        seed: of the parts and of the training.
+        seed: of the splits and of the training.
+        device: see `prost.model.encoding.choose_device`.
     """
 
     epochs: int = 5
@@ -55,56 +59,24 @@ class FineTuning:
     allow_missing: bool = False
     workers: int = 1
     seed: int = 0
+    device: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuned:
-    """What came of it.
+    """The result of a fine-tuning.
 
     Attributes:
         model: the folder of the best model.
-        before: what the start found of the videos kept apart.
-        after: what the model found of them.
-        video: whose query each is `[Q]`.
-        counts: videos trained on, chosen on, reported on, and missing.
+        counts: number of videos that were trained on ("train"), that chose the best step ("val"), that the report is
+            about ("test"), and that were missing.
+        report: plain values: the columns of the model before and after, with 95% intervals, and the difference of R@1
+            by a paired bootstrap over videos.
     """
 
     model: Path
-    before: ValidationResult
-    after: ValidationResult
-    video: Sequence[int]
-    counts: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Both models' columns with 95% intervals, and R@1's difference by a paired bootstrap over videos."""
-        result = paired_bootstrap(
-            self.after.ranks["sum"], self.before.ranks["sum"], "R@1", videos=np.array(self.video)
-        )
-        return {
-            "model": str(self.model),
-            "videos": self.counts,
-            "queries": len(self.video),
-            "before": self._columns(self.before),
-            "after": self._columns(self.after),
-            "R@1_difference": {
-                "difference": result.difference,
-                "interval": [result.low, result.high],
-                "better": result.a_beats_b,
-                "worse": result.b_beats_a,
-            },
-        }
-
-    def _columns(self, found: ValidationResult) -> dict[str, Any]:
-        values = found.metrics("sum").to_dict()
-        return {
-            metric: {
-                "value": values[metric],
-                "interval": list(
-                    confidence_interval(found.ranks["sum"], metric, videos=np.array(self.video))
-                ),
-            }
-            for metric in METRICS
-        }
+    counts: Mapping[str, int]
+    report: Mapping[str, Any]
 
 
 def finetune(
@@ -112,106 +84,157 @@ def finetune(
     pairs: Path,
     videos: Path | None,
     output: Path,
-    how: FineTuning,
+    settings: FineTuning,
     report: StepLogger | None = None,
-) -> FineTuned:
+) -> FineTuned | None:
     """Train a model further on one's own pairs.
 
-    The pairs are parted by video: some are kept apart for the report (the test split, where there is one), some choose
-    the best step (the val split, where there is one), the rest is trained on. An interrupted run is carried on by the
-    same call.
+    The pairs are split by video: some are held out for the report (the test split, if there is one), some choose the
+    best step (the val split, if there is one), the rest is trained on. The same call continues an interrupted run.
+    Under `torchrun` the processes share each batch, and the leading one measures and writes.
 
     Args:
-        start: what `prost.load` opens.
-        pairs: a CSV or JSONL file with `video` and `caption`, and if one likes `start`, `end` and `split`.
-        videos: the folder of the videos; None for that of the pairs.
-        output: gets what `run_recipe` writes, and `pairs.jsonl` (with the parts), `recipe.yaml`, `report.json`.
-        how: see `FineTuning`.
+        start: a name or path for `prost.load`.
+        pairs: a CSV or JSONL file with `video` and `caption`, and optionally `start`, `end` and `split`.
+        videos: the folder of the videos; None for the folder of the pairs.
+        output: the folder for what `run_recipe` writes, and for `pairs.jsonl` (with the splits), `recipe.yaml` and
+            `report.json`.
+        settings: see `FineTuning`.
         report: called with every line of the log.
 
+    Returns:
+        The result; None in the processes that do not lead.
+
     Raises:
-        UsageError: pairs that cannot be read or have too few videos.
-        VideoError: a file that cannot be shown.
+        UsageError: pairs that cannot be read, or too few videos; or a device that does not exist.
+        VideoError: a file cannot be decoded.
         TrainingStopped: see `run_recipe`.
         StorageError: no space, no permission.
     """
-    parts, missing = _parts(pairs, videos, how)
-    asked = ValidationSet(records_set(parts["test"], name="pairs", split="test", workers=how.workers))
-    recipe = _recipe(start, output / PAIRS, len(parts["train"]), how)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        _write_pairs(output / PAIRS, parts)
-        (output / RECIPE).write_text(
-            yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True), sort_keys=False), "utf-8"
-        )
-    except OSError as error:
-        raise StorageError(f"{output} cannot be written ({error})") from None
-    before = asked.ask(load(start))
-    model = train(recipe, output, report)
-    after = asked.ask(load(model))
-    counts = {name: len(records) for name, records in parts.items()} | {"missing": missing}
-    result = FineTuned(
-        model=model, before=before, after=after, video=asked.data.video_of_caption.tolist(), counts=counts
+    splits, missing = _split(pairs, videos, settings)
+    held_out = ValidationSet(
+        records_set(splits["test"], name="pairs", split="test", workers=settings.workers)
     )
-    (output / REPORT).write_text(json.dumps(result.to_dict(), indent=2) + "\n", "utf-8")
+    recipe = _recipe(start, output / PAIRS, len(splits["train"]), settings)
+    with join_processes(settings.device) as processes:
+        before = None
+        if processes.leads:
+            _write_pairs(output / PAIRS, splits)
+            text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+            with written_whole(output / RECIPE) as partial:
+                partial.write_text(text, "utf-8")
+            before = _measure(held_out, start, processes)
+        processes.wait()  # for pairs.jsonl, which all processes read
+        model = train(recipe, output, report, processes)
+        result = None
+        if before is not None:
+            counts = {name: len(records) for name, records in splits.items()} | {"missing": missing}
+            after = _measure(held_out, str(model), processes)
+            values = _report(model, counts, before, after, held_out.data.video_of_caption)
+            with written_whole(output / REPORT) as partial:
+                partial.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+            result = FineTuned(model=model, counts=counts, report=values)
+        processes.wait()
     return result
 
 
-def _parts(
-    pairs: Path, videos: Path | None, how: FineTuning
+def _measure(held_out: ValidationSet, model: str, processes: Processes) -> ValidationResult:
+    return held_out.measure(load(model).to(processes.device))
+
+
+def _report(
+    model: Path,
+    counts: Mapping[str, int],
+    before: ValidationResult,
+    after: ValidationResult,
+    video: np.ndarray,
+) -> dict[str, Any]:
+    """The values of `FineTuned.report`; `video` is the video of each query `[Q]`."""
+    result = paired_bootstrap(after.ranks["sum"], before.ranks["sum"], "R@1", videos=video)
+    return {
+        "model": str(model),
+        "videos": dict(counts),
+        "queries": len(video),
+        "before": _columns(before, video),
+        "after": _columns(after, video),
+        "R@1_difference": {
+            "difference": result.difference,
+            "interval": [result.low, result.high],
+            "better": result.a_beats_b,
+            "worse": result.b_beats_a,
+        },
+    }
+
+
+def _columns(found: ValidationResult, video: np.ndarray) -> dict[str, Any]:
+    values = found.metrics("sum").to_dict()
+    return {
+        metric: {
+            "value": values[metric],
+            "interval": list(confidence_interval(found.ranks["sum"], metric, videos=video)),
+        }
+        for metric in METRICS
+    }
+
+
+def _split(
+    pairs: Path, videos: Path | None, settings: FineTuning
 ) -> tuple[dict[str, tuple[VideoRecord, ...]], int]:
-    """Records to train on, to choose by and to report on; and how many have no video."""
+    """The records of train, val and test; and the number of records without a video."""
     found = load_benchmark("pairs", pairs, videos)
-    splits = {name: complete_split(found, name, how.allow_missing) for name in found.splits}
+    splits = {name: complete_split(found, name, settings.allow_missing) for name in found.splits}
     if "train" not in splits:
         raise UsageError(f"{pairs} has no train split", "rows of split train, or no column split")
     missing = sum(record.path is None for records in found.splits.values() for record in records)
     train, test = splits["train"], splits.get("test", ())
     if not test:
-        train, test = hold_out(train, how.held_out, how.seed)
+        train, test = hold_out(train, settings.held_out, settings.seed)
     val = splits.get("val", ())
     if not val:
-        train, val = hold_out(train, CHOOSING, how.seed)
+        train, val = hold_out(train, VALIDATION, settings.seed)
     if len(train) < 2:
         raise UsageError(
-            f"{len(train)} videos to train on, {len(val)} to choose by, {len(test)} to report on",
+            f"{len(train)} videos to train on, {len(val)} for validation, {len(test)} for the report",
             "two or more to train on",
             "more pairs",
         )
     return {"train": train, "val": val, "test": test}, missing
 
 
-def _recipe(start: str, pairs: Path, videos: int, how: FineTuning) -> Recipe:
-    """The recipe that does it; `prost train` does the same with it."""
-    if how.epochs < 1:
-        raise BadConfig(f"{how.epochs} epochs", "1 or more")
-    batch_size = min(how.batch_size, videos)
-    steps = how.epochs * max(1, videos // batch_size)
+def _recipe(start: str, pairs: Path, videos: int, settings: FineTuning) -> Recipe:
+    """The recipe of the fine-tuning, which `prost train` can run, too."""
+    if settings.epochs < 1:
+        raise BadConfig(f"{settings.epochs} epochs", "1 or more")
+    batch_size = min(settings.batch_size, videos)
+    steps = settings.epochs * max(1, videos // batch_size)
     stage: dict[str, Any] = {
         "steps": steps,
         "batch_size": batch_size,
-        "learning_rate": how.learning_rate,
-        "clip_learning_rate": how.clip_learning_rate,
+        "learning_rate": settings.learning_rate,
+        "clip_learning_rate": settings.clip_learning_rate,
     }
     frozen: dict[str, Any] = {}
-    if how.freeze_vision:
+    if settings.freeze_vision:
         stage["freeze"] = VISION_TOWER
         frozen["cache_frame_tokens"] = str(pairs.parent / "frame_tokens")
     return Recipe(
         start=str(Path(start).absolute()) if Path(start).exists() else start,
-        benchmark=BenchmarkConfig(name="pairs", folder=pairs.absolute(), workers=how.workers),
+        benchmark=BenchmarkConfig(name="pairs", folder=pairs.absolute(), workers=settings.workers),
         prost=StageConfig(**stage),
-        seed=how.seed,
+        seed=settings.seed,
         validation="val",
         evaluate_every=max(1, steps // VALIDATIONS),
         **frozen,
     )
 
 
-def _write_pairs(path: Path, parts: dict[str, tuple[VideoRecord, ...]]) -> None:
-    """The pairs as they were parted, in the form that they were read from."""
-    with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        for split, records in parts.items():
+def _write_pairs(path: Path, splits: dict[str, tuple[VideoRecord, ...]]) -> None:
+    """Write the pairs with their splits, in a form that `load_benchmark` reads."""
+    with (
+        written_whole(path) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        for split, records in splits.items():
             for record in records:
                 assert record.path is not None
                 line: dict[str, Any] = {

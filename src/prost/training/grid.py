@@ -1,7 +1,7 @@
-"""Grids: recipes, some keys varied, over several seeds; each cell trained and evaluated once, and never again.
+"""Grids: recipes in which some keys are varied, over several seeds. Each cell is trained and evaluated only once.
 
-A grid is a YAML file. Its cells lie under one folder by what they are (recipe, seed, evaluation set), so that a stopped
-grid is carried on, and two grids that share a cell share its run.
+A grid is a YAML file. The folders of its cells are named by digests of everything that the results depend on (recipe,
+seed, data, evaluation set), so that a stopped grid can be continued, and two grids that share a cell share its run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import copy
 import hashlib
 import itertools
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -19,26 +18,32 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 import yaml
 from pydantic import Field, model_validator
 
-from prost.config import StrictConfig, read_yaml
-from prost.errors import BadConfig, StorageError
-from prost.evaluation.benchmark import KeptTokens, encode_sentences, evaluate_set
+from prost.config import StrictConfig, read_json, read_yaml
+from prost.data.frame_tokens import FrameTokenCache
+from prost.data.writing import written_whole
+from prost.errors import BadConfig
+from prost.evaluation.benchmark import evaluate_set, match_scores
+from prost.evaluation.machine import machine_line
 from prost.evaluation.published import PublishedTable
 from prost.evaluation.report import JSON_FILE, EvaluationReport, read_report, write_report
 from prost.evaluation.rows import METHODS, RankingPlan
 from prost.evaluation.sets import EvaluationSet, SetConfig, open_set
 from prost.model.checkpoint import load
-from prost.model.encoding import join
+from prost.model.encoding import VideoEncoder, choose_device, encode_text, join
 from prost.training.recipe import Recipe
-from prost.training.trainer import run_recipe
+from prost.training.sources import data_digest
+from prost.training.trainer import STATE_FILE, run_recipe
 
 DONE_FILE, TIMES_FILE = "done.txt", "times.json"
-# Of a timed search; the median of so many is told.
 SEARCHES = 5
-Tell = Callable[[str], None]
+"""Number of timed searches; their median is reported."""
+
+Say = Callable[[str], None]
 
 
 class Grid(StrictConfig):
@@ -46,14 +51,14 @@ class Grid(StrictConfig):
 
     Attributes:
         title: of the table.
-        recipes: where the models' recipes lie, relative to this file, by the name that the table gives them.
-        vary: keys of the recipe (`model.frame_layers`) and the values that each takes; every combination is a cell.
-        seeds: each cell is trained once with each.
-        evaluation: what every cell is evaluated on.
-        methods: post-processing that gets rows of its own.
+        recipes: the models' recipes, relative to this file, by their names in the table.
+        vary: keys of the recipe (`model.frame_layers`) and their values; every combination is a cell.
+        seeds: each cell is trained once with each seed.
+        evaluation: the evaluation set of all cells.
+        methods: post-processing methods that get rows of their own.
         times: measure feature extraction and similarity search, and show them beside the time of training.
         reference: name of the cell that the others are compared with; None for the one with the highest mean R@1.
-        published: which published figures stand below.
+        published: the published figures to show below.
         notes: what else a reader has to know, below the table.
     """
 
@@ -69,7 +74,7 @@ class Grid(StrictConfig):
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _means_something(self) -> Self:
+    def _check(self) -> Self:
         for key, values in self.vary.items():
             if key.partition(".")[0] == "seed":
                 raise ValueError("vary: seeds have their own key, `seeds`")
@@ -83,55 +88,61 @@ class Grid(StrictConfig):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One place of a grid.
+    """One combination of a grid.
 
     Attributes:
         model: the name of its recipe.
-        varied: value of each key that the grid varies.
+        varied: the value of each key that the grid varies.
         recipe: by seed, as plain values.
+        data: digest of the training data; None where the recipe determines them.
     """
 
     model: str
     varied: Mapping[str, Any]
     recipe: Mapping[int, Mapping[str, Any]]
+    data: str | None = None
 
     @property
     def name(self) -> str:
         """Unique in its grid.
 
-        >>> Cell("ProST", {"model.frame_layers": 1, "model.event_layers": 2}, {}).name
+        >>> Cell(model="ProST", varied={"model.frame_layers": 1, "model.event_layers": 2}, recipe={}).name
         'ProST {1, 2}'
         """
         values = ", ".join(map(shown, self.varied.values()))
         return f"{self.model} {{{values}}}" if values else self.model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """A cell trained with one seed, and evaluated.
+    """A cell that was trained with one seed, and evaluated.
 
     Attributes:
-        report: what it found.
-        training_seconds: of all steps and validations; not of frame tokens that were computed beforehand.
-        times: seconds of "extraction" and "search", where the grid measures them: in the runs of its first seed.
+        report: of the evaluation, on the machine in its setting.
+        training_seconds: of all steps and validations, without frame tokens that were computed before.
+        training_machine: the machine and the device of the training.
+        times: seconds of "extraction" and "search", if the grid measures them: in the runs of its first seed.
+        times_machine: the machine and the device of these measurements; None without any.
     """
 
     report: EvaluationReport
     training_seconds: float
+    training_machine: str
     times: Mapping[str, float]
+    times_machine: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GridResult:
     """A grid that has been run.
 
     Attributes:
-        grid: which.
+        grid: the grid.
         path: of its file.
-        runs: by the cell's name, in the order of the grid, one a seed.
-        cells: likewise.
+        cells: by name, in the order of the grid.
+        runs: by the cell's name, one for each seed.
     """
 
     grid: Grid
@@ -141,7 +152,7 @@ class GridResult:
 
 
 def shown(value: Any) -> str:
-    """A varied value as a table shows it: a list by its members, an empty one as `off`.
+    """A varied value as a table shows it: a list as its members, an empty list as `off`.
 
     >>> shown(0.2), shown([10, 11]), shown([])
     ('0.2', '10+11', 'off')
@@ -152,96 +163,140 @@ def shown(value: Any) -> str:
 
 
 def read_grid(path: Path) -> tuple[Grid, list[Cell]]:
-    """Read a grid and all its recipes; nothing is run before everything is found to be right.
+    """Read a grid and all its recipes, and check all cells before anything is run.
 
     Raises:
-        MissingPath: the grid, or a recipe that it names, is not there.
-        BadConfig: no YAML, an unknown key (the nearest known one is named), a value out of range, in any cell.
+        MissingPath: the grid, or a recipe that it names, does not exist.
+        BadConfig: no YAML, an unknown key (the nearest known one is named), or a value out of range, in any cell.
+        UsageError: see `data_digest`.
     """
     grid = Grid.parse(read_yaml(path), origin=str(path))
     cells = []
+    digests: dict[str, str | None] = {}
     for name, place in grid.recipes.items():
         base = read_yaml(path.parent / place)
         for values in itertools.product(*grid.vary.values()):
             varied = dict(zip(grid.vary, values, strict=True))
             by_seed = {seed: _changed(base, {**varied, "seed": seed}) for seed in grid.seeds}
-            for recipe in by_seed.values():
-                Recipe.parse(recipe, origin=f"{path.parent / place} with {varied}" if varied else str(place))
-            cells.append(Cell(name, varied, by_seed))
+            origin = f"{path.parent / place} with {varied}" if varied else str(place)
+            parsed = [Recipe.parse(recipe, origin=origin) for recipe in by_seed.values()]
+            cells.append(Cell(model=name, varied=varied, recipe=by_seed, data=_data_of(parsed[0], digests)))
     names = [cell.name for cell in cells]
     if grid.reference is not None and grid.reference not in names:
         raise BadConfig(f"{path}: reference {grid.reference!r} is no cell", ", ".join(names))
     return grid, cells
 
 
-def run_grid(path: Path, output: Path, tell: Tell, kept: KeptTokens | None = None) -> GridResult:
-    """Train and evaluate every cell of a grid that has not been yet.
+def _data_of(recipe: Recipe, known: dict[str, str | None]) -> str | None:
+    """The digest of a recipe's data; benchmarks that several cells share are read once."""
+    key = json.dumps([recipe.benchmark and recipe.benchmark.model_dump(mode="json"), recipe.validation])
+    if key not in known:
+        known[key] = data_digest(recipe)
+    return known[key]
+
+
+def run_grid(
+    path: Path,
+    output: Path,
+    say: Say,
+    *,
+    device: str = "auto",
+    cache: FrameTokenCache | None = None,
+) -> GridResult:
+    """Train and evaluate every cell of a grid that has no result yet.
 
     Args:
         path: the grid's file.
-        output: gets a folder for each cell and seed under `cells`.
-        tell: called with a line before each cell, and now and then in training.
-        kept: frame tokens of earlier grids' evaluation sets.
+        output: the folder for one folder per cell and seed under `cells`.
+        say: called with a line before each cell, and from time to time in training.
+        device: see `prost.model.encoding.choose_device`.
+        cache: frame tokens of evaluation sets, float32; shared by grids.
 
     Raises:
-        BadConfig: see `read_grid`.
-        TrainingStopped: by hand, or a loss that is no number; what is done stays done.
-        StorageError: the disk refuses.
+        BadConfig, MissingPath, UsageError: see `read_grid`.
+        TrainingStopped: see `run_recipe`; finished cells are kept.
+        StorageError: the folder cannot be written.
     """
     grid, cells = read_grid(path)
-    kept = kept or KeptTokens()
+    cache = cache or evaluation_cache()
+    where = choose_device(device)
     data = open_set(grid.evaluation)
-    todo = [(cell, seed) for seed in grid.seeds for cell in cells]  # a whole table early, then its spread
+    # Seed by seed, so that a whole table exists early, and its spread later.
+    todo = [(cell, seed) for seed in grid.seeds for cell in cells]
     runs: dict[tuple[str, int], Run] = {}
     for place, (cell, seed) in enumerate(todo, start=1):
-        folder = output / "cells" / _digest_of_recipe(cell.recipe[seed])
-        tell(f"{path.stem}: {place} of {len(todo)}: {cell.name}, seed {seed} ({folder})")
-        runs[cell.name, seed] = _run_cell(cell, seed, grid, data, folder, tell, kept)
+        folder = output / "cells" / _digest_of_training(cell, seed)
+        say(f"{path.stem}: {place} of {len(todo)}: {cell.name}, seed {seed} ({folder})")
+        runs[cell.name, seed] = _run_cell(cell, seed, grid, data, folder, say, where, cache)
     return GridResult(
-        grid,
-        path,
-        {cell.name: cell for cell in cells},
-        {cell.name: tuple(runs[cell.name, seed] for seed in grid.seeds) for cell in cells},
+        grid=grid,
+        path=path,
+        cells={cell.name: cell for cell in cells},
+        runs={cell.name: tuple(runs[cell.name, seed] for seed in grid.seeds) for cell in cells},
     )
 
 
+def evaluation_cache() -> FrameTokenCache:
+    """A cache for evaluation sets: in float32, so that no score changes; for towers with and without token shift."""
+    return FrameTokenCache(dtype=np.float32, most=2)
+
+
 def _run_cell(
-    cell: Cell, seed: int, grid: Grid, data: EvaluationSet, folder: Path, tell: Tell, kept: KeptTokens
+    cell: Cell,
+    seed: int,
+    grid: Grid,
+    data: EvaluationSet,
+    folder: Path,
+    say: Say,
+    device: torch.device,
+    cache: FrameTokenCache,
 ) -> Run:
-    """Do of one cell what is not done yet: train, evaluate, measure times."""
-    best = _trained(cell.recipe[seed], folder, tell)
-    report_folder = folder / f"report-{_digest([grid.evaluation.model_dump(mode='json'), grid.methods])}"
+    """Train and evaluate a cell and measure times, as far as there are no results yet."""
+    best = _trained(cell.recipe[seed], folder, say, device)
+    key = _digest([grid.evaluation.model_dump(mode="json"), grid.methods, data.content_digest])
+    report_folder = folder / f"report-{key}"
     if (report_folder / JSON_FILE).is_file():
         report = read_report(report_folder)
     else:
-        plan = RankingPlan(grid.methods, ("text_to_video",))
-        report = evaluate_set(load(best), data, plan, cell.name, seed, kept)
+        plan = RankingPlan(methods=grid.methods, directions=("text_to_video",))
+        model = load(best).to(device)
+        report = evaluate_set(model, data, plan, name=cell.name, training_seed=seed, cache=cache)
         write_report(report, report_folder)
-    # One measurement says how long it takes; seeds change weights, not work.
-    times = _times(best, data, report_folder / TIMES_FILE) if grid.times and seed == grid.seeds[0] else {}
-    return Run(report, training_seconds(folder / "run" / "log.jsonl"), times)
+    times: dict[str, Any] = {}
+    if grid.times and seed == grid.seeds[0]:  # another seed means other weights, but the same work
+        times = _times(best, data, report_folder / TIMES_FILE, device)
+    facts = read_json(best / "training.json")
+    return Run(
+        report=report,
+        training_seconds=training_seconds(folder / "run" / "log.jsonl"),
+        training_machine=facts["machine"]["line"],
+        times=times.get("seconds", {}),
+        times_machine=times.get("machine"),
+    )
 
 
-def _trained(recipe: Mapping[str, Any], folder: Path, tell: Tell) -> Path:
-    """The best model of a recipe, trained unless it has been."""
+def _trained(recipe: Mapping[str, Any], folder: Path, say: Say, device: torch.device) -> Path:
+    """The best model of a recipe; it is trained if it has not been."""
     done = folder / DONE_FILE
     if not done.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "recipe.yaml").write_text(
-                yaml.safe_dump(dict(recipe), sort_keys=False), encoding="utf-8"
-            )
-        except OSError as error:
-            raise StorageError(f"{folder} cannot be written ({error})", suggestion="another folder") from None
-        best = run_recipe(folder / "recipe.yaml", folder / "run", lambda values: _tell_training(tell, values))
-        _write_whole(done, best.name)
-        # What carries a training on is as large as three models, and needed no longer.
-        (folder / "run" / "state.pt").unlink(missing_ok=True)
+        text = yaml.safe_dump(dict(recipe), sort_keys=False)
+        with written_whole(folder / "recipe.yaml") as partial:
+            partial.write_text(text, encoding="utf-8")
+        best = run_recipe(
+            folder / "recipe.yaml",
+            folder / "run",
+            lambda values: _say_training(say, values),
+            device=str(device),
+        )
+        with written_whole(done) as partial:
+            partial.write_text(best.name, encoding="utf-8")
+        # The state for continuing is as large as three models, and no longer needed.
+        (folder / "run" / STATE_FILE).unlink(missing_ok=True)
     return folder / "run" / done.read_text(encoding="utf-8")
 
 
 def training_seconds(log: Path) -> float:
-    """Seconds of all stages of a training, those before an interruption included.
+    """Seconds of all stages of a training, including those before an interruption.
 
     Args:
         log: `log.jsonl` of a run.
@@ -251,41 +306,43 @@ def training_seconds(log: Path) -> float:
         values = json.loads(line)
         if "seconds" not in values:
             continue
-        if values["seconds"] < last:  # a stage began, or was begun again
+        if values["seconds"] < last:  # a stage began, or was continued
             total += last
         last = values["seconds"]
     return total + last
 
 
-def _times(place: Path, data: EvaluationSet, path: Path) -> dict[str, float]:
-    """Seconds of making the gallery's prototypes from pixels in memory, and of scoring all queries against them."""
+def _times(place: Path, data: EvaluationSet, path: Path, device: torch.device) -> dict[str, Any]:
+    """Seconds of encoding the gallery from pixels in memory, and of scoring all queries against it."""
     if path.is_file():
-        measured: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-        return measured
-    model = load(place)
+        return read_json(path)
+    model = load(place).to(device)
+    encoder = VideoEncoder(model)
     extraction = 0.0
     records = []
-    with torch.inference_mode():
-        for _, pixels in data.clips.blocks(frames=model.config.frames, size=model.config.image_size):
-            started = time.perf_counter()
-            records.append(model.video_prototypes(model.normalise_pixels(pixels)))
-            extraction += time.perf_counter() - started
-        video = join(records)
-        text = encode_sentences(model, data.captions)
-        searches = []
-        for _ in range(SEARCHES):
-            started = time.perf_counter()
-            model.match(text, video)
-            searches.append(time.perf_counter() - started)
-    times = {"extraction": extraction, "search": statistics.median(searches)}
-    _write_whole(path, json.dumps(times))
-    return times
+    for _, pixels in data.clips.blocks(frames=model.config.frames, size=model.config.image_size):
+        started = time.perf_counter()
+        records.append(encoder.encode(pixels))
+        extraction += time.perf_counter() - started
+    text, video = encode_text(model, data.captions), join(records)
+    searches = []
+    for _ in range(SEARCHES):
+        started = time.perf_counter()
+        match_scores(model, text, video)
+        searches.append(time.perf_counter() - started)
+    measured = {
+        "seconds": {"extraction": extraction, "search": statistics.median(searches)},
+        "machine": machine_line(device),
+    }
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(measured), encoding="utf-8")
+    return measured
 
 
-def _tell_training(tell: Tell, values: Mapping[str, Any]) -> None:
-    """Of a training's log only the steps, not the validations' tables."""
+def _say_training(say: Say, values: Mapping[str, Any]) -> None:
+    """Report the steps of a training, but not the tables of its validations."""
     if "loss" in values:
-        tell(f"  {values['stage']} step {values['step']} of {values['steps']}, loss {values['loss']}")
+        say(f"  {values['stage']} step {values['step']} of {values['steps']}, loss {values['loss']}")
 
 
 def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,9 +360,10 @@ def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return values
 
 
-def _digest_of_recipe(recipe: Mapping[str, Any]) -> str:
-    """What a training is; a start's name may come to mean other weights, so they count, too."""
-    return _digest([recipe, _fingerprint(recipe["start"]) if recipe.get("start") else None])
+def _digest_of_training(cell: Cell, seed: int) -> str:
+    """Digest of everything that a training depends on: recipe, data, and the weights that it starts from."""
+    recipe = cell.recipe[seed]
+    return _digest([recipe, cell.data, _fingerprint(recipe["start"]) if recipe.get("start") else None])
 
 
 def _digest(values: Any) -> str:
@@ -317,9 +375,3 @@ def _digest(values: Any) -> str:
 def _fingerprint(start: str) -> str:
     fingerprint: str = load(start).fingerprint
     return fingerprint
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -1,18 +1,14 @@
-"""Grids that have been run -> the paper's tables: mean and spread over seeds, claims that hold, published figures."""
+"""The tables of a grid: mean and spread over seeds, comparisons, published figures."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from prost.errors import StorageError
+from prost.data.writing import written_whole
 from prost.evaluation.comparison import Comparison, compare
 from prost.evaluation.post_processing import TRANSDUCTIVE
 from prost.evaluation.published import Published, published
@@ -23,12 +19,16 @@ from prost.training.grid import GridResult, Run, shown
 
 METRIC = "R@1"
 TIME_COLUMNS = ("training (s)", "feature extraction (s)", "similarity search (s)")
-# With so few cells every pair is compared; with more, each with the reference alone.
 PAIRED_CELLS = 4
+"""Up to this number of cells every pair is compared; with more cells, each is compared with the reference."""
 
 
 def grid_table(result: GridResult) -> PaperTable:
-    """The table of a grid, published figures below ours and marked."""
+    """The table of a grid; published figures stand below ours and are marked."""
+    return _table(result, grid_comparisons(result))
+
+
+def _table(result: GridResult, comparisons: Sequence[Comparison]) -> PaperTable:
     grid = result.grid
     varied = [key.rpartition(".")[2].replace("_", " ") for key in grid.vary]
     methods = (PLAIN, *grid.methods)
@@ -53,27 +53,27 @@ def grid_table(result: GridResult) -> PaperTable:
         (*columns, *PAPER_COLUMNS, *(TIME_COLUMNS if grid.times else ())),
         tuple(lines),
         words=len(columns),
-        notes=tuple(_notes(result)),
+        notes=tuple(_notes(result, comparisons)),
     )
 
 
 def grid_comparisons(result: GridResult) -> list[Comparison]:
-    """Paired bootstrap of R@1: with few cells all pairs, with more each against the reference; runs are drawn, too."""
+    """Paired bootstrap of R@1 over videos and runs: all pairs of few cells, or each cell against the reference."""
     reports = {name: [run.report for run in runs] for name, runs in result.runs.items()}
     if len(reports) <= PAIRED_CELLS:
         pairs = list(itertools.combinations(reports, 2))
     else:
         best = reference(result)
         pairs = [(best, other) for other in reports if other != best]
-    found = []
-    for a, b in pairs:
-        for method in (PLAIN, *result.grid.methods):
-            found.append(compare(reports[a], reports[b], METRIC, post_processing=method, names=(a, b)))
-    return found
+    return [
+        compare(reports[a], reports[b], METRIC, post_processing=method, names=(a, b))
+        for a, b in pairs
+        for method in (PLAIN, *result.grid.methods)
+    ]
 
 
 def reference(result: GridResult) -> str:
-    """The cell that others are compared with: the grid's own choice, or the one with the highest mean R@1."""
+    """The cell that others are compared with: the grid's choice, or the one with the highest mean R@1."""
     if result.grid.reference is not None:
         return result.grid.reference
     means = {
@@ -90,32 +90,32 @@ def write_grid(result: GridResult, folder: Path) -> Path:
         The Markdown file.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the folder cannot be written.
     """
-    table = grid_table(result)
+    comparisons = grid_comparisons(result)
+    table = _table(result, comparisons)
     texts = {
         ".md": table.markdown(),
         ".tex": table.latex(),
         ".csv": table.csv(),
-        ".json": json.dumps(grid_values(result), indent=1) + "\n",
+        ".json": json.dumps(_values(result, comparisons), indent=1) + "\n",
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix, text in texts.items():
-            partial = folder / f".{result.path.stem}{suffix}.part"
+    for suffix, text in texts.items():
+        with written_whole(folder / f"{result.path.stem}{suffix}") as partial:
             partial.write_text(text, encoding="utf-8")
-            os.replace(partial, folder / f"{result.path.stem}{suffix}")
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written ({error})", suggestion="another folder") from None
     return folder / f"{result.path.stem}.md"
 
 
 def grid_values(result: GridResult) -> dict[str, Any]:
-    """Plain values: every run's rows, what may be claimed, what was published."""
+    """Plain values: the rows of every run, the comparisons, the published figures."""
+    return _values(result, grid_comparisons(result))
+
+
+def _values(result: GridResult, comparisons: Sequence[Comparison]) -> dict[str, Any]:
     return {
         "title": result.grid.title,
         "grid": result.grid.model_dump(mode="json"),
-        "machine": _machine(),
+        "machines": _machines(result),
         "cells": [
             {
                 "name": name,
@@ -139,7 +139,7 @@ def grid_values(result: GridResult) -> dict[str, Any]:
             }
             for name, runs in result.runs.items()
         ],
-        "comparisons": [comparison.to_dict() for comparison in grid_comparisons(result)],
+        "comparisons": [comparison.to_dict() for comparison in comparisons],
         "published": [
             {**figure.to_dict(), **{f"{what}_seconds": value for what, value in figure.seconds.items()}}
             for figure in (published(result.grid.published) if result.grid.published else [])
@@ -165,7 +165,7 @@ _TIMES = ("extraction", "search")
 
 
 def _method(method: str) -> str:
-    """A method's title without its parameters, which may differ between runs: a trained temperature does."""
+    """A method's title without parameters, because they can differ between runs, as a trained temperature does."""
     if method == PLAIN:
         return "none"
     return f"{METHOD_TITLES[method]} ({'' if TRANSDUCTIVE[method] else 'not '}transductive)"
@@ -187,55 +187,66 @@ def _published_line(figure: Published, varied: int, methods: bool, times: bool) 
     return (*words, *numbers)
 
 
-def _notes(result: GridResult) -> list[str]:
-    """What has to be known to read the numbers."""
+def _notes(result: GridResult, comparisons: Sequence[Comparison]) -> list[str]:
+    """What a reader has to know."""
     grid = result.grid
     first = next(iter(result.runs.values()))[0].report
-    # Of the setting's lines, those about one model's weights are its own report's.
-    shared = first.setting.lines()[1:]
     seeds = ", ".join(map(str, grid.seeds))
     notes = [
         "text to video, by the sum of both scores where a model has two; mean ± standard deviation over the training "
         f"seeds {seeds}",
         *grid.notes,
-        *shared,
-        f"made by `prost ablate {result.path}`; measured on {_machine()}",
+        *first.setting.shared_lines(),
+        f"made by `prost ablate {result.path}`",
+        *(f"{work} on {' and on '.join(machines)}" for work, machines in _machines(result).items()),
     ]
+    if "inverted_softmax" in grid.methods:
+        notes.append(_temperatures(result))
     if first.twins:
         for name, runs in result.runs.items():
-            told = [run.report.twin_accuracy["sum"] for run in runs]
+            values = [run.report.twin_accuracy["sum"] for run in runs]
             notes.append(
-                f"twin accuracy of {name}: {mean_and_spread([value for value in told if value is not None])}"
+                f"twin accuracy of {name}: {mean_and_spread([value for value in values if value is not None])}"
             )
         if first.order_blind_ceiling is not None:
             notes.append(f"R@1 of a perfect model that is blind to order: {first.order_blind_ceiling:.1f}")
     if grid.times:
         notes.append(
-            "training: steps and validations, without frame tokens computed beforehand; extraction: "
+            "training: steps and validations, without frame tokens computed before; extraction: "
             f"{first.setting.videos:,} videos, pixels in memory to prototypes; search: scoring "
             f"{first.setting.captions:,} queries against them, median of several"
         )
-    comparisons = grid_comparisons(result)
     if comparisons:
         paired = grid.reference or len(result.runs) <= PAIRED_CELLS
         chosen = "" if paired else f" with {reference(result)}, the best here,"
         notes.append(
-            f"paired bootstrap{chosen} over videos and training seeds; an order is claimed only where it holds:"
+            f"paired bootstrap{chosen} over videos and training seeds; an order is claimed only if the interval "
+            "excludes zero:"
         )
         for comparison in comparisons:
             method = METHOD_TITLES[comparison.row.rpartition("/")[2]]
             notes.append(f"{method + ': ' if method else ''}{comparison}")
     if grid.published:
         sources = sorted({figure.source for figure in published(grid.published)})
-        notes.append(f"published figures are of other data, starts and machines: {'; '.join(sources)}")
+        notes.append(f"published figures are for other data, starts and machines: {'; '.join(sources)}")
     return notes
 
 
-def _machine() -> str:
-    """Where the numbers come from, without the machine's name."""
-    device = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"{torch.get_num_threads()} CPU threads"
-    )
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {device}"
+def _temperatures(result: GridResult) -> str:
+    """The temperatures of the inverted softmax, on which its rows depend, over all runs."""
+    settings = [run.report.setting for runs in result.runs.values() for run in runs]
+    temperatures = sorted(setting.temperature for setting in settings)
+    low, high = f"{temperatures[0]:.4g}", f"{temperatures[-1]:.4g}"
+    sources = " or ".join(sorted({setting.temperature_source for setting in settings}))
+    return f"temperature of the inverted softmax: {low if low == high else f'{low} to {high}'}, {sources}"
+
+
+def _machines(result: GridResult) -> dict[str, list[str]]:
+    """The machines and devices that did the work, by the kind of work; finished cells may come from other machines."""
+    runs = [run for runs in result.runs.values() for run in runs]
+    machines = {
+        "trained": {run.training_machine for run in runs},
+        "evaluated": {run.report.setting.machine for run in runs},
+        "times measured": {run.times_machine for run in runs if run.times_machine},
+    }
+    return {work: sorted(names) for work, names in machines.items() if names}

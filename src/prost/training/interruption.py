@@ -1,4 +1,4 @@
-"""Ctrl-C lets the step end first, so that what is kept is whole."""
+"""Signals that stop a training: the current step ends first, so that a complete state is saved."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
-# Schedulers of clusters send the second one before they kill.
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C; a scheduler that is about to kill the process; a terminal that was closed (not on Windows).
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interruption:
-    """Whether a stop was asked for, from the keyboard or by a scheduler; a second time stops at once.
+    """Notes that a stop was asked for; a second signal stops at once.
 
     Args:
-        patient: wait for the end of the step however often it is asked for: `torchrun` hands a Ctrl-C on that has
+        patient: wait for the end of the step after several signals, too: `torchrun` passes on a Ctrl-C that has
             reached its processes already.
+
+    Attributes:
+        asked: whether a stop was asked for.
     """
 
     def __init__(self, patient: bool = False) -> None:
@@ -25,8 +28,13 @@ class Interruption:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # only there may a handler be set
-            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        # Python allows handlers in the main thread only. A signal that is ignored, as by nohup, stays ignored.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {
+                number: signal.signal(number, self._ask)
+                for number in SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN
+            }
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,9 +1,8 @@
-"""What a training tells: lines of JSON, TensorBoard, how long it will take, and what it was."""
+"""The log of a training: lines of JSON, TensorBoard, the remaining time, and a record of software and machine."""
 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections import deque
@@ -15,24 +14,26 @@ from typing import Any
 
 import torch
 
+from prost.data.writing import storage_errors
 from prost.errors import UsageError
+from prost.evaluation.machine import machine_facts, machine_line
 
 StepLogger = Callable[[dict[str, Any]], None]
 VERSIONS = ("prost-video", "torch", "transformers", "numpy", "av")
-# Of the last steps, so that what the machine does now is what is told.
 STEPS_REMEMBERED = 50
+"""Window for the median step time, so that the remaining time follows the current speed."""
 
 
 class RunLog:
-    """Where the lines of a training go.
+    """Writes the lines of a training.
 
     Args:
-        folder: gets `log.jsonl`, and `tensorboard/` where that is wanted.
+        folder: for `log.jsonl`, and for `tensorboard/` if that is wanted.
         report: called with every line.
-        tensorboard: write that too.
+        tensorboard: also write a log for TensorBoard.
 
     Raises:
-        UsageError: TensorBoard is wanted and not installed.
+        UsageError: TensorBoard is wanted but not installed.
     """
 
     def __init__(self, folder: Path, report: StepLogger | None, tensorboard: bool) -> None:
@@ -50,8 +51,12 @@ class RunLog:
             self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, **values: Any) -> None:
-        """Write a line; numbers, also those one level down, become curves named after the line's stage."""
-        with self._path.open("a", encoding="utf-8") as file:
+        """Write a line. Its numbers, nested ones too, become curves named after the line's stage.
+
+        Raises:
+            StorageError: the log cannot be written.
+        """
+        with storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         if self._board is not None and "step" in values:
             for name, value in _numbers(values):
@@ -61,7 +66,7 @@ class RunLog:
             self._report(values)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         if self._board is not None:
             self._board.close()
 
@@ -77,15 +82,15 @@ def _numbers(values: dict[str, Any]) -> list[tuple[str, float]]:
 
 
 class Pace:
-    """How long the rest will take: the median of the last steps, and the validations that are still to come.
+    """The remaining time of a stage: the median of the last steps, and the validations that are still to come.
 
-    The first step after a start is not counted (kernels are compiled, workers begin), nor is time spent otherwise.
+    The first step after a start does not count (kernels are compiled, workers start), nor does time between steps.
 
     Args:
         steps: of the stage.
         evaluate_every: steps between validations; None where the stage has none.
-        first: the step that a resumed run begins with.
-        clock: seconds.
+        first: the first step of a resumed run.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -105,25 +110,25 @@ class Pace:
         self._warm = False
 
     def step(self) -> None:
-        """A step has ended."""
+        """Call this when a step has ended."""
         now = self._clock()
         if self._warm:
             self._taken.append(now - self._last)
         self._warm, self._last = True, now
 
     def validated(self) -> None:
-        """A validation has ended, which began when the last step ended."""
+        """Call this when a validation has ended that began when the last step ended."""
         now = self._clock()
         self._validation, self._last = now - self._last, now
         self._validations -= 1
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return self._clock() - self._started
 
     def remaining(self, done: int) -> int | None:
-        """Seconds until the stage ends; None while no step has been timed."""
+        """Seconds until the stage ends; None before a step has been timed."""
         if not self._taken:
             return None
         left = self._steps - done
@@ -131,16 +136,13 @@ class Pace:
 
 
 def run_facts(world: int, device: torch.device) -> dict[str, Any]:
-    """With what a training was run: versions and machine."""
+    """Versions of the software, and the machine of a training.
+
+    Args:
+        world: number of processes.
+        device: the device of the leading process.
+    """
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
-        "machine": {
-            "system": platform.system(),
-            "processor": torch.cuda.get_device_name(device)
-            if device.type == "cuda"
-            else platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "processes": world,
-        },
+        "machine": {"line": machine_line(device), **machine_facts(device), "processes": world},
     }

@@ -1,4 +1,4 @@
-"""What the two stages descend: what they make of a part of a batch, and the loss of the whole."""
+"""The objectives of the two stages: how a part of a batch is encoded, and the loss of the whole batch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from prost.data.batches import CaptionedVideos
+from prost.data.frame_tokens import TokenBatch
 from prost.model.clip import sentence_token
 from prost.model.encoding import Precision, autocast
 from prost.model.matching import TextPrototypes, VideoPrototypes, event_sentence_score, unit
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.spatial import dead_share
 from prost.training.distributed import Processes
-from prost.training.frame_token_cache import TokenBatch
 from prost.training.grad_cache import Encoded, LossTerms
 from prost.training.grounding import grounding_loss, patch_weights, region_features
 from prost.training.loss import accuracies, contrastive_loss, retrieval_loss
@@ -24,16 +24,31 @@ from prost.training.order import order_loss, paired_scores
 Batch = CaptionedVideos | TokenBatch
 
 
-class Objective:
-    """The stage on videos: the model's loss on its scores, grounding where the data know what is where, and order.
+def event_cosine(event: Tensor) -> float:
+    """The mean cosine between two events of a video: close to 1 where the events have become the same.
 
     Args:
-        model: what is trained.
+        event: event prototypes `[B, N_e, D]`, at least two per video.
+
+    >>> event_cosine(torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[3.0, 0.0], [1.0, 0.0]]]))
+    0.5
+    """
+    events = event.shape[1]
+    cosines = unit(event) @ unit(event).transpose(1, 2)  # [B, N_e, N_e]
+    others = ~torch.eye(events, dtype=torch.bool, device=event.device)
+    return cosines[:, others].mean().item()
+
+
+class Objective:
+    """The stage on videos: the loss on the model's scores, the grounding loss where regions are known, the order loss.
+
+    Args:
+        model: is trained.
         precision: of the forward pass; scores are computed in float32.
-        processes: who shares a batch.
-        grounding: weight of the grounding loss. In several parts or processes the regions of each are compared among
-            themselves.
-        order: weight of the order loss on twins; a pair that lies in two parts takes no part.
+        processes: the processes that share a batch.
+        grounding: weight of the grounding loss. With several parts or processes, the regions of each are compared
+            among themselves.
+        order: weight of the order loss on twins; a pair that is split between two parts is left out.
     """
 
     def __init__(
@@ -48,7 +63,7 @@ class Objective:
         self.grounding, self.order = grounding, order
 
     def encode(self, batch: Batch) -> Encoded:
-        """Texts and videos of a part of a batch."""
+        """Encode the texts and videos of a part of a batch."""
         ids, mask = self._words(batch.captions)
         with autocast(self.precision, self.model.device):
             text = self.model.text_prototypes(ids, mask)
@@ -67,23 +82,26 @@ class Objective:
     def loss_of(self, text: Any, video: Any) -> tuple[Tensor, LossTerms]:
         """This process's share of the loss of the whole batch.
 
-        Each process scores its own texts against all videos; the rows are then put together.
+        Each process scores its own texts against all videos; then the rows are gathered.
         """
         rows = self.model.match(text, video.mapped(self.processes.gather))
         similarity = rows.mapped(self.processes.gather)
         loss = retrieval_loss(similarity, self.model.logit_scale)
         return loss / self.processes.world, accuracies(similarity)
 
-    def dead_shares(self, text: Any, video: Any) -> LossTerms:
-        """Shares of a ProST's prototypes that are zero vectors."""
+    def prototype_health(self, text: Any, video: Any) -> LossTerms:
+        """For a ProST: the fractions of prototypes that are zero vectors, and how similar a video's events are."""
         if not (isinstance(text, TextPrototypes) and isinstance(video, VideoPrototypes)):
             return {}
-        return {"dead_objects": dead_share(video.object), "dead_phrases": dead_share(text.phrase)}
+        measured = {"dead_objects": dead_share(video.object), "dead_phrases": dead_share(text.phrase)}
+        if video.event.shape[1] > 1:
+            measured["event_cosine"] = event_cosine(video.event)
+        return measured
 
     def _words(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask `[B, T]`, cut to the longest sentence: what follows it is padding, which costs time.
+        """Ids and mask `[B, T]`, cut to the longest sentence, because padding costs time.
 
-        Where padding takes part in the phrases, as in the authors' checkpoints, it stays.
+        Where padding contributes to the phrases, as in the authors' checkpoints, it is kept.
         """
         ids, mask = self.model.tokenize(sentences)
         if getattr(self.model.config, "mask_padding", True):
@@ -92,12 +110,12 @@ class Objective:
         return ids.to(self.model.device), mask.to(self.model.device)
 
     def _pixels(self, batch: CaptionedVideos) -> Tensor:
-        return self.model.normalise_pixels(batch.pixels).to(self.model.device)
+        return self.model.normalise_pixels(torch.from_numpy(batch.pixels).to(self.model.device))
 
     def _grounding(self, tokens: Tensor, batch: Batch) -> tuple[Tensor | None, LossTerms]:
-        """The loss of regions and their sentences, and how many regions find their own.
+        """The grounding loss, and the fraction of regions whose best sentence is true.
 
-        None without regions, and in a model that reads class tokens only.
+        None without regions, and for a model that reads class tokens only.
         """
         regions = batch.regions if isinstance(batch, CaptionedVideos) else None
         if regions is None or not len(regions.video) or not self.grounding or tokens.shape[2] == 1:
@@ -114,9 +132,9 @@ class Objective:
         return self.grounding / self.processes.world * loss, measured
 
     def _order(self, text: Any, video: Any, twins: np.ndarray) -> tuple[Tensor | None, LossTerms]:
-        """The loss of the order of twins, and how many sentences keep to their own; None without twins.
+        """The order loss, and the fraction of sentences that score their own video higher; None without twins.
 
-        In a ProST the event-sentence score alone: objects and phrases know no order.
+        For a ProST it uses the event-sentence score alone, because objects and phrases do not depend on the order.
         """
         if not self.order or not len(twins):
             return None, {}
@@ -131,7 +149,7 @@ class Objective:
 
 
 class FrameObjective(Objective):
-    """The stage on frames: grounding of what stands where, and CLIP's own loss on class and end tokens at half of that.
+    """The stage on frames: the grounding loss, and CLIP's own loss on class and end tokens with half its weight.
 
     Args:
         model, precision, processes: see `Objective`.
@@ -141,7 +159,7 @@ class FrameObjective(Objective):
         super().__init__(model, precision, processes, grounding=1.0, order=0.0)
 
     def encode(self, batch: Batch) -> Encoded:
-        """End tokens and class tokens of a part of a batch of single frames."""
+        """Encode a part of a batch of single frames: end tokens and class tokens."""
         assert isinstance(batch, CaptionedVideos)
         ids, mask = self._words(batch.captions)
         with autocast(self.precision, self.model.device):
@@ -155,7 +173,7 @@ class FrameObjective(Objective):
         )
 
     def loss_of(self, text: Any, video: Any) -> tuple[Tensor, LossTerms]:
-        """CLIP's loss, shared among the processes as in `Objective`."""
+        """CLIP's loss, divided among the processes as in `Objective`."""
         frames = self.processes.gather(video.frame[:, 0])  # [B, D]
         scores = self.processes.gather(unit(text.sentence) @ unit(frames).T)
         right = scores.detach().argmax(dim=1) == torch.arange(len(scores), device=scores.device)

@@ -1,10 +1,11 @@
-"""What a recipe is trained and validated on: Toybox, endless or a fixed set, or a benchmark's videos."""
+"""The data of a recipe, for training and validation: Toybox (endless or a fixed set) or a benchmark's videos."""
 
 from __future__ import annotations
 
-import logging
+import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prost.config import RetrievalConfig
@@ -19,28 +20,31 @@ from prost.training.distributed import Processes
 from prost.training.recipe import Recipe, StageConfig, ToyboxConfig
 from prost.training.validation import ValidationSet
 
-log = logging.getLogger("prost")
-
 GALLERY = "toybox-400"
-# Of a benchmark without a val split: this share of its training videos chooses the best step, and is not trained on.
 HELD_OUT = 0.05
+"""Fraction of the training videos that chooses the best step where a benchmark has no val split."""
+
+FEW_VIDEOS = 20
+"""With fewer validation videos, R@1 moves in steps of more than 5 percent, and the best step is a matter of luck."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """What the stage on videos sees.
+    """The data of the stage on videos.
 
     Attributes:
         recipe: of the training.
         clips: a fixed set; None where Toybox draws new clips for every step.
-        validation: what the best step is chosen on.
+        validation: chooses the best step.
         facts: counts and notes, for the record of the run.
+        warnings: what the user should know before the training starts.
     """
 
     recipe: Recipe
     clips: ClipSet | None
     validation: ValidationSet
     facts: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def batches(
         self, steps: range, stage: StageConfig, config: RetrievalConfig, processes: Processes
@@ -48,14 +52,14 @@ class TrainingData:
         """Make this process's part of the batches of some steps.
 
         Args:
-            steps: the steps to make.
-            stage: says how large a batch is.
+            steps: the steps.
+            stage: has the batch size.
             config: of the model, for frames and size.
-            processes: who shares a batch.
+            processes: the processes that share a batch.
 
         Raises:
-            UsageError: fewer clips than a batch holds, or a batch that does not divide.
-            VideoError: a file that cannot be shown.
+            BadConfig: fewer clips than a batch holds, or a batch that does not divide among the processes.
+            VideoError: a file cannot be decoded.
         """
         rows, seed = processes.rows(stage.batch_size), self.recipe.seed
         if self.clips is not None:
@@ -74,18 +78,45 @@ class TrainingData:
 
 
 def open_data(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
-    """Find the data of a recipe.
+    """Open the data of a recipe.
 
     Args:
-        recipe: says which.
+        recipe: the recipe.
         config: of the model.
 
     Raises:
-        MissingPath, UsageError: a benchmark, a split or a gallery that is not there.
-        MissingVideos: some are missing, and the recipe does not say `allow_missing`.
+        MissingPath, UsageError: a benchmark, a split or a gallery does not exist.
+        MissingVideos: some videos are missing, and the recipe does not have `allow_missing`.
     """
-    if recipe.benchmark is not None:
-        return _open_benchmark(recipe, config)
+    data = _open_toybox(recipe) if recipe.benchmark is None else _open_benchmark(recipe, config)
+    videos = len(data.validation.data.videos)
+    if videos < FEW_VIDEOS:
+        warning = f"the best step is chosen on {videos} videos, which cannot tell good steps from lucky ones"
+        data = replace(data, warnings=(*data.warnings, warning))
+    return data
+
+
+def data_digest(recipe: Recipe) -> str | None:
+    """Digest of a benchmark's files and captions that a recipe trains and validates on.
+
+    None for Toybox, whose data the recipe determines.
+
+    Raises:
+        MissingPath, UsageError, MissingVideos: see `open_data`.
+    """
+    if recipe.benchmark is None:
+        return None
+    data = _open_benchmark(recipe)
+    assert isinstance(data.clips, RecordClips)
+    parts = (
+        data.clips.description,
+        [record.captions for record in data.clips.records],
+        data.validation.data.content_digest,
+    )
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
+
+
+def _open_toybox(recipe: Recipe) -> TrainingData:
     toybox = recipe.toybox
     clips = None
     if toybox.clips is not None:
@@ -105,28 +136,29 @@ def _mix(toybox: ToyboxConfig) -> ClipMix:
     return ClipMix(moments=toybox.moments, twins=toybox.twins, long=toybox.long)
 
 
-def _open_benchmark(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
+def _open_benchmark(recipe: Recipe, config: RetrievalConfig | None = None) -> TrainingData:
     wanted = recipe.benchmark
     assert wanted is not None
     found = load_benchmark(wanted.name, wanted.folder, wanted.videos)
-    for name in ("frames", "max_words") if found.expected else ():  # one's own pairs are no paper's
-        if getattr(found, name) != getattr(config, name):
-            log.warning(
-                "the model has %s %d; the paper's setting for %s is %d",
-                name,
-                getattr(config, name),
-                found.name,
-                getattr(found, name),
-            )
+    warnings = []
+    if config is not None and found.expected:  # there is no paper's setting for own pairs
+        warnings = [
+            f"the model has {name} {getattr(config, name)}; the paper's setting for {found.name} is "
+            f"{getattr(found, name)}"
+            for name in ("frames", "max_words")
+            if getattr(found, name) != getattr(config, name)
+        ]
     train = complete_split(found, "train", wanted.allow_missing)
-    selected_on, asked = _validation_records(recipe, found)
-    if not asked:
-        train, asked = hold_out(train, HELD_OUT)
+    selected_on, held_out = _validation_records(recipe, found)
+    if not held_out:
+        train, held_out = hold_out(train, HELD_OUT)
+    if selected_on == "test":
+        warnings.append("the best step is chosen on test: its numbers there are not held-out ones")
     clips = RecordClips(
         train, sampling=wanted.sampling, workers=wanted.workers, replace_failed=wanted.replace_failed
     )
     chosen_on = records_set(
-        asked, name=found.name, split=selected_on, sampling=wanted.sampling, workers=wanted.workers
+        held_out, name=found.name, split=selected_on, sampling=wanted.sampling, workers=wanted.workers
     )
     return TrainingData(
         recipe=recipe,
@@ -138,29 +170,28 @@ def _open_benchmark(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
             "notes": list(found.notes),
             "counts": {
                 "train": len(clips.records),
-                "validation": len(asked),
+                "validation": len(held_out),
                 "validation_queries": len(chosen_on.captions),
             },
             "expected": found.expected,
             "annotated": {name: len(records) for name, records in found.splits.items()},
         },
+        warnings=tuple(warnings),
     )
 
 
 def _validation_records(recipe: Recipe, found: Benchmark) -> tuple[str, tuple[VideoRecord, ...]]:
-    """The split that chooses, and its name; none where a part of train has to be kept apart."""
+    """The name and the records of the validation split; no records where a part of train has to be held out."""
     assert recipe.benchmark is not None
     name = recipe.validation or "val"
     if name == "train":
         raise UsageError(
             "validation: train",
             "a split that is not trained on",
-            "leave it out: a part of train is kept apart",
+            "leave it out: then a part of train is held out",
         )
     if name in found.splits:
-        if name == "test":
-            log.warning("the best step is selected on test: its numbers there are not held-out ones")
         return name, complete_split(found, name, recipe.benchmark.allow_missing)
     if recipe.validation is not None:
-        found.split(name)  # says which splits there are
-    return f"{HELD_OUT:.0%} of train, kept apart", ()
+        found.split(name)  # raises, and names the splits that exist
+    return f"{HELD_OUT:.0%} of train, held out", ()

@@ -1,4 +1,4 @@
-"""Batches -> loss -> weights: the stages of a recipe, logged, resumable, best step kept."""
+"""Training: the stages of a recipe, from batches to weights; logged, resumable, and with the best step kept."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from prost.data.batches import load_batches
+from prost.data.clip_sets import ClipSet
+from prost.data.frame_tokens import FrameTokenCache, FrameTokens
 from prost.data.toybox_clips import ToyboxFrames
-from prost.errors import StorageError, TrainingInterrupted, TrainingStopped
+from prost.data.writing import storage_errors, written_whole
+from prost.errors import BadConfig, BadScores, TrainingInterrupted, TrainingStopped
 from prost.model.checkpoint import save
+from prost.model.retrieval_model import VISION_TOWER
 from prost.training.distributed import Processes, join_processes
-from prost.training.frame_token_cache import open_cache
-from prost.training.freezing import freeze, trained_parameters
+from prost.training.freezing import freeze, trained_parameters, vision_is_frozen
 from prost.training.grad_cache import ContrastiveStep, LossTerms
 from prost.training.interruption import Interruption
 from prost.training.logs import Pace, RunLog, StepLogger, run_facts
@@ -31,53 +34,60 @@ from prost.training.start import start_temporal_transformer, starting_model
 log = logging.getLogger("prost")
 
 LOG_EVERY = 20
-# Rows of a broken batch that are named.
-NAMED = 6
+"""Steps between lines of the log."""
+
+NAMED_ROWS = 6
+"""Rows of a batch that an error message names."""
+
+MEMORY = "memory"
+STATE_FILE = "state.pt"
 
 
-def run_recipe(recipe_path: Path, output: Path, report: StepLogger | None = None) -> Path:
+def run_recipe(
+    recipe_path: Path, output: Path, report: StepLogger | None = None, *, device: str = "auto"
+) -> Path:
     """Train a model from a recipe.
 
-    An output folder that holds an interrupted run of the same recipe is carried on from its last checkpoint, and ends
-    where the uninterrupted run would have ended. Under `torchrun` the processes share each batch.
+    If the output folder contains an interrupted run of the same recipe, the run continues from its last checkpoint, and
+    ends where the uninterrupted run would have ended. Under `torchrun` the processes share each batch.
 
     Args:
         recipe_path: a YAML file, see `Recipe`.
-        output: gets `best/` and `last/` (model folders, each with a `training.json` that says what it comes from),
-            `state.pt`, `log.jsonl`.
+        output: the folder for `best/` and `last/` (model folders, each with a `training.json` about its origin),
+            `state.pt` and `log.jsonl`.
         report: called with every line of the log.
+        device: see `prost.model.encoding.choose_device`.
 
     Returns:
-        The folder of the best model on the validation gallery.
+        The folder of the model that was best in validation.
 
     Raises:
         BadConfig: a recipe that cannot be read.
-        TrainingStopped: the loss is no number, or another recipe than the interrupted run's.
-        TrainingInterrupted: a stop was asked for.
+        TrainingStopped: the loss or the gradient is not finite, or the folder contains a run of another recipe.
+        TrainingInterrupted: the user or a scheduler asked training to stop.
         StorageError: no space, no permission.
-        UsageError: data, or a start, that are not there or do not fit.
+        UsageError: data or a start that do not exist or do not fit; or a device that does not exist.
     """
-    return train(read_recipe(recipe_path), output, report)
+    recipe = read_recipe(recipe_path)
+    with join_processes(device) as processes:
+        return train(recipe, output, report, processes)
 
 
-def train(recipe: Recipe, output: Path, report: StepLogger | None = None) -> Path:
-    """As `run_recipe`, for a recipe that is read already."""
-    try:
+def train(recipe: Recipe, output: Path, report: StepLogger | None, processes: Processes) -> Path:
+    """The same as `run_recipe`, for a recipe that has been read, in processes that have been joined."""
+    with storage_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-        with join_processes() as processes:
-            return Trainer(recipe, output, report, processes).run()
-    except OSError as error:
-        raise StorageError(f"{output} cannot be written ({error})") from None
+    return Trainer(recipe, output, report, processes).run()
 
 
 class Trainer:
     """One run of a recipe, or one process of it.
 
     Args:
-        recipe: what to train.
-        output: where to write.
-        report: called with every line of the log, in the process that leads.
-        processes: who shares the work.
+        recipe: the recipe.
+        output: the folder of the run.
+        report: called with every line of the log, in the leading process.
+        processes: the processes that share the work.
     """
 
     def __init__(self, recipe: Recipe, output: Path, report: StepLogger | None, processes: Processes) -> None:
@@ -87,6 +97,9 @@ class Trainer:
         self.device = processes.device
         self.model = starting_model(recipe).to(self.device)
         self.data: TrainingData = open_data(recipe, self.model.config)
+        if processes.leads:
+            for warning in self.data.warnings:
+                log.warning(warning)
         self.best: tuple[float, float] | None = None
         self.log = RunLog(output, report, recipe.tensorboard) if processes.leads else None
 
@@ -112,7 +125,8 @@ class Trainer:
         self.processes.wait()
         if self.log is not None:
             self.log.close()
-        return self.output / ("last" if self.best is None else "best")
+        # Only the leading process knows the best step; all return the same folder.
+        return self.output / ("best" if self.processes.any(self.best is not None) else "last")
 
     def _run_stage(
         self, name: str, stage: StageConfig, objective: Objective, first: int, reached: dict[str, Any]
@@ -131,7 +145,7 @@ class Trainer:
         pace = Pace(stage.steps, self.recipe.evaluate_every if videos else None, first)
         with Interruption(patient=self.processes.world > 1) as interruption:
             for step, batch in zip(range(first, stage.steps), batches, strict=True):
-                # Dropout is a function of the step, so that a resumed run draws the same; each process draws its own.
+                # Dropout depends on the step, so that a resumed run draws the same, and differs between processes.
                 torch.manual_seed(
                     2 * (self.recipe.seed * 1_000_003 + step) + videos + (self.processes.rank << 48)
                 )
@@ -146,6 +160,8 @@ class Trainer:
                 pace.step()
                 done = step + 1
                 if step % LOG_EVERY == 0 or done == stage.steps:
+                    # Before a step has been timed, the remaining time is unknown.
+                    remaining = pace.remaining(done)
                     self._log(
                         stage=name,
                         step=done,
@@ -154,19 +170,19 @@ class Trainer:
                         gradient=round(norm.item(), 3),
                         logit_scale=round(self.model.logit_scale.item(), 2),
                         seconds=round(pace.seconds, 1),
-                        remaining=pace.remaining(done),
+                        **({} if remaining is None else {"remaining": remaining}),
                         **{name: round(value, 3) for name, value in self.processes.mean(measured).items()},
                     )
                 asked = self.processes.any(interruption.asked)
                 due = done % self.recipe.evaluate_every == 0 or done == stage.steps
-                if videos and due:  # although a stop is asked for: a resumed run would not come back to it
+                if videos and due:  # even if a stop was asked for: a resumed run would skip this validation
                     self._validate(done)
                     pace.validated()
                 if due or asked:
                     self._keep(name, done, optimizer, schedule)
                 if asked and done < stage.steps:
                     raise TrainingInterrupted(
-                        f"stopped by hand in stage {name!r} after step {done} of {stage.steps}",
+                        f"stopped in stage {name!r} after step {done} of {stage.steps}",
                         suggestion="the same command again, which continues the run",
                     )
 
@@ -177,59 +193,83 @@ class Trainer:
         if name == "clip":
             frames = ToyboxFrames(steps, batch_size=stage.batch_size, size=config.image_size, seed=seed)
             return (batch[rows] for batch in load_batches(frames, toybox.workers))
-        place = self.recipe.cache_frame_tokens
-        if place is None:
+        if self.recipe.cache_frame_tokens is None:
             return self.data.batches(steps, stage, config, self.processes)
         assert self.data.clips is not None
         plan = self.data.clips.plan(stage.batch_size, seed)
-        cache = open_cache(
-            self.model, self.data.clips, place, self.recipe.precision, self.processes, self._tell_cached
-        )
-        return cache.batches(steps, plan, rows)
+        return self._frame_tokens(self.data.clips, self.recipe.cache_frame_tokens).batches(steps, plan, rows)
 
-    def _tell_cached(self, done: int, total: int, _: str) -> None:
+    def _frame_tokens(self, clips: ClipSet, place: str) -> FrameTokens:
+        """The frame tokens of the training clips: computed by the leading process, while the others wait."""
+        if not vision_is_frozen(self.model):
+            raise BadConfig(
+                "cache_frame_tokens: the vision tower is trained", f"freeze: [{', '.join(VISION_TOWER)}]"
+            )
+        if place == MEMORY and self.processes.world > 1:
+            raise BadConfig(
+                f"cache_frame_tokens: memory, in {self.processes.world} processes",
+                "a folder, which they share",
+            )
+        self.model.eval()
+        cache = FrameTokenCache(None if place == MEMORY else Path(place))
+        if self.processes.leads:
+            cache.of(self.model, clips, self.recipe.precision, self._log_cached)
+        self.processes.wait()
+        return cache.of(self.model, clips, self.recipe.precision)
+
+    def _log_cached(self, done: int, total: int, _: str) -> None:
         self._log(stage="frame tokens", step=done, steps=total)
 
     def _backward(
         self, objective: Objective, stage: StageConfig, batch: Batch
     ) -> tuple[Tensor, LossTerms, list[bool]]:
-        """Put the gradient of the whole batch into the weights; tell the loss, and which rows are numbers."""
+        """Compute the gradient of the whole batch; return the loss, measurements, and which rows are finite."""
         size = stage.micro_batch or len(batch)
         parts: list[Batch] = [batch[first : first + size] for first in range(0, len(batch), size)]
         step = ContrastiveStep(objective.encode, objective.loss_of, self.device)
         loss, measured, text, video = step.backward(parts)
         self.processes.sum_gradients(self.model.parameters())
-        measured |= objective.dead_shares(text, video)
+        measured |= objective.prototype_health(text, video)
         return loss * self.processes.world, measured, _finite_rows(text, video)
 
     def _broken(self, name: str, step: int, loss: float, batch: Batch, finite: list[bool]) -> TrainingStopped:
-        """What stops a training whose loss or gradient is no number: the batch, and the videos to look at."""
+        """The error for a loss or gradient that is not finite; it names the videos to check."""
         drawn = [f"clip {row} drawn for this step from seed {self.recipe.seed}" for row in range(len(batch))]
         names = batch.videos or drawn
         bad = [video for video, good in zip(names, finite, strict=False) if not good]
         bad = self.processes.everyones(bad)
-        shown = ", ".join((bad or list(names))[:NAMED])
-        told = "not finite" if bad else "in the batch"
+        shown = ", ".join((bad or list(names))[:NAMED_ROWS])
+        kind = "not finite" if bad else "in the batch"
         return TrainingStopped(
             f"the {'gradient' if math.isfinite(loss) else 'loss'} is "
-            f"{'no number' if math.isfinite(loss) else loss} at step {step} of stage {name!r} "
-            f"({told}: {shown}{' ...' if len(bad or names) > NAMED else ''})",
-            suggestion=f"a lower learning rate; the last checkpoint is in {self.output}",
+            f"{'not finite' if math.isfinite(loss) else loss} at step {step} of stage {name!r} "
+            f"({kind}: {shown}{' ...' if len(bad or names) > NAMED_ROWS else ''})",
+            suggestion=self._lower_rate(),
         )
 
+    def _lower_rate(self) -> str:
+        """What to try after numbers that are not finite."""
+        saved = f"; the last checkpoint is in {self.output}" if (self.output / STATE_FILE).is_file() else ""
+        return f"a lower learning rate{saved}"
+
     def _validate(self, step: int) -> None:
-        """Measure on what is not trained on, and keep the best model."""
+        """Measure the model on videos that are not trained on, and keep the best model."""
         if self.processes.leads:
-            found = self.data.validation.ask(self.model, self.recipe.precision)
+            try:
+                found = self.data.validation.measure(self.model, self.recipe.precision)
+            except BadScores as error:
+                raise TrainingStopped(
+                    f"validation after step {step}: {error.arrived}", suggestion=self._lower_rate()
+                ) from None
             self._log(stage="validation", step=step, **found.to_dict())
-            # Of equals the later one: a handful of videos cannot tell them apart, and it has seen more.
+            # Of equal steps the later one: few videos cannot distinguish them, and it was trained for longer.
             if self.best is None or found.quality >= self.best:
                 self.best = found.quality
                 self._save("best", step=step, validation=found.to_dict())
         self.processes.wait()
 
     def _save(self, folder: str, **facts: Any) -> None:
-        """Write the model, and beside it what it comes from."""
+        """Write the model, and a record of its origin beside it."""
         save(self.model, self.output / folder)
         written = {
             "recipe": self.recipe.model_dump(mode="json"),
@@ -238,44 +278,42 @@ class Trainer:
             **run_facts(self.processes.world, self.device),
             **facts,
         }
-        (self.output / folder / "training.json").write_text(json.dumps(written, indent=2) + "\n", "utf-8")
+        with written_whole(self.output / folder / "training.json") as partial:
+            partial.write_text(json.dumps(written, indent=2) + "\n", "utf-8")
 
     def _keep(self, name: str, step: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
-        """Write all that carrying on needs; the old state stands until the new one is whole."""
+        """Write everything that is needed to continue; the old state is kept until the new one is complete."""
         if self.processes.leads:
             self._write_state(name, step, optimizer, schedule)
         self.processes.wait()
 
     def _write_state(self, name: str, step: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
-        partial_file = self.output / "state.pt.partial"
-        torch.save(
-            {
-                "stage": name,
-                "step": step,
-                "best": self.best,
-                "recipe": self.recipe.model_dump_json(),
-                "model": self.model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-            },
-            partial_file,
-        )
-        partial_file.replace(self.output / "state.pt")
+        state = {
+            "stage": name,
+            "step": step,
+            "best": self.best,
+            "recipe": self.recipe.model_dump_json(),
+            "model": self.model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+        }
+        with written_whole(self.output / STATE_FILE) as partial, partial.open("wb") as file:
+            torch.save(state, file)
 
     def _resume(self) -> dict[str, Any]:
-        """Take up an interrupted run."""
-        path = self.output / "state.pt"
+        """Load the state of an interrupted run."""
+        path = self.output / STATE_FILE
         if not path.is_file():
             return {"stage": "clip", "step": 0}
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         if state["recipe"] != self.recipe.model_dump_json():
             raise TrainingStopped(
-                f"{self.output} holds a run of another recipe",
+                f"{self.output} contains a run of another recipe",
                 suggestion="another output folder, or delete this one",
             )
         self.model.load_state_dict(state["model"])
         self.best = state["best"]
-        log.info("carrying on in stage %s at step %d", state["stage"], state["step"])
+        log.info("continuing in stage %s at step %d", state["stage"], state["step"])
         return state
 
     def _log(self, **values: Any) -> None:
@@ -284,7 +322,7 @@ class Trainer:
 
 
 def _finite_rows(*records: Any) -> list[bool]:
-    """Which rows of a batch are numbers throughout."""
+    """Which rows of a batch contain only finite numbers."""
     rows = [tensor.flatten(1).isfinite().all(dim=1) for record in records for tensor in record.tensors()]
     together: list[bool] = torch.stack(rows).all(dim=0).tolist()
     return together

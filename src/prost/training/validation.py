@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from prost.data.clip_sets import Block
+from prost.data.frame_tokens import FrameTokenCache
 from prost.data.toybox import gallery
-from prost.evaluation.benchmark import encode_sentences, score_matrices, twin_accuracy
+from prost.evaluation.benchmark import encode_clips, match_scores, twin_accuracy
 from prost.evaluation.metrics import RetrievalMetrics, text_to_video_ranks
 from prost.evaluation.sets import EvaluationSet, gallery_set
-from prost.model.encoding import Precision, join
+from prost.model.encoding import Precision, encode_text
 from prost.model.retrieval_model import RetrievalModel
-from prost.training.frame_token_cache import frame_token_blocks
 from prost.training.freezing import vision_is_frozen
 
 
@@ -60,36 +56,29 @@ class ValidationSet:
 
     Args:
         data: the evaluation set.
-        keep_tokens: with a frozen vision tower, compute frame tokens the first time only.
+        keep_tokens: while the vision tower is frozen, compute its frame tokens only once.
     """
 
     def __init__(self, data: EvaluationSet, keep_tokens: bool = False) -> None:
         self.data = data
-        self._keep = keep_tokens
-        self._kept: list[Block] = []
+        self._cache = FrameTokenCache(most=1) if keep_tokens else None
 
     @classmethod
     def of_gallery(cls, name: str, workers: int = 0, keep_tokens: bool = False) -> ValidationSet:
         """A gallery of Toybox's val split."""
         return cls(gallery_set(gallery(name, split="val"), split="val", workers=workers), keep_tokens)
 
-    @torch.no_grad()
-    def ask(self, model: RetrievalModel[Any, Any], precision: Precision = "fp32") -> ValidationResult:
-        """Rank the videos for all queries.
+    def measure(self, model: RetrievalModel[Any, Any], precision: Precision = "fp32") -> ValidationResult:
+        """Rank the videos for all queries, on the model's device.
 
         Args:
             model: is set to eval mode.
             precision: of the vision tower.
         """
         model.eval()
-        blocks = [
-            (places, model.video_head(torch.from_numpy(tokens).float().to(model.device)).mapped(Tensor.cpu))
-            for places, tokens in self._tokens(model, precision)
-        ]
-        order = np.argsort(np.concatenate([places for places, _ in blocks]))
-        video = join([record for _, record in blocks])[torch.from_numpy(order)]
-        text = encode_sentences(model, self.data.captions)
-        scores = score_matrices(model.match(text, video))
+        cache = self._cache if vision_is_frozen(model) else None
+        video = encode_clips(model, self.data.clips, precision=precision, cache=cache)
+        scores = match_scores(model, encode_text(model, self.data.captions), video)
         twins = {name: twin_accuracy(part, self.data.twin) for name, part in scores.items()}
         return ValidationResult(
             ranks={
@@ -98,13 +87,3 @@ class ValidationSet:
             videos=len(self.data.videos),
             twin_accuracy={name: value for name, value in twins.items() if value is not None},
         )
-
-    def _tokens(self, model: RetrievalModel[Any, Any], precision: Precision) -> Iterator[Block]:
-        keep = self._keep and vision_is_frozen(model)
-        if keep and self._kept:
-            yield from self._kept
-            return
-        for block in frame_token_blocks(model, self.data.clips, precision):
-            if keep:
-                self._kept.append(block)
-            yield block

@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_made_is_told() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_no_space_is_told(tmp_path: Path) -> None:
-    (tmp_path / ".toy-0000.mp4.part").symlink_to("/dev/full")
+    (tmp_path / f".toy-0000.mp4.{os.getpid()}.part").symlink_to("/dev/full")
     with pytest.raises(StorageError, match="No space left"):
         write(tmp_path, videos=1)
     assert os.listdir(tmp_path) == []

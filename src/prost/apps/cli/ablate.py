@@ -28,16 +28,15 @@ def ablate(
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate every cell of a grid over several seeds; print mean and spread, and what may be claimed."""
-    from prost.evaluation.benchmark import KeptTokens
-    from prost.training.grid import read_grid, run_grid
+    from prost.training.grid import evaluation_cache, read_grid, run_grid
     from prost.training.grid_tables import grid_table, grid_values, write_grid
 
     for path in grids:  # a fault in the last one must not show after hours of the others
         read_grid(path)
-    kept = KeptTokens()
+    cache = evaluation_cache()
     values = []
     for path in grids:
-        result = run_grid(path, output, say, kept)
+        result = run_grid(path, output, say, cache=cache)
         written = write_grid(result, results or output)
         say(f"the table is in {written}")
         if as_json:

@@ -122,7 +122,13 @@ def compare(
     shared = {row.key for row in second.rows}
     found = [
         compare_reports(
-            [first], [second], metric, row.score, row.direction, row.post_processing, names=(str(a), str(b))
+            [first],
+            [second],
+            metric,
+            score=row.score,
+            direction=row.direction,
+            post_processing=row.post_processing,
+            names=(str(a), str(b)),
         )
         for row in first.rows
         if row.key in shared

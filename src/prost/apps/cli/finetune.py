@@ -51,7 +51,7 @@ def finetune(
     """Train a model further on your own captioned videos, and report before and after on videos kept apart."""
     from prost.training.finetune import FineTuning, finetune
 
-    how = FineTuning(
+    settings = FineTuning(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -62,15 +62,17 @@ def finetune(
         workers=workers,
         seed=seed,
     )
-    result = finetune(model, pairs, videos, output, how, lambda values: say(line_of_log(values)))
+    result = finetune(model, pairs, videos, output, settings, lambda values: say(line_of_log(values)))
+    if result is None:  # of the processes that torchrun starts, the leading one reports
+        return
     if as_json:
-        print_json(result.to_dict())
+        print_json(dict(result.report))
     else:
         _print_report(result, model)
 
 
 def _print_report(result: FineTuned, start: str) -> None:
-    report = result.to_dict()
+    report = result.report
     names = list(report["before"])
     print_table(
         ["model", *(f">{name}" for name in names)],

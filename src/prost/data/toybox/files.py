@@ -9,9 +9,6 @@ and `boxes`: for each of `times` left, top, right, bottom as fractions of the pi
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from prost.data.benchmarks.annotations import captioned_video, read_json_lines
-from prost.errors import MissingPath, StorageError, UsageError
+from prost.data.writing import storage_errors, written_whole
+from prost.errors import MissingPath, UsageError
 from prost.progress import Advance
 
 from .gallery import Gallery, mixed_gallery
@@ -83,17 +81,17 @@ def write_gallery(folder: str | Path, gallery: Gallery, progress: Advance | None
         raise UsageError(f"{folder} is a file", "a folder, or a name for a new one")
     names = [f"toy-{place:04d}.mp4" for place in range(len(gallery))]
     rows = []
-    with _as_storage_error(folder):
+    with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for place, (scene, name) in enumerate(zip(gallery.scenes, names, strict=True)):
-        with _written_whole(folder / name) as path:
+        with written_whole(folder / name, av.FFmpegError) as path:
             _encode(scene, path)
         twin = gallery.twin[place]
         captions = _captions(scene, gallery.queries[place].text, place)
         rows.append(_row(scene, name, captions, None if twin is None else names[twin]))
         if progress is not None:
             progress(place + 1, len(gallery), name)
-    with _written_whole(folder / CAPTIONS_FILE) as path:
+    with written_whole(folder / CAPTIONS_FILE) as path:
         path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     return folder
 
@@ -117,32 +115,6 @@ def read_captions(folder: Path) -> list[dict[str, Any]]:
             )
         rows.append({**row, "video": video, "captions": captions})
     return rows
-
-
-@contextmanager
-def _as_storage_error(path: Path) -> Iterator[None]:
-    """Turn errors of the file system and of the encoder into a StorageError."""
-    try:
-        yield
-    except (OSError, av.FFmpegError) as error:
-        reason = error.strerror or str(error)
-        raise StorageError(
-            f"{path} cannot be written: {reason}",
-            "a writable folder with free space",
-            "another folder",
-        ) from None
-
-
-@contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it is renamed when all is written, and removed otherwise."""
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with _as_storage_error(path):
-            yield unfinished
-            os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _frame_count(scene: Scene) -> int:

@@ -1,0 +1,42 @@
+"""The machine and the device that did some work, for the record that stands beside numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import torch
+
+
+def machine_facts(device: torch.device) -> dict[str, Any]:
+    """What computes: system, architecture, processor or GPU, cores and threads.
+
+    Args:
+        device: the one that did the work, which need not be the fastest that the machine has.
+    """
+    processor = platform.processor() or platform.machine()
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "device": device.type,
+        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def machine_line(device: torch.device) -> str:
+    """The same in one line, without the machine's name.
+
+    >>> machine_line(torch.device("cpu")).endswith("CPU threads")
+    True
+    """
+    facts = machine_facts(device)
+    if device.type == "cuda":
+        used = facts["processor"]
+    elif device.type == "cpu":
+        used = f"{facts['threads']} CPU threads"
+    else:
+        used = device.type
+    return f"{facts['system']} {facts['architecture']}, {facts['cores']} cores, {used}"
