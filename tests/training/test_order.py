@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from prost.data.batches import ToyboxClips
+from prost.data.toybox_clips import ClipMix, DrawnClips
 from prost.model.temporal import EventDecoder, FrameDecoder
 from prost.training.distributed import Processes
 from prost.training.objectives import Objective
@@ -51,7 +51,8 @@ def test_pairs_are_taken_from_the_diagonal() -> None:
 @pytest.mark.parametrize("kind", ["prost", "ts2net"])
 def test_counts_beside_the_loss_of_the_batch_and_reaches_the_heads(make_model, kind: str) -> None:
     model = make_model(kind)
-    batch = next(iter(ToyboxClips(range(1), 8, 32, 3, moments=0.25, twins=0.5, long=0.0, seed=0)))
+    mix = ClipMix(moments=0.25, twins=0.5, long=0.0)
+    batch = next(iter(DrawnClips(range(1), batch_size=8, size=32, frames=3, mix=mix, seed=0)))
     assert batch.twins.tolist() == [2, 3, 4, 5]
     without = Objective(model, "fp32", ALONE, grounding=0.0, order=0.0).encode(batch)
     assert without.own_loss is None
