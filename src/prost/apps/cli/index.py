@@ -16,6 +16,7 @@ from prost.apps.cli.options import (
     LibraryOption,
     ModelOption,
     WaitOption,
+    WorkersOption,
     make_or_open_library,
 )
 from prost.apps.cli.output import print_json, print_line, progress, say
@@ -35,6 +36,7 @@ def index(
     tag: Annotated[
         list[str] | None, typer.Option("--tag", help="A tag for these videos; may be repeated.")
     ] = None,
+    workers: WorkersOption = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try files again that failed before and did not change.")
     ] = False,
@@ -59,7 +61,15 @@ def index(
     )  # before a library is made: a mistyped folder must not leave an empty one
     with make_or_open_library(library, model, device) as opened:
         failed_before = {row.path: row for row in _failed_rows(opened)}
-        report = add(opened, paths, tags=tag or (), retry_failed=retry_failed, remove_missing=yes, wait=wait)
+        report = add(
+            opened,
+            paths,
+            tags=tag or (),
+            workers=workers,
+            retry_failed=retry_failed,
+            remove_missing=yes,
+            wait=wait,
+        )
         failed_now = {row.path: row for row in _failed_rows(opened)}
     failures = [
         {

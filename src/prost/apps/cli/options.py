@@ -48,6 +48,12 @@ WaitOption = Annotated[
     bool,
     typer.Option("--wait", help="Wait while another process writes to the library, instead of failing."),
 ]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, show_default="one fewer than the cores, at least one", help="Decoding processes."
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(
