@@ -3,8 +3,10 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import lance
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ from prost.errors import (
 )
 from prost.search.description import Description
 from prost.search.records import ClipRows, ClipSettings, PrototypeSizes, VideoRow
+from prost.search.schema import VIDEO_SCHEMA, clip_schema
 from prost.search.store import Store
 
 SIZES = PrototypeSizes(frames=3, objects=2, events=2, width=4)
@@ -97,13 +100,14 @@ class TestRows:
 
 class TestOpening:
     def test_the_description_is_kept(self, store: Store, root: Path) -> None:
-        assert Store.open(str(root)).description == DESCRIPTION
+        assert Store.open(str(root)).description == replace(DESCRIPTION, id=store.description.id)
+        assert len(store.description.id) == 32
         assert json.loads((root / "library.json").read_text())["model"] == "toy"
 
     def test_by_uri(self, store: Store, root: Path) -> None:
         store.put_videos([video_row("/a.mp4")])
         by_uri = Store.open(root.as_uri())
-        assert by_uri.description == DESCRIPTION
+        assert by_uri.description == store.description
         assert [row.path for row in by_uri.read_videos()] == ["/a.mp4"]
 
     def test_nothing_there(self, root: Path) -> None:
@@ -139,6 +143,30 @@ class TestOpening:
         with pytest.raises(LibraryDamaged) as caught:
             Store.open(str(root))
         assert "\n" not in str(caught.value)
+
+    def test_the_table_of_another_library(self, store: Store, root: Path, tmp_path: Path) -> None:
+        other = Store.create(str(tmp_path / "other"), DESCRIPTION)
+        shutil.rmtree(root / "clips.lance")
+        shutil.copytree(tmp_path / "other" / "clips.lance", root / "clips.lance")
+        with pytest.raises(LibraryDamaged, match=r"clips\.lance belongs to another library"):
+            Store.open(str(root))
+        assert other.clips().count_rows() == 0
+
+    def test_a_library_of_an_older_version(self, store: Store, root: Path) -> None:
+        """Without an id, without checksums."""
+        description = json.loads((root / "library.json").read_text())
+        del description["id"]
+        (root / "library.json").write_text(json.dumps(description))
+        (root / "checksums.json").unlink()
+        for table, schema in (("videos.lance", VIDEO_SCHEMA), ("clips.lance", clip_schema(SIZES))):
+            shutil.rmtree(root / table)
+            lance.write_dataset(schema.empty_table(), root / table)
+        old = Store.open(str(root))
+        with old.writing():
+            old.append_clips([clip_rows("c1")])
+            old.put_videos([video_row("/a.mp4", "c1")])
+            old.check_counts()
+        assert (root / "checksums.json").exists()
 
     def test_damaged_rows(self, store: Store, root: Path) -> None:
         store.put_videos([video_row("/a.mp4")])
@@ -256,6 +284,119 @@ try:
 except StorageError as error:
     print(error)
 """
+
+
+class TestBytesOnDisk:
+    MARK = b"\x55\x2a\x55\x2b\x55\x2c\x55\x2d"
+
+    def marked(self, content: str) -> ClipRows:
+        codes = np.tile(np.frombuffer(self.MARK, np.int8), 6).reshape(2, 3, 2, 4)
+        return replace(clip_rows(content), object_codes=codes)
+
+    def places(self, root: Path, data: bytes) -> list[str]:
+        files = (file for file in root.rglob("*") if file.is_file())
+        return [file.name for file in files if data in file.read_bytes()]
+
+    @pytest.mark.parametrize("others", [0, 1, 3])
+    def test_removed_clips_and_rows_leave_the_disk(self, store: Store, root: Path, others: int) -> None:
+        for number in range(others):
+            store.append_clips([clip_rows(f"kept{number}")])
+            store.put_videos([video_row(f"/kept{number}.mp4", f"kept{number}")])
+        store.append_clips([clip_rows("beside"), self.marked("secret")])
+        store.put_videos([video_row("/beside.mp4", "beside"), video_row("/secret.mp4", "secret")])
+        assert self.places(root, self.MARK) and self.places(root, b"/secret.mp4")
+        with store.writing():
+            store.delete_videos(["/secret.mp4"])
+            store.sweep()
+            store.tidy()
+            store.tidy(thorough=True)
+        assert self.places(root, self.MARK) == []
+        assert self.places(root, b"/secret.mp4") == []
+        assert len(store.read_videos()) == others + 1
+        store.check_counts()
+
+    def test_the_last_video_leaves_the_disk(self, store: Store, root: Path) -> None:
+        store.append_clips([self.marked("secret")])
+        store.put_videos([video_row("/secret.mp4", "secret")])
+        with store.writing():
+            store.delete_videos(["/secret.mp4"])
+            store.sweep()
+            store.tidy(thorough=True)
+        assert self.places(root, self.MARK) == self.places(root, b"/secret.mp4") == []
+        assert store.read_videos() == []
+
+
+class TestLasting:
+    def test_files_are_flushed_before_the_commit_that_names_them(
+        self, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flushed: list[str] = []
+        fsync = os.fsync
+
+        def watched(handle: int) -> None:
+            flushed.append(os.readlink(f"/proc/self/fd/{handle}"))
+            fsync(handle)
+
+        monkeypatch.setattr(os, "fsync", watched)
+        commit = store_module.lance.LanceDataset.commit
+        unflushed: list[str] = []
+
+        def watched_commit(*arguments, **options):  # type: ignore[no-untyped-def]
+            files = (*root.rglob("data/*.lance"), *root.rglob("_deletions/*"))
+            unflushed.extend(str(file) for file in files if str(file) not in flushed)
+            return commit(*arguments, **options)
+
+        monkeypatch.setattr(store_module.lance.LanceDataset, "commit", watched_commit)
+        with store.writing():
+            store.append_clips([clip_rows("c1"), clip_rows("c2")])
+            store.put_videos([video_row("/a.mp4", "c1"), video_row("/b.mp4", "c2")])
+            store.put_videos([video_row("/a.mp4", "c1", size=9)])
+            store.delete_videos(["/b.mp4"])
+            store.sweep()
+            store.tidy(thorough=True)
+        assert unflushed == []
+        tables = (root / "videos.lance", root / "clips.lance")
+        manifests = {str(file) for table in tables for file in table.glob("_versions/*.manifest")}
+        folders = {str(table / "_versions") for table in tables}
+        assert manifests | folders <= set(flushed)
+        assert str(root / "checksums.json.new") in flushed
+
+    def test_every_file_has_a_checksum(self, store: Store, root: Path) -> None:
+        with store.writing():
+            store.append_clips([clip_rows("c1")])
+            store.put_videos([video_row("/a.mp4", "c1")])
+            store.tidy()
+        recorded = json.loads((root / "checksums.json").read_text())
+        tables = (root / "videos.lance", root / "clips.lance")
+        there = {
+            str(file.relative_to(root)) for table in tables for file in table.rglob("*") if file.is_file()
+        }
+        assert recorded.keys() == {name for name in there if "latest_version_hint" not in name}
+        assert store.files is not None
+        assert all(store.files.changed(name) == "" for name in recorded)
+
+    def test_leftovers_of_a_killed_writer_are_removed(self, store: Store, root: Path) -> None:
+        left = [
+            root / "clips.lance" / "data" / "abc.lance#1",
+            root / "videos.lance" / "_versions" / "7.manifest#2",
+            root / "videos.lance" / "_versions" / ".tmp_7.manifest",
+        ]
+        for file in left:
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(b"half")
+        with store.writing():
+            assert [file for file in left if file.exists()] == []
+
+    def test_compaction_does_not_hide_a_changed_file(self, store: Store, root: Path) -> None:
+        for content in ("c1", "c2"):
+            store.append_clips([clip_rows(content)])
+            store.put_videos([video_row(f"/{content}.mp4", content)])
+        file = next((root / "clips.lance" / "data").iterdir())
+        data = bytearray(file.read_bytes())
+        data[5] ^= 1
+        file.write_bytes(data)
+        with store.writing(), pytest.raises(LibraryDamaged, match="has changed"):
+            store.tidy(thorough=True)
 
 
 class TestRefusals:

@@ -5,6 +5,8 @@ from prost.search.index_run import AddReport, IndexProgress
 from prost.search.library import Library, LibraryStats
 from prost.search.moments import MomentRule
 from prost.search.records import ClipSettings, VideoRow
+from prost.search.repairing import RepairReport, repair_library
+from prost.search.verifying import Problem, verify_library
 
 __all__ = [
     "AddReport",
@@ -15,6 +17,10 @@ __all__ = [
     "LibraryStats",
     "Moment",
     "MomentRule",
+    "Problem",
+    "RepairReport",
     "SearchResult",
     "VideoRow",
+    "repair_library",
+    "verify_library",
 ]

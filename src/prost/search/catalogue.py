@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from prost.errors import LibraryDamaged
 from prost.search.filters import expect_filter
 from prost.search.records import VideoRow
 from prost.search.schema import video_rows
@@ -60,8 +61,13 @@ class Catalogue:
         chosen = places[mine.to_numpy(zero_copy_only=False)]
         with storage_errors(self._store.root):
             rows = video_rows(self._table.take(chosen.tolist()))
-        owners: dict[str, list[VideoRow]] = {}
+        owners: dict[str, list[VideoRow]] = {content: [] for content in contents}
         for row in rows:
-            if row.content is not None:
-                owners.setdefault(row.content, []).append(row)
+            if row.content in owners:
+                owners[row.content].append(row)
+        if without := [content for content, mine in owners.items() if not mine]:
+            raise LibraryDamaged(
+                f"{self._store.root}: the videos of {len(without)} clips cannot be found",
+                suggestion="prost doctor --verify --repair",
+            )
         return owners

@@ -14,6 +14,7 @@ import pyarrow.fs
 
 from prost.errors import LibraryDamaged, LibraryError, StorageError, UsageError
 from prost.printable import is_utf8
+from prost.search.durable import write_whole
 from prost.search.records import ClipSettings, PrototypeSizes
 from prost.search.storage_errors import first_sentence, storage_errors
 
@@ -31,6 +32,7 @@ class Description:
         fingerprint: of that model.
         sizes: of its prototypes.
         clips: how videos are cut.
+        id: of this library, made when it was made; its tables carry it too. Empty in libraries of older versions.
         format: version of the library's format.
     """
 
@@ -38,6 +40,7 @@ class Description:
     fingerprint: str
     sizes: PrototypeSizes
     clips: ClipSettings
+    id: str = ""
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -45,8 +48,12 @@ class Description:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, root: str) -> Self:
+    def from_json(cls, text: str, place: str) -> Self:
         """Read what `to_json` wrote.
+
+        Args:
+            text: what is stored.
+            place: where, for messages.
 
         Raises:
             LibraryDamaged: it is something else.
@@ -57,7 +64,7 @@ class Description:
             stored = values["format"]
             if isinstance(stored, int) and stored > FORMAT:
                 raise LibraryError(
-                    f"{root} has library format {stored}",
+                    f"{place} has library format {stored}",
                     f"format {FORMAT} or older",
                     "a newer version of prost",
                 )
@@ -66,11 +73,12 @@ class Description:
                 fingerprint=str(values["fingerprint"]),
                 sizes=PrototypeSizes(**values["sizes"]),
                 clips=ClipSettings(**values["clips"]),
+                id=str(values.get("id", "")),
                 format=int(stored),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise LibraryDamaged(
-                f"{root}: {DESCRIPTION} cannot be read ({type(error).__name__}: {error})",
+                f"{place} cannot be read ({type(error).__name__}: {error})",
                 suggestion="restore it from a backup, or index the videos into a new library",
             ) from None
 
@@ -90,7 +98,7 @@ def read_description(root: str) -> Description | None:
                 text = file.read().decode("utf-8", "replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return Description.from_json(text, root)
+    return Description.from_json(text, os.path.join(root, DESCRIPTION))
 
 
 def write_description(root: str, description: Description) -> None:
@@ -100,12 +108,12 @@ def write_description(root: str, description: Description) -> None:
         StorageError: the disk refuses.
     """
     with _file_errors(root):
+        if "://" not in root:
+            write_whole(os.path.join(root, DESCRIPTION), description.to_json().encode())
+            return
         filesystem, path = _file_system(root)
         with filesystem.open_output_stream(f"{path}.new") as file:
             file.write(description.to_json().encode())
-        if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
-            with open(f"{path}.new", "rb") as written:
-                os.fsync(written.fileno())
         filesystem.move(f"{path}.new", path)
 
 

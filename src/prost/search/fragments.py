@@ -253,5 +253,5 @@ def _row_bytes(name: str, sizes: PrototypeSizes) -> int:
 def _damaged(path: str, what: str) -> LibraryDamaged:
     return LibraryDamaged(
         f"the data file {path} {what}",
-        suggestion="restore the library from a backup, or index the videos into a new one",
+        suggestion="prost doctor --verify --repair, or restore the library from a backup",
     )

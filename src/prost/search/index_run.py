@@ -210,6 +210,7 @@ class IndexRun:
         except VideoError as error:
             self._refuse(refusal(read.file, read.content, error))
             return
+        before = self._rows.get(read.file.path)
         info = end.info
         assert info is not None  # only a failure has none
         self._put(
@@ -217,7 +218,7 @@ class IndexRun:
                 path=read.file.path,
                 size=read.file.size,
                 modified=read.file.modified,
-                added=_now(),
+                added=before.added if before else _now(),
                 status="indexed",
                 content=read.content,
                 detail=f"{damaged} of {end.windows} clips damaged" if damaged else None,

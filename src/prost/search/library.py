@@ -23,9 +23,11 @@ from prost.search.moments import MOMENT_RULE, MomentRule
 from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
 from prost.search.packs import pack_folder
 from prost.search.records import ClipSettings, PrototypeSizes, VideoRow
+from prost.search.repairing import RepairReport, repair_library
 from prost.search.rerank import RECALL
 from prost.search.searching import Request, Searcher
 from prost.search.store import Store
+from prost.search.verifying import Problem, verify_library
 from prost.video.files import FoundVideos, find_videos
 from prost.video.reader import VideoReader
 
@@ -101,6 +103,7 @@ class Library:
         _expect_same_model(self._store, model)
         _expect_same_clips(self._store, clips)
         self.model = model
+        self._storage_options = storage_options
         self._packs = pack_folder(self._store)
         self._searcher = Searcher(self._store, memory, moment_rule)
 
@@ -412,6 +415,40 @@ class Library:
     def _rows_under(self, paths: list[str]) -> list[VideoRow]:
         """Rows of files, and of all files of folders, each once; paths are absolute."""
         return [row for row in self._store.read_videos() if any(is_under(row.path, path) for path in paths)]
+
+    def verify(self) -> list[Problem]:
+        """Read the whole library and list what is wrong with it; see `verify_library`.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        return verify_library(self.path, self._storage_options)
+
+    def repair(
+        self,
+        *,
+        workers: int | None = None,
+        wait: bool = False,
+        progress: Callable[[IndexProgress], None] | None = None,
+    ) -> RepairReport:
+        """Drop what is damaged and encode again what is missing; see `repair_library`.
+
+        Raises:
+            UsageError: the library was opened without a model.
+            LibraryDamaged: it lies on an object store.
+            LibraryBusy: another process writes.
+            StorageError: the disk refuses.
+        """
+        model = self._need_model("repairing")
+        self.close()
+        return repair_library(
+            self.path,
+            model,
+            storage_options=self._storage_options,
+            workers=workers,
+            wait=wait,
+            progress=progress,
+        )
 
     def _settle(self) -> None:
         """After writing: no clips without a video, no video without its clips, no unused files, all clips coded."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from prost.errors import NotCoded, PackDamaged, UsageError
+from prost.errors import LibraryDamaged, NotCoded, PackDamaged, UsageError
 from prost.model.matching import TextPrototypes
 from prost.search.candidates import Candidates
 from prost.search.catalogue import Catalogue
@@ -132,6 +132,22 @@ class Searcher:
             LibraryDamaged: the tables cannot be read.
             StorageError: the disk refuses.
         """
+        try:
+            return self._search(request)
+        except LibraryDamaged:
+            if not self._is_behind():
+                raise
+        # A writer has replaced the files that this search was reading.
+        self.forget()
+        return self._search(request)
+
+    def _is_behind(self) -> bool:
+        """Whether the library has changed since a search looked at it."""
+        with self._lock:
+            seen = (self._catalogue and self._catalogue.version, self._view and self._view.snapshot.version)
+        return seen != self._store.versions()
+
+    def _search(self, request: Request) -> SearchResult:
         catalogue, places, view, allowed = self._look(request)
         notes: list[str] = []
         if not allowed.any():

@@ -80,6 +80,6 @@ def _translated(root: str, error: BaseException) -> StorageError | LibraryDamage
     if lance:
         return LibraryDamaged(
             f"{root}: a table cannot be read ({first_sentence(error)})",
-            suggestion="restore the library from a backup, or index the videos into a new one",
+            suggestion="prost doctor --verify --repair, or restore the library from a backup",
         )
     return None

@@ -2,6 +2,7 @@
 
     holiday.prost/
         library.json    format, model, clip settings, sizes; written last, so it marks a whole library
+        checksums.json  size and CRC-32 of each file of the tables
         videos.lance    one row a file
         clips.lance     one row a clip: 8-bit object prototypes with scales, event prototypes, frame times
         writer.lock     held, with the writer's process id inside, while a process writes
@@ -17,9 +18,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+from uuid import uuid4
 
 import lance
 import pyarrow as pa
@@ -45,6 +49,7 @@ from prost.search.schema import (
     video_table,
 )
 from prost.search.storage_errors import storage_errors
+from prost.search.table_files import CHECKSUMS, TableFiles
 from prost.search.writer_lock import LOCK, writer_lock
 
 VIDEOS = "videos.lance"
@@ -57,7 +62,10 @@ SMALL_FRAGMENTS = 16
 # A reader may still scan a version that a writer has replaced.
 OLD_VERSIONS_LIVE = timedelta(minutes=10)
 
-KEYS_PER_FILTER = 500
+# Where the schema of a table holds the description of its library.
+TABLE_NOTE = b"prost.library"
+SET_ASIDE = "set-aside"
+REPAIR = "prost doctor --verify --repair"
 
 BeforeCompaction = Callable[[lance.LanceDataset, Sequence[RewriteResult]], None]
 
@@ -69,6 +77,9 @@ class Store:
         root: the library's folder, or the URI of one on an object store (`s3://...`).
         description: what is in it.
         storage_options: what Lance needs to reach an object store.
+
+    Attributes:
+        files: of the tables; None on an object store, which keeps checksums itself.
     """
 
     def __init__(
@@ -76,7 +87,8 @@ class Store:
     ) -> None:
         self.root = root
         self.description = description
-        self._storage_options = dict(storage_options) if storage_options else None
+        self.storage_options = dict(storage_options) if storage_options else None
+        self.files = TableFiles(root, (VIDEOS, CLIPS)) if self.local else None
 
     @classmethod
     def open(cls, root: str, storage_options: Mapping[str, str] | None = None) -> Self:
@@ -89,18 +101,17 @@ class Store:
             StorageError: the disk refuses.
         """
         root = library_root(root)
-        description = read_description(root)
-        if description is None:
+        try:
+            store = cls.with_description(root, storage_options)
+        except MissingPath:
             if "://" not in root:
                 with storage_errors(root):
                     _expect_no_tables(root)
-            raise MissingPath(
-                f"no library at {root}", "a folder made by `prost index`", "index some videos first"
-            )
-        store = cls(root, description, storage_options)
-        with storage_errors(root):
-            store.videos()
-            store.clips()
+            raise
+        for name in (VIDEOS, CLIPS):
+            noted = noted_description(root, name, storage_options)
+            if noted is not None and noted.id != store.description.id:
+                raise LibraryDamaged(f"{root}: {name} belongs to another library", suggestion=REPAIR)
         return store
 
     @classmethod
@@ -115,7 +126,7 @@ class Store:
             LibraryBusy: another process is making it.
             StorageError: the disk refuses.
         """
-        store = cls(library_root(root), description, storage_options)
+        store = cls(library_root(root), replace(description, id=uuid4().hex), storage_options)
         if store.local:
             with storage_errors(store.root):
                 _expect_no_tables(store.root)
@@ -124,8 +135,25 @@ class Store:
         with store._lock():
             for name, schema in ((CLIPS, clip_schema(description.sizes)), (VIDEOS, VIDEO_SCHEMA)):
                 store._create_table(name, schema)
-            write_description(store.root, description)
+            with storage_errors(store.root):
+                store._record()
+            write_description(store.root, store.description)
         return store
+
+    @classmethod
+    def with_description(cls, root: str, storage_options: Mapping[str, str] | None = None) -> Self:
+        """A library whose tables need not be readable.
+
+        Raises:
+            MissingPath: there is no `library.json`.
+            LibraryDamaged: it cannot be read.
+        """
+        description = read_description(root)
+        if description is None:
+            raise MissingPath(
+                f"no library at {root}", "a folder made by `prost index`", "index some videos first"
+            )
+        return cls(root, description, storage_options)
 
     @property
     def local(self) -> bool:
@@ -134,11 +162,11 @@ class Store:
 
     def videos(self) -> lance.LanceDataset:
         """The latest version of the videos table."""
-        return lance.dataset(self._uri(VIDEOS), storage_options=self._storage_options)
+        return self.table(VIDEOS)
 
     def clips(self) -> lance.LanceDataset:
         """The latest version of the clips table."""
-        return lance.dataset(self._uri(CLIPS), storage_options=self._storage_options)
+        return self.table(CLIPS)
 
     def versions(self) -> tuple[int, int]:
         """Versions of the videos and the clips: when they stay, nothing changed."""
@@ -171,6 +199,8 @@ class Store:
             StorageError: the disk refuses.
         """
         with self._lock(wait):
+            if self.files is not None:
+                self.files.forget()  # another process may have written since
             self.sweep()
             yield
 
@@ -178,68 +208,90 @@ class Store:
         """Commit clips; they become visible with the video of their content."""
         table = clip_table(clips, self.description.sizes)
         with storage_errors(self.root):
-            lance.write_dataset(
+            before = self.clips()
+            fragments = lance.fragment.write_fragments(
                 table,
                 self._uri(CLIPS),
-                mode="append",
+                schema=before.schema,
                 max_rows_per_file=self._rows_per_fragment(),
                 max_bytes_per_file=2 * FRAGMENT_BYTES,
-                storage_options=self._storage_options,
+                storage_options=self.storage_options,
             )
+            self._commit(CLIPS, lance.LanceOperation.Append(fragments), before.version)
 
     def put_videos(self, videos: Sequence[VideoRow]) -> None:
         """Commit rows of files; a row of the same path is replaced."""
         table = video_table(videos)
         with storage_errors(self.root):
-            merge = self.videos().merge_insert("key")
-            merge.when_matched_update_all().when_not_matched_insert_all().execute(table)
+            merge = self.videos().merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
+            self._commit(VIDEOS, merge.execute_uncommitted(table)[0])
 
     def delete_videos(self, paths: Sequence[str]) -> None:
         """Commit the removal of rows; their clips go with the next sweep."""
+        self._delete(VIDEOS, "key", [path_key(path) for path in paths])
+
+    def delete_clips(self, contents: Sequence[str]) -> None:
+        """Commit the removal of all clips of some contents."""
+        self._delete(CLIPS, "content", contents)
+
+    def drop_fragments(self, table: str, numbers: Sequence[int]) -> None:
+        """Commit the removal of whole fragments, whose files need not be readable."""
         with storage_errors(self.root):
-            _delete_in(self.videos(), "key", [path_key(path) for path in paths])
+            version = self.table(table).version
+            operation = lance.LanceOperation.Delete(
+                updated_fragments=[], deleted_fragment_ids=list(numbers), predicate="false"
+            )
+            self._commit(table, operation, version)
 
     def sweep(self) -> None:
-        """Delete the clips that no video owns."""
+        """Delete the clips that no video owns, and the files of writes that never ended."""
+        if self.files is not None:
+            with storage_errors(self.root):
+                self.files.remove_leftovers()
+        owned = {video.content for video in self.read_videos() if video.indexed}
         with storage_errors(self.root):
-            owned = {video.content for video in self.read_videos() if video.indexed}
-            clips = self.clips()
-            orphans = set(clips.to_table(columns=["content"])["content"].unique().to_pylist()) - owned
-            _delete_in(clips, "content", sorted(orphans))
+            contents = self.clips().to_table(columns=["content"])["content"].unique().to_pylist()
+        self.delete_clips(sorted(set(contents) - owned))
 
     def tidy(self, *, thorough: bool = False, before_compaction: BeforeCompaction | None = None) -> None:
         """Merge small fragments, and drop versions and files that nobody reads any more.
 
         Args:
-            thorough: merge any two small fragments and drop deleted rows; otherwise only when there are many.
+            thorough: merge any two small fragments, and take the bytes of removed rows off the disk at once; otherwise
+                merge only when there are many, and keep old versions for readers.
             before_compaction: called with the clips table and the new data files that are about to replace some of
                 its fragments, before readers see them.
         """
-        for open_table, rows, before in (
-            (self.clips, self._rows_per_fragment(), before_compaction),
-            (self.videos, 1 << 20, None),
-        ):
+        for name, rows in ((CLIPS, self._rows_per_fragment()), (VIDEOS, 1 << 20)):
             with storage_errors(self.root):
-                table = open_table()
-                small = sum(fragment.count_rows() < rows for fragment in table.get_fragments())
-                options = CompactionOptions(
-                    target_rows_per_fragment=rows, max_bytes_per_file=2 * FRAGMENT_BYTES, num_threads=1
-                )
-                tasks = (
-                    Compaction.plan(table, options).tasks
-                    if small > (1 if thorough else SMALL_FRAGMENTS)
-                    else []
-                )
-                rewrites = [task.execute(table) for task in tasks]
-            if rewrites:
-                if before is not None:
-                    before(table, rewrites)
-                with storage_errors(self.root):
-                    Compaction.commit(table, rewrites)
+                table = self.table(name)
+                fragments = table.get_fragments()
+                small = sum(fragment.count_rows() < rows for fragment in fragments)
+                removed = any(fragment.deletion_file() for fragment in fragments)
+            if small > (1 if thorough else SMALL_FRAGMENTS) or (thorough and removed):
+                self._compact(table, name, rows, thorough, before_compaction if name == CLIPS else None)
             with storage_errors(self.root):
-                # Files of interrupted commits look like those of a running one, but the lock is held, so no other
-                # commit runs.
-                open_table().cleanup_old_versions(older_than=OLD_VERSIONS_LIVE, delete_unverified=self.local)
+                # Files of interrupted commits look like those of a running one; the lock says that there is none.
+                self.table(name).cleanup_old_versions(
+                    older_than=timedelta(0) if thorough else OLD_VERSIONS_LIVE, delete_unverified=self.local
+                )
+        if self.files is not None:
+            with storage_errors(self.root):
+                self.files.record()
+
+    def make_anew(self, name: str) -> str:
+        """Set a table of a local library aside and make an empty one; returns where the old one lies now."""
+        old = os.path.join(self.root, name)
+        aside = next(
+            place for number in count(1) if not os.path.lexists(place := f"{old}.{SET_ASIDE}-{number}")
+        )
+        with storage_errors(self.root):
+            if os.path.lexists(old):
+                os.rename(old, aside)
+        self._create_table(name, VIDEO_SCHEMA if name == VIDEOS else clip_schema(self.description.sizes))
+        with storage_errors(self.root):
+            self._record()
+        return aside
 
     def check_counts(self) -> None:
         """Compare the clips that videos claim with those that are there.
@@ -258,7 +310,7 @@ class Store:
             raise LibraryDamaged(
                 f"{self.root}: {len(wrong)} videos do not have the clips that they should "
                 f"({sum(there.values())} clips are there, {sum(claimed.values())} belong there)",
-                suggestion="index the videos into a new library",
+                suggestion=REPAIR,
             )
 
     def nbytes(self) -> int:
@@ -275,14 +327,77 @@ class Store:
     def _uri(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
 
+    def table(self, name: str) -> lance.LanceDataset:
+        """The latest version of a table."""
+        return lance.dataset(self._uri(name), storage_options=self.storage_options)
+
     def _create_table(self, name: str, schema: pa.Schema) -> None:
+        # The description in the table tells whose it is, and can replace a lost `library.json`.
+        described = schema.with_metadata({TABLE_NOTE: self.description.to_json()})
         with storage_errors(self.root):
             lance.write_dataset(
-                schema.empty_table(),
+                described.empty_table(),
                 self._uri(name),
                 mode="overwrite" if self.local and os.path.exists(self._uri(name)) else "create",
-                storage_options=self._storage_options,
+                storage_options=self.storage_options,
             )
+
+    def _delete(self, name: str, column: str, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+        schema = pa.schema([pa.field(column, pa.string(), nullable=False)])
+        with storage_errors(self.root):
+            merge = self.table(name).merge_insert(column).when_matched_delete()
+            transaction, _ = merge.execute_uncommitted(pa.table({column: list(keys)}, schema=schema))
+            self._commit(name, transaction)
+
+    def _compact(
+        self,
+        table: lance.LanceDataset,
+        name: str,
+        rows: int,
+        thorough: bool,
+        before: BeforeCompaction | None,
+    ) -> None:
+        if self.files is not None:
+            # Compaction would give changed bytes a new file, with a checksum that fits them.
+            for fragment in table.get_fragments():
+                for file in fragment_files(name, fragment):
+                    if wrong := self.files.changed(file):
+                        raise LibraryDamaged(f"{os.path.join(self.root, file)} {wrong}", suggestion=REPAIR)
+        options: CompactionOptions = {
+            "target_rows_per_fragment": rows,
+            "max_bytes_per_file": 2 * FRAGMENT_BYTES,
+            "num_threads": 1,
+        }
+        if thorough:
+            options["materialize_deletions_threshold"] = 0.0
+        with storage_errors(self.root):
+            rewrites = [task.execute(table) for task in Compaction.plan(table, options).tasks]
+        if not rewrites:
+            return
+        if before is not None:
+            before(table, rewrites)
+        with storage_errors(self.root):
+            self._flush(name)
+            Compaction.commit(table, rewrites)
+            self._record()
+
+    def _commit(self, name: str, operation: Any, read_version: int | None = None) -> None:
+        """Make a change the latest version of a table: its files are on the disk before, its manifest after."""
+        self._flush(name)
+        lance.LanceDataset.commit(
+            self._uri(name), operation, read_version=read_version, storage_options=self.storage_options
+        )
+        self._record()
+
+    def _flush(self, name: str) -> None:
+        if self.files is not None:
+            self.files.flush(name)
+
+    def _record(self) -> None:
+        if self.files is not None:
+            self.files.record()
 
     def _rows_per_fragment(self) -> int:
         return max(1, FRAGMENT_BYTES // clip_row_bytes(self.description.sizes))
@@ -297,10 +412,27 @@ class Store:
             yield
 
 
-def _delete_in(table: lance.LanceDataset, column: str, keys: Sequence[str]) -> None:
-    for first in range(0, len(keys), KEYS_PER_FILTER):
-        quoted = ", ".join(f"'{key}'" for key in keys[first : first + KEYS_PER_FILTER])
-        table.delete(f"{column} IN ({quoted})")
+def noted_description(
+    root: str, name: str, storage_options: Mapping[str, str] | None = None
+) -> Description | None:
+    """The description that a table of a library carries; None in a library of an older version.
+
+    Raises:
+        LibraryDamaged: it cannot be read.
+        StorageError: the disk refuses.
+    """
+    uri = f"{root.rstrip('/')}/{name}"
+    options = dict(storage_options) if storage_options else None
+    with storage_errors(root):
+        noted = (lance.dataset(uri, storage_options=options).schema.metadata or {}).get(TABLE_NOTE)
+    return None if noted is None else Description.from_json(noted.decode("utf-8", "replace"), uri)
+
+
+def fragment_files(table: str, fragment: lance.LanceFragment) -> list[str]:
+    """The files of a fragment, relative to the library's folder: its data, and the list of its deleted rows."""
+    names = [f"{table}/data/{file.path}" for file in fragment.data_files()]
+    deleted = fragment.deletion_file()
+    return [*names, f"{table}/{deleted}"] if deleted else names
 
 
 def _expect_no_tables(root: str) -> None:
@@ -337,7 +469,7 @@ def _expect_empty(folder: Path) -> None:
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file", "a new or empty folder for the library")
     names = {entry.name for entry in folder.iterdir()}
-    if names - {VIDEOS, CLIPS, LOCK, f"{DESCRIPTION}.new"}:
+    if names - {VIDEOS, CLIPS, LOCK, CHECKSUMS, f"{DESCRIPTION}.new", f"{CHECKSUMS}.new"}:
         raise UsageError(
             f"{folder} holds other things and no library", "a new or empty folder", f"{folder}/library.prost"
         )

@@ -21,6 +21,7 @@ CHECKSUMS = "checksums.json"
 VERSION_HINT = "latest_version_hint.json"
 # What a write that never ended leaves behind: object_store adds `#` and a number to the name.
 LEFTOVER = re.compile(r"(#\d+|\.tmp\w*)$|^\.tmp")
+VERSIONS = "_versions"
 PIECE_BYTES = 4 << 20
 
 
@@ -93,6 +94,14 @@ class TableFiles:
     def has_checksum(self, name: str) -> bool:
         """Whether a file can be compared with what was written."""
         return name in self._checksums()
+
+    def manifests(self, table: str) -> list[str]:
+        """Manifests of a table that are there, and newer ones that were there, relative to the library's folder."""
+        folder = f"{table}/{VERSIONS}/"
+        there = [name for name in self._files(table) if name.startswith(folder)]
+        # Lance counts down in the names, so that the newest version sorts first.
+        newest = min(there, default="~")
+        return sorted({*there, *(name for name in self._checksums() if folder < name < newest)})
 
     def remove_leftovers(self) -> None:
         """Remove the files of writes that never ended; the writer's lock tells that none is running."""

@@ -1,0 +1,225 @@
+"""Every kind of damage is found by `verify`, and mended by `repair`."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prost.errors import LibraryDamaged, MissingPath, ModelMismatch, ProstError
+from prost.search.library import Library
+from prost.search.repairing import repair_library
+from prost.search.verifying import Kind, verify_library
+
+
+def data_files(root: Path, table: str) -> list[Path]:
+    return sorted((root / table / "data").iterdir())
+
+
+def newest_manifest(root: Path, table: str) -> Path:
+    return min((root / table / "_versions").glob("*.manifest"))
+
+
+def answers(library: Library) -> list[tuple[str, float]]:
+    return [(hit.path, hit.score) for colour in ("red", "green", "blue") for hit in library.search(colour)]
+
+
+@pytest.fixture
+def root(library: Library, folder: Path) -> Path:
+    """A library of three videos, added one by one, so that it has several fragments."""
+    for name in ("red.mp4", "green.mp4", "sea/blue.mp4"):
+        library.add(folder / name, tags="mine")
+    library.optimize(retrain=True)
+    (folder / "last.mp4").write_text("no video")
+    library.add(folder)
+    return Path(library.path)
+
+
+def clips_gone(root: Path) -> None:
+    data_files(root, "clips.lance")[0].unlink()
+
+
+def clips_cut(root: Path) -> None:
+    os.truncate(data_files(root, "clips.lance")[0], 100)
+
+
+def clips_zeroed(root: Path) -> None:
+    file = data_files(root, "clips.lance")[0]
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def one_bit(root: Path) -> None:
+    file = data_files(root, "clips.lance")[0]
+    data = bytearray(file.read_bytes())
+    data[7] ^= 4
+    file.write_bytes(data)
+
+
+def clips_table_gone(root: Path) -> None:
+    shutil.rmtree(root / "clips.lance")
+
+
+def clips_manifests_zeroed(root: Path) -> None:
+    for file in (root / "clips.lance" / "_versions").glob("*.manifest"):
+        file.write_bytes(bytes(file.stat().st_size))
+
+
+def newest_manifest_empty(root: Path) -> None:
+    newest_manifest(root, "clips.lance").write_bytes(b"")
+
+
+def description_gone(root: Path) -> None:
+    (root / "library.json").unlink()
+
+
+def description_empty(root: Path) -> None:
+    (root / "library.json").write_text("")
+
+
+FAST = (clips_gone, one_bit, clips_table_gone, description_gone)
+SLOW = (clips_cut, clips_zeroed, clips_manifests_zeroed, newest_manifest_empty, description_empty)
+
+
+def test_a_whole_library_has_no_problem(root: Path, model) -> None:  # type: ignore[no-untyped-def]
+    assert verify_library(root) == []
+    assert repair_library(root, model).problems == []
+
+
+@pytest.mark.parametrize(
+    "damage", [*FAST, *(pytest.param(damage, marks=pytest.mark.slow) for damage in SLOW)]
+)
+def test_damage_is_found_and_mended(root: Path, model, folder: Path, damage: Callable[[Path], None]) -> None:  # type: ignore[no-untyped-def]
+    with Library(root, model) as library:
+        before = answers(library)
+        rows = {row.path: (row.tags, row.added) for row in library.videos()}
+    damage(root)
+    assert verify_library(root) != []
+    report = repair_library(root, model)
+    assert report.problems
+    assert (report.left, report.failed) == ([], [])
+    with Library(root, model) as library:
+        assert library.verify() == []
+        assert answers(library) == before
+        assert {row.path: (row.tags, row.added) for row in library.videos()} == rows
+        assert len(library.add(folder).unchanged) == 3
+
+
+@pytest.mark.parametrize("what", ["row", "table"])
+def test_lost_rows_of_videos_come_back_with_their_folder(root: Path, model, folder: Path, what: str) -> None:  # type: ignore[no-untyped-def]
+    if what == "row":
+        data_files(root, "videos.lance")[0].unlink()
+    else:
+        shutil.rmtree(root / "videos.lance")
+    assert verify_library(root) != []
+    report = repair_library(root, model)
+    assert report.left == []
+    if what == "row":
+        assert report.videos_lost > 0
+    with Library(root, model) as library:
+        library.add(folder)
+        assert library.stats().videos == 3
+        assert library.search("red")[0].path == str(folder / "red.mp4")
+
+
+def test_the_clips_of_another_library(root: Path, model, tmp_path: Path, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    other = Library(tmp_path / "other.prost", model)
+    other.add(folder / "red.mp4")
+    shutil.rmtree(root / "clips.lance")
+    shutil.copytree(tmp_path / "other.prost" / "clips.lance", root / "clips.lance")
+    with pytest.raises(LibraryDamaged, match="another library"):
+        Library(root, model)
+    assert Kind.OTHER_LIBRARY in {problem.kind for problem in verify_library(root)}
+    report = repair_library(root, model)
+    assert [Path(place).name for place in report.set_aside] == ["clips.lance.set-aside-1"]
+    assert len(report.encoded) == 3
+    assert Library(root, model).search("red")[0].path == str(folder / "red.mp4")
+
+
+def test_clips_whose_file_is_gone_cannot_be_encoded_again(root: Path, model, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    red = (folder / "red.mp4").read_bytes()
+    (folder / "red.mp4").unlink()
+    clips_table_gone(root)
+    report = repair_library(root, model)
+    assert report.failed == [(str(folder / "red.mp4"), "file is gone")]
+    assert len(report.encoded) == 2
+    assert report.left == []
+    (folder / "red.mp4").write_bytes(red)
+    with Library(root, model) as library:
+        assert library.add(folder).added == [str(folder / "red.mp4")]
+
+
+def test_a_damaged_pack(root: Path, model) -> None:  # type: ignore[no-untyped-def]
+    pack = next((root / "packs").glob("*.pack"))
+    pack.write_bytes(pack.read_bytes()[:-8])
+    (problem,) = verify_library(root)
+    assert problem.kind is Kind.PACKS
+    assert repair_library(root, model).left == []
+
+
+def test_what_a_repair_needs(root: Path, make_model, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    clips_gone(root)
+    with pytest.raises(ModelMismatch):
+        repair_library(root, make_model(fingerprint="0ther"))
+    for use in (
+        lambda: verify_library(tmp_path / "none"),
+        lambda: repair_library(tmp_path / "none", make_model()),
+    ):
+        with pytest.raises(MissingPath):
+            use()
+
+
+def test_a_library_without_checksums_is_decoded(root: Path) -> None:
+    (root / "checksums.json").unlink()
+    assert verify_library(root) == []
+    clips_zeroed(root)
+    assert {problem.kind for problem in verify_library(root)} == {Kind.FRAGMENT}
+
+
+def test_too_many_clips(root: Path, model) -> None:  # type: ignore[no-untyped-def]
+    with Library(root, model) as library:
+        table = library._store.clips().to_table()
+    import lance
+
+    lance.write_dataset(table.slice(0, 1), root / "clips.lance", mode="append")
+    assert {problem.kind for problem in verify_library(root)} == {Kind.CLIPS}
+    assert repair_library(root, model).left == []
+
+
+FLIPS = 40
+
+
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
+def test_a_single_flipped_bit(root: Path, model, tmp_path: Path, seed: int) -> None:  # type: ignore[no-untyped-def]
+    """Whatever bit flips: the answer is right or the error is one of ours, and `verify` finds it."""
+    with Library(root, model) as library:
+        before = answers(library)
+    recorded = json.loads((root / "checksums.json").read_text())
+    latest = {newest_manifest(root, table) for table in ("videos.lance", "clips.lance")}
+    files = [
+        root / name
+        for name in recorded
+        if "/data/" in name or "/_deletions/" in name or root / name in latest
+    ]
+    choose = random.Random(seed)
+    for number in range(FLIPS):
+        copy = tmp_path / f"flipped{number}"
+        shutil.copytree(root, copy)
+        file = copy / choose.choice(files).relative_to(root)
+        data = bytearray(file.read_bytes())
+        data[choose.randrange(len(data))] ^= 1 << choose.randrange(8)
+        file.write_bytes(data)
+        try:
+            with Library(copy, model) as library:
+                after = answers(library)
+        except ProstError:
+            after = None
+        if after != before:
+            assert verify_library(copy) != [], file
+        shutil.rmtree(copy)
