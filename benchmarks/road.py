@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from prost.data.toybox.write import write_toybox
 
 from prost.config import ModelConfig
-from prost.data.toybox.write import write_toybox
 from prost.model.checkpoint import load_prost
 from prost.model.encoding import VideoEncoder
 from prost.model.prost import ProST
