@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from prost.data.toybox.write import write_toybox
 
 from prost.config import ModelConfig
+from prost.data.toybox import write
 from prost.model.checkpoint import load_prost
 from prost.model.encoding import VideoEncoder
 from prost.model.prost import ProST
@@ -103,7 +103,7 @@ def main() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     folder = arguments.work / "videos"
     if not folder.exists():
-        write_toybox(folder, arguments.videos, seed=0)
+        write(folder, videos=arguments.videos, seed=0)
     paths = find_videos(folder).videos
     for model, some in ((load_prost("toybox"), paths), (vit_b16(), paths[: arguments.few])):
         print(json.dumps(measure(model, some, arguments.work, arguments.workers)))

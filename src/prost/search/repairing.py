@@ -105,9 +105,7 @@ def repair_library(
             report.encoded, report.failed = [*run.added, *run.unchanged, *run.moved], run.failed
         store.sweep()
         store.check_counts()
-        store.tidy()
-        if (packs := pack_folder(store)) is not None:
-            bring_up_to_date(store, packs)
+        bring_up_to_date(store, pack_folder(store))
     report.left = verify_library(path, storage_options)
     return report
 
