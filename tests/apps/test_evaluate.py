@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 Prost = Callable[..., Any]
@@ -91,3 +92,22 @@ def test_the_bundled_model_is_as_good_as_the_readme_says(prost: Prost) -> None:
     # README: 79.0 and 98.8; a little is left for other processors' arithmetic.
     assert values["sum"]["R@1"] == pytest.approx(79.0, abs=0.5)
     assert values["sum"]["R@10"] == pytest.approx(98.8, abs=1.0)
+
+
+def test_scores_are_saved_and_the_temperature_is_stated(
+    prost: Prost, untrained_folder: Path, tmp_path: Path
+) -> None:
+    said = prost(
+        "eval", untrained_folder, "toybox-20", "--bank", "0", "--save-scores", tmp_path / "s.npz",
+        "--temperature", "0.5", "--device", "cpu",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert "temperature of the inverted softmax: 0.5, given" in said.out and "CPU threads" in said.out
+    with np.load(tmp_path / "s.npz") as file:
+        assert file["sum"].shape == (20, 20) and len(file["captions"]) == 20
+    tuned = prost("eval", untrained_folder, "toybox-20", "--bank", "0", "--tune-temperature")
+    assert "tuned on toybox-20, val split, of 20 videos" in tuned.out
+    both = prost("eval", untrained_folder, "toybox-20", "--tune-temperature", "--temperature", "1")
+    assert both.code == 2 and "--temperature with --tune-temperature" in both.err
+    absent = prost("eval", untrained_folder, "toybox-20", "--device", "cuda:99")
+    assert absent.code == 2 and "cuda:99" in absent.err

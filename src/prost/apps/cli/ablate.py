@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prost.apps.cli.options import JsonOption
+from prost.apps.cli.options import DeviceOption, JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, say
 
 
@@ -25,18 +25,19 @@ def ablate(
             help="Where the tables go, as JSON, CSV, Markdown and LaTeX.",
         ),
     ] = None,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate every cell of a grid over several seeds; print mean and spread, and what may be claimed."""
     from prost.training.grid import evaluation_cache, read_grid, run_grid
     from prost.training.grid_tables import grid_table, grid_values, write_grid
 
-    for path in grids:  # a fault in the last one must not show after hours of the others
+    for path in grids:  # so that an error in the last grid is not reported after hours of work on the others
         read_grid(path)
     cache = evaluation_cache()
     values = []
     for path in grids:
-        result = run_grid(path, output, say, cache=cache)
+        result = run_grid(path, output, say, device=device, cache=cache)
         written = write_grid(result, results or output)
         say(f"the table is in {written}")
         if as_json:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from prost.apps.cli.options import DEFAULT_MODEL, JsonOption
+from prost.apps.cli.options import DEFAULT_MODEL, DeviceOption, JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, say
+from prost.errors import UsageError
 
 Sampling = Literal["middles", "authors"]
 Split = Literal["train", "val", "test"]
@@ -63,31 +64,63 @@ def evaluate(
         Path | None,
         typer.Option("--output", help="A folder for the report as JSON, CSV, Markdown and LaTeX."),
     ] = None,
+    save_scores: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-scores",
+            help="A NumPy file (.npz) for the score matrices, with the ids of the videos and the captions.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            "--temperature",
+            min=1e-6,
+            show_default="the model's own",
+            help="Of the inverted softmax, on the scale of cosines. Its row depends on it, so tables state it.",
+        ),
+    ] = None,
+    tune_temperature: Annotated[
+        bool,
+        typer.Option(
+            "--tune-temperature",
+            help="Choose that temperature by R@1 on the val split of the same benchmark.",
+        ),
+    ] = False,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Measure how well a model finds: every score, both directions, every post-processing, with intervals."""
-    from prost.evaluation.benchmark import evaluate_set, training_seed
+    from prost.evaluation.benchmark import evaluate_set, training_seed, tuned_plan
     from prost.evaluation.noise import noise_test
-    from prost.evaluation.report import write_report
+    from prost.evaluation.report import write_report, write_scores
     from prost.evaluation.rows import RankingPlan
     from prost.evaluation.sets import SetConfig, open_set
     from prost.model.checkpoint import load
+    from prost.model.encoding import choose_device
 
-    data = open_set(
-        SetConfig(
-            name=benchmark,
-            folder=folder,
-            videos=videos,
-            split=split,
-            sampling=sampling,
-            allow_missing=allow_missing,
-            bank=0 if plain else bank,
-            bank_videos=0 if plain else bank_videos,
-            seed=seed,
-        )
+    if tune_temperature and temperature is not None:
+        raise UsageError("--temperature with --tune-temperature", "one of them")
+    place = choose_device(device)
+    config = SetConfig(
+        name=benchmark,
+        folder=folder,
+        videos=videos,
+        split=split,
+        sampling=sampling,
+        allow_missing=allow_missing,
+        bank=0 if plain else bank,
+        bank_videos=0 if plain else bank_videos,
+        seed=seed,
     )
-    opened = load(model)
+    data = open_set(config)
+    opened = load(model).to(place)
     plan = RankingPlan(methods=(), seed=seed) if plain else RankingPlan(seed=seed)
+    if temperature is not None:
+        plan = replace(plan, temperature=temperature, temperature_source="given")
+    elif tune_temperature:
+        validation = config.model_copy(update={"split": "val", "bank": 0, "bank_videos": 0})
+        plan = tuned_plan(opened, open_set(validation), plan)
     tested = None
     if noise:
         tested = noise_test(opened, plan=plan)
@@ -98,6 +131,9 @@ def evaluate(
     if output is not None:
         write_report(report, output)
         say(f"the report is in {output}")
+    if save_scores is not None:
+        write_scores(report, data, save_scores)
+        say(f"the scores are in {save_scores}")
     if as_json:
         print_json(report.to_dict())
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prost.apps.cli.options import JsonOption
+from prost.apps.cli.options import DeviceOption, JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, say
 from prost.apps.cli.train import line_of_log
 
@@ -46,6 +46,7 @@ def finetune(
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Parts the videos and draws all chance.")] = 0,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train a model further on your own captioned videos, and report before and after on videos kept apart."""
@@ -61,6 +62,7 @@ def finetune(
         allow_missing=allow_missing,
         workers=workers,
         seed=seed,
+        device=device,
     )
     result = finetune(model, pairs, videos, output, settings, lambda values: say(line_of_log(values)))
     if result is None:  # of the processes that torchrun starts, the leading one reports

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from prost.apps.cli.options import DeviceOption
 from prost.apps.cli.output import print_line
 
 
@@ -21,6 +22,7 @@ def train(
             help="The folder of the run; an interrupted run in it is carried on.",
         ),
     ] = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Train a model as a recipe says.
 
@@ -28,7 +30,7 @@ def train(
     """
     from prost.training.trainer import run_recipe
 
-    best = run_recipe(recipe, output or Path("runs") / recipe.stem, report=_print_line)
+    best = run_recipe(recipe, output or Path("runs") / recipe.stem, report=_print_line, device=device)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one talks
         print_line(f"the best model is in {best}")
 
