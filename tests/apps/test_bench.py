@@ -72,3 +72,16 @@ def test_no_room_is_one_line(prost: Callable[..., Any], tmp_path: Path) -> None:
     assert "GB are free" in said.err
     assert len(said.err.splitlines()) == 1
     assert not (tmp_path / "work").exists()
+
+
+def test_matching_is_timed_and_reported(prost: Callable[..., Any], tmp_path: Path) -> None:
+    arguments = ["--texts", 20, "--videos", 17, "--seconds", 0.01, "--json", tmp_path / "r.json"]
+    said = prost("bench", "matching", *arguments)
+    assert said.code == 0, said.err
+    assert "20 texts x 17 videos" in said.out
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert {(row["sizes"]["name"], row["sizes"]["frames"]) for row in report["rows"]} == {
+        ("MSR-VTT", 12),
+        ("DiDeMo", 64),
+    }
+    assert all(row["seconds"] > 0 and row["share_of_gemm"] > 0 for row in report["rows"])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from prost.bench.exact_answers import ExactAnswers, find_exact_answers, largest_difference
 from prost.bench.generator import Generator, Recombination
@@ -23,6 +20,7 @@ from prost.bench.library import (
     open_library,
     sizes_of,
 )
+from prost.bench.machine import describe_machine
 from prost.bench.measure import Measurement, measure_search
 from prost.bench.real import encode_captions, held_out_captions, real_prototypes
 from prost.bench.realism import Realism, fit_recombination, judge
@@ -178,21 +176,3 @@ def _truth(
         np.savez(file, rows=truth.rows, scores=truth.scores, seconds=seconds)
     kept = np.load(file)
     return ExactAnswers(kept["rows"], kept["scores"]), float(kept["seconds"])
-
-
-def describe_machine() -> dict[str, str | int]:
-    """Processor, its cores, and the versions that decide about speed."""
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return {
-        "processor": processor,
-        "cores": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }

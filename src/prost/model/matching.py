@@ -263,9 +263,11 @@ def _tiles(phrase: Tensor, object: Tensor, inverse_lengths: Tensor | None) -> It
     dtype = _product_dtype(phrase, object)
     tile_texts, tile_videos = _tile_shape(phrase, object)
     columns = frames * slots
-    directions = unit(phrase.to(torch.promote_types(phrase.dtype, dtype))).to(dtype)
     # [N_p, a, D]: phrases lead, so that the maximum over them runs along contiguous rows.
-    text_blocks = [block.transpose(0, 1).reshape(-1, width) for block in directions.split(tile_texts)]
+    text_blocks = [
+        unit(block.transpose(0, 1).to(torch.promote_types(phrase.dtype, dtype))).to(dtype).reshape(-1, width)
+        for block in phrase.split(tile_texts)
+    ]
     # One buffer each for all tiles: fresh memory would cost as much as the product.
     product = phrase.new_empty(phrases * tile_texts * tile_videos * columns, dtype=dtype)
     maximum = phrase.new_empty(tile_texts * tile_videos * columns, dtype=dtype)

@@ -1,0 +1,69 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from prost.bench.matching import MSRVTT, MatchingSizes, measure_matching, table, ways_of
+from prost.errors import UsageError
+
+TINY = MatchingSizes(name="tiny", frames=3, texts=35, videos=20, phrases=4, slots=2, events=2, width=64)
+
+
+@torch.inference_mode()
+def test_all_ways_of_a_model_give_the_same_scores() -> None:
+    for model, ways in itertools.groupby(ways_of(TINY), lambda way: way.name.split(",")[0]):
+        scores = {(way.name, way.dtype): way.run(way.units) for way in ways}
+        first = next(iter(scores.values()))
+        assert first.shape == (35, 20), model
+        for (name, dtype), others in scores.items():
+            tolerance = 1e-5 if dtype == torch.float32 else 0.05
+            np.testing.assert_allclose(others, first, atol=tolerance, err_msg=name)
+
+
+@torch.inference_mode()
+def test_a_part_of_the_work_gives_the_scores_of_the_first_pairs() -> None:
+    for way in ways_of(TINY):
+        whole, part = way.run(way.units), way.run(3)
+        known = ~np.isnan(part)
+        assert known.sum() >= 3, way.name
+        np.testing.assert_allclose(
+            part[known], whole[: part.shape[0], : part.shape[1]][known], atol=1e-5, err_msg=way.name
+        )
+
+
+def test_operations_are_those_of_the_products() -> None:
+    assert MSRVTT.prost_flops == 2 * 1000 * 1000 * (28 * 12 * 12 + 3) * 512
+    assert TINY.ts2net_flops > 2 * 35 * 20 * 3 * 64
+
+
+def test_a_report() -> None:
+    calls: list[tuple[int, int, str]] = []
+    report = measure_matching([TINY], 0.01, lambda *call: calls.append(call))
+    assert calls[0] == (0, len(report.rows), "tiny: ProST, pairs of batches (authors)")
+    assert calls[-1] == (len(report.rows), len(report.rows), "done")
+    names = [row.name for row in report.rows if row.dtype == "float32"]
+    assert names == [
+        "ProST, pairs of batches (authors)",
+        "ProST, einsum",
+        "ProST, prost.match",
+        "TS2-Net, pairs of batches (authors)",
+        "TS2-Net, one product",
+    ]
+    told = report.to_dict()
+    assert told.keys() == {"machine", "gemm_gflops", "rows"}
+    assert told["gemm_gflops"].keys() == {"float32", "bfloat16"}
+    for row in report.rows:
+        assert 0 < row.measured_fraction <= 1
+        assert row.seconds > 0 and row.share_of_gemm > 0
+        assert report.gemm_gflops[row.dtype] >= row.gemm_gflops
+        needed = TINY.prost_flops if row.name.startswith("ProST") else TINY.ts2net_flops
+        assert row.gflops * row.seconds == pytest.approx(needed / 1e9)
+        assert row.peak_mb is None or row.peak_mb >= 0
+    columns, rows = table(report)
+    assert len(rows) == len(report.rows) and {len(row) for row in rows} == {len(columns)}
+
+
+def test_no_time_is_refused() -> None:
+    with pytest.raises(UsageError, match="0 seconds for each way; expected: more than 0"):
+        measure_matching([TINY], 0, lambda *call: None)
