@@ -1,4 +1,4 @@
-"""`prost data check`: what of a benchmark is there."""
+"""`prost data check`: which files of a benchmark are there."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_what_is_missing_and_what_cannot_be_decoded(prost: Prost, pairs: Path) -
 def test_for_people(prost: Prost, pairs: Path) -> None:
     said = prost("data", "check", "pairs", pairs)
     assert said.code == 1
-    assert "NOT WHOLE" in said.out and "whole" in said.out
+    assert "INCOMPLETE" in said.out and "complete" in said.out
     assert "missing in train: gone\n" in said.err
     assert f"cannot be decoded: {pairs / 'broken.mp4'}: not a video" in said.err
 
 
-def test_a_whole_benchmark_is_no_failure(prost: Prost, pairs: Path, tmp_path: Path) -> None:
+def test_a_complete_benchmark_is_no_failure(prost: Prost, pairs: Path, tmp_path: Path) -> None:
     table = tmp_path / "mine.jsonl"
     table.write_text(json.dumps({"video": "red", "caption": "red all over"}))
     said = prost("data", "check", "pairs", table, "--videos", pairs, "--all", "--workers", "2")

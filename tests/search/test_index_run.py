@@ -70,6 +70,7 @@ class TestReport:
         library.add(folder, progress=told.append)
         assert [each.done for each in told] == [1, 2, 3, 4]
         assert {each.total for each in told} == {4}
+        assert told[-1].failed == 1
         assert {Path(each.path).name for each in told} == {"bad.mp4", "green.mp4", "red.mp4", "blue.mp4"}
 
     def test_paths_that_lead_nowhere(self, library: Library, folder: Path, tmp_path: Path) -> None:

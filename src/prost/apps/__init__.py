@@ -1,1 +1,1 @@
-"""Floors under the roof: the command line and what it shows."""
+"""Programs for people: the command line."""

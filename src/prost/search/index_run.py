@@ -66,11 +66,19 @@ class AddReport:
 
 @dataclass(frozen=True)
 class IndexProgress:
-    """How far an `add` is: files done, files in all, and the one that was done last."""
+    """How far an `add` is.
+
+    Attributes:
+        done: files that are done.
+        total: files in all.
+        path: the file that was done last.
+        failed: how many of the done ones failed, now or before.
+    """
 
     done: int
     total: int
     path: str
+    failed: int = 0
 
 
 class IndexRun:
@@ -334,7 +342,7 @@ class IndexRun:
     def _finish(self, path: str) -> None:
         self._done += 1
         if self._progress is not None:
-            self._progress(IndexProgress(self._done, self._total, path))
+            self._progress(IndexProgress(self._done, self._total, path, len(self._report.failed)))
 
     def _commit_is_due(self) -> bool:
         return (

@@ -1,4 +1,4 @@
-"""The command line `prost`: one file a command."""
+"""The command line `prost`: one file for each command."""
 
 from prost.apps.cli.main import app, main
 

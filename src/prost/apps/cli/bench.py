@@ -1,4 +1,4 @@
-"""`prost bench`: how fast and how good, measured here."""
+"""`prost bench`: measures search on this machine."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def _group() -> None:
 
 @bench.command()
 def search(
-    clips: Annotated[int, typer.Option("--clips", min=10, help="How many clips the library has.")] = 10_000,
-    queries: Annotated[int, typer.Option("--queries", min=1, help="How many sentences are searched.")] = 50,
+    clips: Annotated[int, typer.Option("--clips", min=10, help="Number of clips in the library.")] = 10_000,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Number of sentences to search for.")] = 50,
     videos: Annotated[
-        int, typer.Option("--videos", min=12, help="Drawn videos that the clips are made from.")
+        int, typer.Option("--videos", min=12, help="Number of drawn videos that the clips are made from.")
     ] = 4000,
     model: Annotated[str, typer.Option("--model", help="A bundled model, a folder, or a weights file.")] = (
         DEFAULT_MODEL
@@ -32,22 +32,23 @@ def search(
         str,
         typer.Option(
             "--rivals",
-            help="Indexes to compare with: event-hnsw, event-ivfpq, mean-hnsw, with commas; or none.",
+            help="Indexes to compare with, separated by commas: event-hnsw, event-ivfpq, mean-hnsw; or none.",
         ),
     ] = "event-hnsw,event-ivfpq,mean-hnsw",
     work: Annotated[
-        Path, typer.Option("--work", help="Where libraries go; what is there already is used again.")
+        Path, typer.Option("--work", help="Folder for the generated libraries; existing ones are used again.")
     ] = Path("bench"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same clips.")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw curves and histograms into this .png, .svg or .pdf.")
+        Path | None,
+        typer.Option("--figure", help="Draw curves and histograms into this .png, .svg or .pdf file."),
     ] = None,
 ) -> None:
     """Search a generated library, and compare with exact scores of all clips and with indexes.
 
-    The clips are recombined from the prototypes of drawn videos; it is measured how alike they are to real ones. Disk
-    space is stated before it is used: some 41 kB a clip.
+    The clips are recombined from the prototypes of drawn videos; how similar they are to real ones is measured too. The
+    disk space needed, about 41 kB per clip, is printed before it is used.
     """
     import json
 

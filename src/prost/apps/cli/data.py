@@ -1,4 +1,4 @@
-"""`prost data`: the data that others made."""
+"""`prost data`: checks the videos and captions of benchmarks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prost.apps.cli.index import describe_failure
 from prost.apps.cli.options import JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, progress, say
 
 if TYPE_CHECKING:
     from prost.data.check import DataCheck, SplitCheck
 
-# So many ids are named on the screen; `--json` names all.
+# Number of missing ids that are printed; `--json` prints all.
 NAMED = 5
 
 data = typer.Typer(rich_markup_mode=None)
@@ -22,7 +23,7 @@ data = typer.Typer(rich_markup_mode=None)
 
 @data.callback()
 def _group() -> None:
-    """Look after the videos and captions of benchmarks."""
+    """Check the videos and captions of benchmarks."""
 
 
 @data.command()
@@ -31,25 +32,32 @@ def check(
         str,
         typer.Argument(
             help="msrvtt-9k, msrvtt-7k, msrvtt-full, didemo, didemo-prost, vatex, lsmdc, youcook2, msvd, activitynet, "
-            "or pairs for your own."
+            "or pairs for your own videos and captions."
         ),
     ],
-    folder: Annotated[Path, typer.Argument(help="Of the annotations; for pairs also the CSV or JSONL file.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of the annotations; for pairs, the CSV or JSONL file or its folder."),
+    ],
     videos: Annotated[
         Path | None,
-        typer.Option("--videos", show_default="the same folder", help="Of the videos, anywhere below it."),
+        typer.Option(
+            "--videos",
+            show_default="the same folder",
+            help="Folder of the videos; they may lie anywhere below it.",
+        ),
     ] = None,
     sample: Annotated[
-        int, typer.Option("--sample", min=0, help="How many videos of each split to decode.")
+        int, typer.Option("--sample", min=0, help="Number of videos of each split to decode.")
     ] = 50,
     decode_all: Annotated[bool, typer.Option("--all", help="Decode all videos.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws the sample.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sample.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what of a benchmark is there, what is missing, and what cannot be decoded.
+    """Report which files of a benchmark are there, which are missing, and which cannot be decoded.
 
-    The exit code is 1 when it is not whole.
+    The exit code is 1 if the benchmark is incomplete.
     """
     from prost.data.benchmarks import load_benchmark
     from prost.data.check import check as check_benchmark
@@ -94,10 +102,7 @@ def _print(report: DataCheck) -> None:
             rest = ", ..." if len(split.missing) > NAMED else ""
             say(f"missing in {split.name}: {', '.join(split.missing[:NAMED])}{rest}")
         for file in split.undecodable:
-            say(
-                f"cannot be decoded: {file.path}: {file.reason}"
-                + (f" ({file.detail})" if file.detail else "")
-            )
+            say(f"cannot be decoded: {file.path}: {describe_failure(file.reason, file.detail)}")
 
 
 def _row(split: SplitCheck) -> list[str]:
@@ -108,5 +113,5 @@ def _row(split: SplitCheck) -> list[str]:
         f"{split.listed:,}",
         f"{split.found:,}",
         *(f"{count:,}" for count in counts),
-        "whole" if split.complete else "NOT WHOLE",
+        "complete" if split.complete else "INCOMPLETE",
     ]

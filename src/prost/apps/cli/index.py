@@ -19,11 +19,11 @@ from prost.apps.cli.options import (
     WorkersOption,
     make_or_open_library,
 )
-from prost.apps.cli.output import print_json, print_line, progress, say
+from prost.apps.cli.output import ShowProgress, print_json, print_line, progress, say
 from prost.errors import MissingPath, NoVideos, ProstError
 
 if TYPE_CHECKING:
-    from prost.search.index_run import AddReport
+    from prost.search.index_run import AddReport, IndexProgress
     from prost.search.library import Library
     from prost.search.records import VideoRow
 
@@ -95,7 +95,12 @@ def index(
 def add(library: Library, paths: Sequence[Path], **choices: Any) -> AddReport:
     """`Library.add` with a progress bar."""
     with progress("indexing", "files") as show:
-        return library.add(paths, progress=lambda at: show(at.done, at.total, at.path), **choices)
+        return library.add(paths, progress=lambda at: show_indexed(show, at), **choices)
+
+
+def show_indexed(show: ShowProgress, at: IndexProgress) -> None:
+    """Show how far an indexing is, and how many files failed so far."""
+    show(at.done, at.total, at.path, f"{at.failed} failed" if at.failed else "")
 
 
 def _print_report(report: AddReport, failures: list[dict[str, Any]]) -> None:

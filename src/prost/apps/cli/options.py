@@ -32,15 +32,15 @@ LibraryOption = Annotated[
         envvar="PROST_LIBRARY",
         default_factory=default_library,
         show_default="~/.local/share/prost/library.prost",
-        help="A folder, or a place on an object store (s3://...).",
+        help="A folder, or a URI on an object store (s3://...).",
     ),
 ]
 ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        show_default="the library's own; for a new one, toybox",
-        help="A bundled model, a folder, a weights file, or owner/name on the hub.",
+        show_default="the library's own; toybox for a new library",
+        help="A bundled model, a folder, a weights file, or owner/name on the Hugging Face hub.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

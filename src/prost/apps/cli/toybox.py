@@ -1,4 +1,4 @@
-"""`prost toybox`: videos that everyone can have."""
+"""`prost toybox`: draws videos with captions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ Split = Literal["train", "val", "test"]
 
 
 def toybox(
-    folder: Annotated[Path, typer.Argument(help="Where to write; made if absent.")],
-    videos: Annotated[int, typer.Option("--videos", min=1, help="How many.")] = 60,
+    folder: Annotated[Path, typer.Argument(help="The folder to write to; made if absent.")],
+    videos: Annotated[int, typer.Option("--videos", min=1, help="Number of videos.")] = 60,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same videos.")] = 0,
-    split: Annotated[Split, typer.Option("--split", help="Which part of the world to show.")] = "test",
+    split: Annotated[
+        Split,
+        typer.Option(
+            "--split", help="Which split to draw: each has its own combinations of things and attributes."
+        ),
+    ] = "test",
     as_json: JsonOption = False,
 ) -> None:
-    """Draw small videos with captions. They are H.264 files; captions.jsonl lies beside them."""
+    """Draw small videos with captions: H.264 files, and captions.jsonl beside them."""
     from prost.data.toybox import write
 
     with progress("drawing", "videos") as advance:
