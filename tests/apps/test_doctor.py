@@ -64,6 +64,34 @@ def test_a_damaged_library_is_an_exit_code(prost: Prost, library: Path) -> None:
     assert "WRONG" in said.out and "library.json" in said.out
 
 
+def damage(library: Path) -> None:
+    """Change a byte in the middle of the clips' data."""
+    (data, *_) = sorted((library / "clips.lance" / "data").iterdir())
+    content = bytearray(data.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    data.write_bytes(content)
+
+
+@pytest.mark.usefixtures("small_model")
+def test_a_sound_library_is_verified(prost: Prost, indexed: Path) -> None:
+    said = prost("doctor", "--library", indexed, "--verify", "--json")
+    assert said.code == 0 and checks(said)["library files"]["detail"] == "all files are sound"
+
+
+@pytest.mark.usefixtures("small_model")
+def test_damage_is_found_and_repaired(prost: Prost, indexed: Path) -> None:
+    damage(indexed)
+    said = prost("doctor", "--library", indexed, "--verify", "--json")
+    assert said.code == 1 and checks(said)["library files"]["ok"] is False
+    assert "damaged: " in said.err and "--repair" in str(checks(said)["library files"]["detail"])
+    said = prost("doctor", "--library", indexed, "--repair", "--json")
+    assert said.code == 0, said.err
+    assert "repaired: " in said.err
+    assert "0 left; 3 videos encoded again" in str(checks(said)["library files"]["detail"])
+    assert prost("doctor", "--library", indexed, "--verify").code == 0
+    assert len(prost("search", "a ball", "--library", indexed, "--json").json) == 3
+
+
 def test_a_check_that_raises_is_wrong_and_says_why() -> None:
     def failing() -> str:
         raise ValueError("a red video\ncame back blue")

@@ -27,7 +27,7 @@ def test_a_report_before_and_after(
     words = ["finetune", untrained_folder, pairs, "--videos", toybox_folder, "--output", run, "--epochs", "1"]
     said = prost(*words, "--batch-size", "4", "--freeze-vision")
     assert said.code == 0, said.err
-    assert "text to video on 2 sentences about 2 videos that were kept apart" in said.out
+    assert "text to video on 2 sentences about 2 held-out videos" in said.out
     assert "before" in said.out and "after" in said.out and "95% interval" in said.out
     assert said.out.splitlines()[-1] == f"the model is in {run / 'best'}"
     assert "stage prost" in said.err

@@ -1,4 +1,4 @@
-"""`prost ablate`: a table from a grid of recipes."""
+"""`prost ablate`: runs a grid of recipes and prints its table."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def ablate(
     grids: Annotated[list[Path], typer.Argument(help="YAML files; see the folder recipes/tables.")],
     output: Annotated[
         Path,
-        typer.Option("--output", help="Where the runs go; what is finished there is not run again."),
+        typer.Option("--output", help="Folder for the runs; finished ones in it are not run again."),
     ] = Path("runs/grids"),
     results: Annotated[
         Path | None,
         typer.Option(
             "--results",
             show_default="the output folder",
-            help="Where the tables go, as JSON, CSV, Markdown and LaTeX.",
+            help="Folder for the tables as JSON, CSV, Markdown and LaTeX.",
         ),
     ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Train and evaluate every cell of a grid over several seeds; print mean and spread, and what may be claimed."""
+    """Train and evaluate each cell of a grid with several seeds; print means, spreads and significant differences."""
     from prost.training.grid import evaluation_cache, read_grid, run_grid
     from prost.training.grid_tables import grid_table, grid_values, write_grid
 

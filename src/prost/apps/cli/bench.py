@@ -69,16 +69,19 @@ def search(
 
 @bench.command()
 def matching(
-    texts: Annotated[int, typer.Option("--texts", min=1, help="How many texts the test set has.")] = 1000,
-    videos: Annotated[int, typer.Option("--videos", min=1, help="How many videos the test set has.")] = 1000,
+    texts: Annotated[int, typer.Option("--texts", min=1, help="Number of texts in the test set.")] = 1000,
+    videos: Annotated[int, typer.Option("--videos", min=1, help="Number of videos in the test set.")] = 1000,
     seconds: Annotated[
-        float, typer.Option("--seconds", help="Time for each way; what takes longer is scaled up.")
+        float,
+        typer.Option(
+            "--seconds", help="Time for each method; slower methods run on a part and are scaled up."
+        ),
     ] = 15.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
-    """Time the similarity search of Table 1 of the paper: the authors' loops and prost.match, at the paper's sizes.
+    """Time the similarity search of the paper's Table 1 at its sizes: the authors' loops and prost.match.
 
-    Prototypes are random: the time does not depend on them. MSR-VTT has 12 frames a video, DiDeMo 64.
+    The prototypes are random, since the time does not depend on them. MSR-VTT has 12 frames per video, DiDeMo 64.
     """
     import dataclasses
     import json
@@ -86,7 +89,7 @@ def matching(
     from prost.bench.matching import DIDEMO, MSRVTT, measure_matching, table
 
     test_sets = [dataclasses.replace(sizes, texts=texts, videos=videos) for sizes in (MSRVTT, DIDEMO)]
-    with progress("bench", "ways") as advance:
+    with progress("bench", "methods") as advance:
         report = measure_matching(test_sets, seconds, advance)
     print_table(*table(report), f"Similarity search, {texts} texts x {videos} videos")
     if json_file is not None:

@@ -1,4 +1,4 @@
-"""`prost doctor`: is everything there that prost needs, and how is the library?"""
+"""`prost doctor`: checks the installation and the library, and repairs the library."""
 
 from __future__ import annotations
 
@@ -11,41 +11,83 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from prost import __version__
-from prost.apps.cli.options import DEFAULT_MODEL, JsonOption, LibraryOption
-from prost.apps.cli.output import print_json, print_table
+from prost.apps.cli.index import show_indexed
+from prost.apps.cli.options import (
+    DEFAULT_MODEL,
+    DeviceOption,
+    JsonOption,
+    LibraryOption,
+    ModelOption,
+    WaitOption,
+    WorkersOption,
+    load_library_model,
+)
+from prost.apps.cli.output import print_json, print_table, progress, say
 from prost.errors import MissingPath
 
 PACKAGES = ("torch", "transformers", "av", "pylance", "numpy")
 RED = (200, 30, 30)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
-    """One question and its answer; `ok` is None where there is nothing to judge."""
+    """One part that was checked.
+
+    Attributes:
+        name: the part.
+        ok: whether it is as it should be; None where there is nothing to judge.
+        detail: what was found.
+    """
 
     name: str
     ok: bool | None
     detail: str
 
 
-def doctor(library: LibraryOption, as_json: JsonOption = False) -> None:
-    """Check the installation and the library. The exit code is 1 when something is wrong."""
+def doctor(
+    library: LibraryOption,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read the whole library and compare every file with its checksum."),
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Verify the library, remove what is damaged, and encode again the videos that lost clips.",
+        ),
+    ] = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    wait: WaitOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the installation and the library. The exit code is 1 if something is wrong.
+
+    --model, --device, --workers and --wait are for --repair.
+    """
     checks = [
-        Check("prost", None, __version__),
-        Check("python", None, platform.python_version()),
-        *(Check(package, None, version(package)) for package in PACKAGES),
-        Check("FFmpeg", None, _ffmpeg()),
-        Check("processor", None, f"{os.cpu_count()} cores"),
-        Check("GPU", None, _gpu()),
-        Check("disk", None, _free_space(library)),
+        _info("prost", __version__),
+        _info("python", platform.python_version()),
+        *(_info(package, version(package)) for package in PACKAGES),
+        _info("FFmpeg", _ffmpeg()),
+        _info("processor", f"{os.cpu_count()} cores"),
+        _info("GPU", _gpu()),
+        _info("disk", _free_space(library)),
         _tried("H.264", _encode_and_decode),
         _tried("bundled model", _load_bundled_model),
-        _tried("library", lambda: _library_health(library)),
     ]
+    if repair:
+        checks.append(_repaired(library, model, device, workers, wait))
+    elif verify:
+        checks.append(_verified(library))
+    checks.append(_tried("library", lambda: _library_health(library)))
     if as_json:
         print_json([{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks])
     else:
@@ -57,12 +99,54 @@ def doctor(library: LibraryOption, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+def _info(name: str, detail: str) -> Check:
+    return Check(name=name, ok=None, detail=detail)
+
+
 def _tried(name: str, attempt: Callable[[], str]) -> Check:
-    # Whatever goes wrong in a check is its answer: the other checks still have to run.
+    # Any error is the result of this check; the other checks still have to run.
     try:
-        return Check(name, True, attempt())
+        return Check(name=name, ok=True, detail=attempt())
     except Exception as error:
-        return Check(name, False, " ".join(str(error).split()) or type(error).__name__)
+        return Check(name=name, ok=False, detail=" ".join(str(error).split()) or type(error).__name__)
+
+
+def _verified(library: str) -> Check:
+    from prost.search.verifying import verify_library
+
+    problems = verify_library(library)
+    for problem in problems:
+        say(f"damaged: {problem}")
+    detail = f"{len(problems)} problems; --repair removes them" if problems else "all files are sound"
+    return Check(name="library files", ok=not problems, detail=detail)
+
+
+def _repaired(library: str, model: str | None, device: str, workers: int | None, wait: bool) -> Check:
+    from prost.search.repairing import repair_library
+
+    with progress("encoding again", "files") as show:
+        report = repair_library(
+            library,
+            load_library_model(library, model, device),
+            workers=workers,
+            wait=wait,
+            progress=lambda at: show_indexed(show, at),
+        )
+    for problem in report.problems:
+        say(f"{'still damaged' if problem in report.left else 'repaired'}: {problem}")
+    for folder in report.set_aside:
+        say(f"set aside, can be deleted: {folder}")
+    for path, reason in report.failed:
+        say(f"failed: {path}: {reason}")
+    if report.videos_lost:
+        say(f"note: {report.videos_lost} entries were lost; prost index with their folders adds them again")
+    detail = (
+        f"{len(report.problems)} problems, {len(report.left)} left; {len(report.encoded)} videos encoded again, "
+        f"{len(report.failed)} failed"
+        if report.problems
+        else "all files are sound"
+    )
+    return Check(name="library files", ok=not report.left and not report.failed, detail=detail)
 
 
 def _ffmpeg() -> str:
@@ -88,7 +172,7 @@ def _free_space(library: str) -> str:
 
 
 def _encode_and_decode() -> str:
-    """Write a tiny red video and look at it again."""
+    """Write a tiny red video and decode it."""
     import av
     import numpy as np
 

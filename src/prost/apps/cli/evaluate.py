@@ -1,4 +1,4 @@
-"""`prost eval` and `prost compare`: how well models find."""
+"""`prost eval` and `prost compare`: measure how well models retrieve, and compare the reports."""
 
 from __future__ import annotations
 
@@ -19,56 +19,61 @@ COMPARED = ("R@1", "R@5", "R@10", "MnR")
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A bundled model, a folder, or a weights file; ProST or one of its rivals.")
+        str, typer.Argument(help="A bundled model, a folder, or a weights file; ProST, CLIP4Clip or TS2-Net.")
     ] = DEFAULT_MODEL,
     benchmark: Annotated[
         str,
         typer.Argument(
-            help="toybox-1k and the like, a folder that `prost toybox` wrote, or with --folder a benchmark "
+            help="toybox-N for a gallery of N videos, a folder that `prost toybox` wrote, or with --folder a benchmark "
             "(msrvtt-9k, didemo, vatex, lsmdc, youcook2, msvd, activitynet, pairs ...)."
         ),
     ] = "toybox-1k",
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Where the benchmark's annotations lie.")
+        Path | None, typer.Option("--folder", help="Folder of the benchmark's annotations.")
     ] = None,
     videos: Annotated[
         Path | None,
-        typer.Option("--videos", show_default="the same folder", help="Where the benchmark's videos lie."),
+        typer.Option("--videos", show_default="the same folder", help="Folder of the benchmark's videos."),
     ] = None,
-    split: Annotated[Split, typer.Option("--split", help="Which part of it.")] = "test",
+    split: Annotated[Split, typer.Option("--split", help="Split to evaluate.")] = "test",
     sampling: Annotated[
         Sampling,
         typer.Option(
             "--sampling",
-            help="Frames of a benchmark's video: middles of equal parts, or as the authors' code.",
+            help="How frames are sampled: middles of equal parts, or as the authors' code does.",
         ),
     ] = "middles",
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on where videos are missing; every table says so.")
+        bool,
+        typer.Option("--allow-missing", help="Evaluate although videos are missing; every table says so."),
     ] = False,
     bank: Annotated[
-        int, typer.Option("--bank", min=0, help="Training captions for QB-Norm and NNN, text to video.")
+        int,
+        typer.Option(
+            "--bank", min=0, help="Number of training captions that QB-Norm and NNN use, text to video."
+        ),
     ] = 1000,
     bank_videos: Annotated[
-        int, typer.Option("--bank-videos", min=0, help="Training videos for the same, video to text.")
+        int,
+        typer.Option("--bank-videos", min=0, help="Number of training videos that they use, video to text."),
     ] = 0,
     plain: Annotated[bool, typer.Option("--plain", help="Without post-processing.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the bank's choice.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the bootstrap and of the choice of the bank.")
+    ] = 0,
     noise: Annotated[
         bool,
-        typer.Option(
-            "--noise-test", help="First make sure that the model finds random features by chance only."
-        ),
+        typer.Option("--noise-test", help="First check that random features are found at chance level only."),
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="A folder for the report as JSON, CSV, Markdown and LaTeX."),
+        typer.Option("--output", help="Folder for the report as JSON, CSV, Markdown and LaTeX."),
     ] = None,
     save_scores: Annotated[
         Path | None,
         typer.Option(
             "--save-scores",
-            help="A NumPy file (.npz) for the score matrices, with the ids of the videos and the captions.",
+            help="NumPy file (.npz) for the score matrices, with the ids of videos and captions.",
         ),
     ] = None,
     temperature: Annotated[
@@ -77,20 +82,20 @@ def evaluate(
             "--temperature",
             min=1e-6,
             show_default="the model's own",
-            help="Of the inverted softmax, on the scale of cosines. Its row depends on it, so tables state it.",
+            help="Temperature of the inverted softmax, for cosines; the tables state it.",
         ),
     ] = None,
     tune_temperature: Annotated[
         bool,
         typer.Option(
             "--tune-temperature",
-            help="Choose that temperature by R@1 on the val split of the same benchmark.",
+            help="Choose the temperature by R@1 on the val split of the same benchmark.",
         ),
     ] = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how well a model finds: every score, both directions, every post-processing, with intervals."""
+    """Measure how well a model retrieves: each score, both directions, each post-processing, with intervals."""
     from prost.evaluation.benchmark import evaluate_set, training_seed, tuned_plan
     from prost.evaluation.noise import noise_test
     from prost.evaluation.report import write_report, write_scores
@@ -147,10 +152,10 @@ def evaluate(
 
 def compare(
     a: Annotated[Path, typer.Argument(help="A folder of `prost eval --output`.")],
-    b: Annotated[Path, typer.Argument(help="Another one, on the same videos and captions.")],
+    b: Annotated[Path, typer.Argument(help="A second one, on the same videos and captions.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Say which of two reports finds more, row by row, and claim an order only where a paired bootstrap holds."""
+    """Compare two reports row by row; claim a difference only where a paired bootstrap supports it."""
     from prost.evaluation.comparison import compare as compare_reports
     from prost.evaluation.report import read_report
 

@@ -1,4 +1,4 @@
-"""`prost finetune`: a model that knows one's own videos better."""
+"""`prost finetune`: trains a model further on one's own captioned videos."""
 
 from __future__ import annotations
 
@@ -17,39 +17,49 @@ if TYPE_CHECKING:
 
 def finetune(
     model: Annotated[
-        str, typer.Argument(help="A bundled model, a folder, a weights file, or owner/name on the hub.")
+        str,
+        typer.Argument(
+            help="A bundled model, a folder, a weights file, or owner/name on the Hugging Face hub."
+        ),
     ],
     pairs: Annotated[
-        Path, typer.Argument(help="A CSV or JSONL file with video, caption and, if you like, split.")
+        Path, typer.Argument(help="A CSV or JSONL file with columns video, caption and optionally split.")
     ],
-    output: Annotated[Path, typer.Option("--output", help="The folder of the run; made if absent.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder of the run; made if absent.")],
     videos: Annotated[
         Path | None,
-        typer.Option("--videos", show_default="that of the pairs", help="The folder of the videos."),
+        typer.Option("--videos", show_default="the folder of the pairs", help="Folder of the videos."),
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often each video is seen.")] = 5,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Number of passes over the videos.")] = 5,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=2, help="Videos that are compared with each other.")
+        int,
+        typer.Option("--batch-size", min=2, help="Videos per batch; they are contrasted with each other."),
     ] = 32,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Of the head.")] = 1e-4,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", help="Learning rate of the head.")
+    ] = 1e-4,
     clip_learning_rate: Annotated[
-        float, typer.Option("--clip-learning-rate", help="Of the backbone.")
+        float, typer.Option("--clip-learning-rate", help="Learning rate of the backbone.")
     ] = 1e-7,
     freeze_vision: Annotated[
-        bool, typer.Option("--freeze-vision", help="Train all but the vision tower: much faster.")
+        bool, typer.Option("--freeze-vision", help="Do not train the vision tower; much faster.")
     ] = False,
     held_out: Annotated[
-        float, typer.Option("--held-out", help="Share of the videos kept apart, without a test split.")
+        float,
+        typer.Option(
+            "--held-out",
+            help="Fraction of the videos held out for the report, if the pairs have no test split.",
+        ),
     ] = 0.2,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out pairs whose video is missing.")
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Parts the videos and draws all chance.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the split and of the training.")] = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model further on your own captioned videos, and report before and after on videos kept apart."""
+    """Train a model further on your own captioned videos; report before and after on held-out videos."""
     from prost.training.finetune import FineTuning, finetune
 
     settings = FineTuning(
@@ -65,7 +75,7 @@ def finetune(
         device=device,
     )
     result = finetune(model, pairs, videos, output, settings, lambda values: say(line_of_log(values)))
-    if result is None:  # of the processes that torchrun starts, the leading one reports
+    if result is None:  # only one of the processes that torchrun starts reports
         return
     if as_json:
         print_json(dict(result.report))
@@ -79,8 +89,7 @@ def _print_report(result: FineTuned, start: str) -> None:
     print_table(
         ["model", *(f">{name}" for name in names)],
         [[part, *(_cell(report[part][name]) for name in names)] for part in ("before", "after")],
-        f"{start}, text to video on {report['queries']} sentences about {report['videos']['test']} videos that were "
-        "kept apart",
+        f"{start}, text to video on {report['queries']} sentences about {report['videos']['test']} held-out videos",
     )
     difference = report["R@1_difference"]
     low, high = difference["interval"]

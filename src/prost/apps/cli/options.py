@@ -103,8 +103,25 @@ def open_library(path: str, model: str | None, device: str) -> Library:
     """
     from prost.search.library import Library
 
-    made_by = Library(path).description  # before the model is loaded: a wrong path is reported at once
-    return Library(path, _load(model or _noted_model(path) or made_by.model, device))
+    Library(path)  # before the model is loaded: a wrong path is reported at once
+    return Library(path, load_library_model(path, model, device))
+
+
+def load_library_model(path: str, model: str | None, device: str) -> ProST:
+    """Load the model of a library, which need not be one that can be opened.
+
+    Args:
+        path: path of the library.
+        model: name or path; None for what was noted when the library was made.
+        device: where the model runs.
+
+    Raises:
+        MissingPath: there is no library, or its model is no longer where it was.
+        UsageError: the device is unknown or absent.
+    """
+    from prost.search.library import Library
+
+    return _load(model or _noted_model(path) or Library(path).description.model, device)
 
 
 def _load(model: str, device: str) -> ProST:

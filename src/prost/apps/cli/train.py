@@ -1,4 +1,4 @@
-"""`prost train`: a model from a recipe."""
+"""`prost train`: trains a model as a recipe says."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def train(
         Path | None,
         typer.Option(
             "--output",
-            show_default="runs/ and the recipe's name",
-            help="The folder of the run; an interrupted run in it is carried on.",
+            show_default="runs/NAME, after the recipe",
+            help="Folder of the run; an interrupted run in it is continued.",
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -31,7 +31,7 @@ def train(
     from prost.training.trainer import run_recipe
 
     best = run_recipe(recipe, output or Path("runs") / recipe.stem, report=_print_line, device=device)
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one talks
+    if os.environ.get("RANK", "0") == "0":  # only one of the processes that torchrun starts prints
         print_line(f"the best model is in {best}")
 
 
@@ -40,13 +40,13 @@ def _print_line(values: dict[str, Any]) -> None:
 
 
 def line_of_log(values: dict[str, Any]) -> str:
-    """A line of the log for people: numbers as they are, of a table of metrics only R@1."""
-    told = {
+    """One line of the log for people; only R@1 of a table of metrics."""
+    shown = {
         name: value["R@1"] if isinstance(value, dict) else value
         for name, value in values.items()
         if not isinstance(value, dict) or "R@1" in value
     }
-    return "  ".join(f"{name} {_short(value)}" for name, value in told.items())
+    return "  ".join(f"{name} {_short(value)}" for name, value in shown.items())
 
 
 def _short(value: Any) -> str:
