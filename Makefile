@@ -1,20 +1,20 @@
-# Everything runs in .venv, which is made when absent. Another Python: `make install PYTHON=python3.12`.
+# Everything runs in .venv, which is made if absent. For another Python: make install PYTHON=python3.12
 
 PYTHON ?= python3
 WORKERS ?= 2
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-# One thread a test process: the workers share the cores among themselves.
+# One thread per test process, since the workers already use all cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow lint format bench tables docs clean
 
-help:  ## Say what there is to make
+help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-install: $(STAMP)  ## Make .venv and install prost with its tools into it
+install: $(STAMP)  ## Make .venv and install prost and its development tools
 
 $(STAMP): pyproject.toml constraints-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -28,10 +28,10 @@ $(STAMP): pyproject.toml constraints-dev.txt
 demo: install  ## Make a folder of small videos, index it, search it, write demo/index.html
 	$(BIN)/prost demo --folder demo --videos 60
 
-test: install  ## Run the tests that take minutes
+test: install  ## Run the fast tests (some minutes)
 	$(PYTEST) -m "not slow"
 
-test-slow: install  ## Run the tests that take longer
+test-slow: install  ## Run the slow tests
 	$(PYTEST) -m slow
 
 lint: install  ## Check style, types and imports between packages
@@ -40,19 +40,19 @@ lint: install  ## Check style, types and imports between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: install  ## Write the style that lint checks
+format: install  ## Apply the style that lint checks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## Measure what the documents claim; results go to benchmarks/results/
+bench: install  ## Measure the figures in the documents; results go to benchmarks/results/
 	@for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-tables: install  ## Run the paper's tables on Toybox (about 20 minutes on two cores); what is done is not done again
+tables: install  ## Run the paper's tables on Toybox (about 20 minutes on two cores); finished runs are kept
 	$(BIN)/prost ablate recipes/tables/*.yaml --output runs/tables --results docs/results
 
-docs: install  ## Write docs/cli.md from the command line's own help
+docs: install  ## Write docs/cli.md from the help of the commands
 	$(BIN)/python docs/write_cli_reference.py > docs/cli.md
 
-clean:  ## Remove what tests and tools left behind; .venv and demo stay
+clean:  ## Remove files of tests and tools; .venv and demo stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,7 +18,8 @@ INTRODUCTION = """# The command line
 `make docs` writes this file from the help of each command. Change the help, not this file.
 
 Results go to stdout, everything else to stderr. Commands that read have an option `--json`. Exit codes: 0 success, 1
-failure, 2 wrong use, 130 interrupted from the keyboard. The variable `PROST_LIBRARY` sets the library for all commands.
+failure, 2 wrong use, 130 interrupted by Ctrl-C (143 by SIGTERM, 129 by SIGHUP). The variable `PROST_LIBRARY` sets the
+library for all commands.
 """
 
 

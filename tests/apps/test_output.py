@@ -1,6 +1,7 @@
 """What is printed can be read again: by programs as JSON, by people as lines."""
 
 import json
+import logging
 import os
 import re
 
@@ -69,3 +70,11 @@ def test_progress_in_a_log_is_plain_lines(capsys: Capture, monkeypatch: pytest.M
 def test_a_name_that_the_terminal_cannot_show_does_not_end_the_program(capfd: Capture) -> None:
     assert main(["eval", os.fsdecode(b"/nowhere/\xff")]) == 2
     assert capfd.readouterr().err.startswith("error: /nowhere/\\xff does not exist")
+
+
+def test_a_warning_that_is_logged_is_one_harmless_line(capsys: Capture) -> None:
+    with output.warnings_on_stderr():
+        logging.getLogger("prost").warning("%s replaces it", "a\x1b[2J\nerror: b.mp4")
+        logging.getLogger("prost").info("not shown")
+    logging.getLogger("prost").warning("nobody prints this here")
+    assert capsys.readouterr().err == r"warning: a\x1b[2J\nerror: b.mp4 replaces it" + "\n"

@@ -151,3 +151,18 @@ def test_hostile_names_cannot_move_the_cursor(videos: Path, library: Path, untra
         assert plain.count(shown_as) >= times, plain
         assert "\x1b[31m" not in shown and "\x9b" not in shown and "\u202e" not in shown
         assert not re.search(r"^:smile:", plain, re.MULTILINE) and "😄" not in shown
+
+
+@pytest.mark.slow
+def test_training_is_interrupted_after_the_step(untrained_folder: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "long.yaml"
+    recipe.write_text(
+        f"start: {untrained_folder}\ntoybox: {{workers: 0}}\nprost: {{steps: 100000, batch_size: 4}}\n"
+        "precision: fp32\nvalidation: toybox-8\nevaluate_every: 100000\n"
+    )
+    with on_a_terminal("train", recipe, "--output", tmp_path / "run") as (process, master):
+        wait_for(lambda: "stage prost" in read(master, 0.3))
+        process.send_signal(signal.SIGINT)
+        shown = read(master)
+        assert process.wait(PATIENCE) == 130
+    assert "stopped" in shown and "Traceback" not in shown and "error:" not in shown

@@ -26,7 +26,7 @@ from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
 from prost.apps.cli.list import list_videos
 from prost.apps.cli.optimize import optimize
-from prost.apps.cli.output import print_line, say
+from prost.apps.cli.output import print_line, say, warnings_on_stderr
 from prost.apps.cli.remove import remove
 from prost.apps.cli.search import search
 from prost.apps.cli.status import status
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with StopSignals() as signals:
+        with StopSignals() as signals, warnings_on_stderr():
             return _run(arguments, signals)
     except BrokenPipeError:
         # The reader has left (`| head`); nothing may be written while Python shuts down.

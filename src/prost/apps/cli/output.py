@@ -7,6 +7,7 @@ line. No other file of the package prints.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections import deque
@@ -82,6 +83,22 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
 def say(line: str) -> None:
     """Print one line that is not a result on stderr."""
     print(printable(line), file=sys.stderr, flush=True)
+
+
+class _SayingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+@contextmanager
+def warnings_on_stderr() -> Iterator[None]:
+    """Context in which the warnings that prost logs are printed as other messages are."""
+    log, handler = logging.getLogger("prost"), _SayingHandler(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @contextmanager
