@@ -58,7 +58,7 @@ def test_a_complete_benchmark_is_no_failure(prost: Prost, pairs: Path, tmp_path:
 def test_mistakes_are_one_line(prost: Prost, pairs: Path) -> None:
     for name, folder, told in (
         ("msvdd", pairs, "no benchmark is called 'msvdd'"),
-        ("msvd", pairs, "lacks raw-captions.pkl (there is notes.txt, pairs.csv)"),
+        ("msvd", pairs, "lacks raw-captions.pkl (it contains notes.txt, pairs.csv)"),
         ("msvd", pairs / "none", "is no folder that is there"),
     ):
         said = prost("data", "check", name, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,13 @@ def benchmark(five_videos: tuple[VideoRecord, ...], tmp_path: Path) -> Benchmark
         VideoRecord("gone", None, ("z",)),
     )
     return Benchmark(
-        "msvd",
-        tmp_path,
-        {"train": train, "test": five_videos[4:]},
-        {"train": 1200, "test": 1},
-        ("so",),
-        2,
-        32,
+        name="msvd",
+        folder=tmp_path,
+        splits={"train": train, "test": five_videos[4:]},
+        expected={"train": 1200, "test": 1},
+        notes=("so",),
+        frames=2,
+        max_words=32,
     )
 
 
@@ -60,7 +61,7 @@ def test_a_sample_is_drawn_by_the_seed(benchmark: Benchmark) -> None:
 
 def test_a_shortened_list_is_not_whole(benchmark: Benchmark) -> None:
     report = check(
-        Benchmark("msvd", benchmark.folder, {"test": benchmark.splits["test"]}, {"test": 670}, (), 2, 32)
+        replace(benchmark, splits={"test": benchmark.splits["test"]}, expected={"test": 670}, notes=())
     )
     (test,) = report.splits
     assert not test.missing and not test.undecodable and not test.complete

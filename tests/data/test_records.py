@@ -1,4 +1,4 @@
-"""Records, splits that are whole or not, captions with the position of their video, parts kept apart."""
+"""Records, splits that are whole or not, captions with the position of their video, held-out parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ from prost.errors import BadAnnotations, MissingVideos, NoVideos, UsageError
 
 
 def benchmark(records: list[VideoRecord], published: int | None) -> Benchmark:
-    return Benchmark("vatex", Path("folder"), {"test": tuple(records)}, {"test": published}, (), 12, 32)
+    return Benchmark(
+        name="vatex",
+        folder=Path("folder"),
+        splits={"test": tuple(records)},
+        expected={"test": published},
+        notes=(),
+        frames=12,
+        max_words=32,
+    )
 
 
 def record(name: str, there: bool = True, captions: tuple[str, ...] = ("a dog",)) -> VideoRecord:
@@ -68,7 +76,7 @@ def test_another_set_than_the_published_one_is_refused(
 
 
 def test_nothing_there_is_refused_even_when_told_to_go_on() -> None:
-    with pytest.raises(NoVideos, match="not one of the 1 videos"):
+    with pytest.raises(NoVideos, match="none of the 1 videos"):
         complete_split(benchmark([record("a", there=False)], 1), "test", allow_missing=True)
 
 

@@ -82,7 +82,9 @@ def test_captions_without_videos(make_model: MakeModel, folder: Path, tmp_path: 
 def test_too_few_videos(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     table.write_text("\n".join((folder / "pairs.csv").read_text().splitlines()[:3]) + "\n")
-    with pytest.raises(UsageError, match=r"1 video to keep a part of apart; expected: two videos or more"):
+    with pytest.raises(
+        UsageError, match=r"1 video, of which a part is to be held out; expected: at least two videos"
+    ):
         finetune("toybox", table, folder, tmp_path / "out", FineTuning())
 
 

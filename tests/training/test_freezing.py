@@ -59,7 +59,7 @@ def test_a_later_stage_frees_again(make_model: MakeModel) -> None:
     [
         (("clip.towers.vison_model",), r"no weight is called 'clip.towers.vison_model'; try: '.*\.vision_model'"),
         (9, r"9 blocks; expected: at most 2"),
-        (("*",), "nothing is left to train"),
+        (("*",), "no weight is left to train"),
     ],
 )  # fmt: skip
 def test_mistakes(make_model: MakeModel, chosen: Any, said: str) -> None:

@@ -64,7 +64,7 @@ def test_heads_depend_on_the_seed_and_clip_does_not(start: Path) -> None:
 @pytest.mark.parametrize("values", [{"width": 32}, {"clip": {"vision_layers": 12}}])
 def test_a_clip_of_other_sizes_is_refused(start: Path, values: dict[str, Any]) -> None:
     (name,) = values
-    with pytest.raises(BadConfig, match=rf"model.{name} is another one than that of .*leave {name} out"):
+    with pytest.raises(BadConfig, match=rf"model.{name} differs from that of .*leave {name} out"):
         starting_model(recipe(start=str(start), model=values))
 
 

@@ -1,1 +1,1 @@
-"""Captioned videos: the benchmarks, one's own pairs, and Toybox."""
+"""Captioned videos: benchmarks, own pairs, and Toybox."""

@@ -1,4 +1,4 @@
-"""Is a benchmark all there: what is listed, what is found, what is missing, and what cannot be decoded."""
+"""Check whether a benchmark is complete: what is listed, found and missing, and what cannot be decoded."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from prost.data.records import Benchmark, VideoRecord
 from prost.data.video_reading import read_records
 from prost.progress import Advance
 
-# Decoding costs the same whatever the size of the frames; their pixels are not looked at.
 SIZE = 32
+"""Pixels. The decoding takes the same time for every size, and the pixels are not used."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Undecodable:
-    """A file that is there and cannot be shown.
+    """A file that exists but cannot be decoded.
 
     Attributes:
         video: its id.
         path: the file.
         reason: a short stable phrase, see `prost.video.reasons`.
-        detail: what the decoder said, if it said anything.
+        detail: the decoder's own message, if there is one.
     """
 
     video: str
@@ -31,19 +31,19 @@ class Undecodable:
     detail: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitCheck:
-    """What was found of a split.
+    """The result for one split.
 
     Attributes:
         name: of the split.
-        expected: published number of videos (or clips); None where none is known.
-        listed: how many the annotations name.
-        found: how many of those have a file.
-        captions: of all listed.
+        expected: published number of videos (or clips); None where it is unknown.
+        listed: number of videos in the annotations.
+        found: number of those that have a file.
+        captions: number of captions of all listed videos.
         missing: ids without a file.
-        decoded: how many were decoded to see whether they can be.
-        undecodable: which of those cannot.
+        decoded: number of videos that were decoded as a test.
+        undecodable: those that could not be decoded.
     """
 
     name: str
@@ -57,13 +57,13 @@ class SplitCheck:
 
     @property
     def complete(self) -> bool:
-        """Everything published is there, and nothing that was decoded failed."""
+        """Whether all published videos have a file, and none of those that were decoded failed."""
         return not self.missing and not self.undecodable and self.expected in (None, self.listed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataCheck:
-    """A benchmark's splits, and what has to be told with its numbers."""
+    """The result for a benchmark: its splits, and notes that belong to its numbers."""
 
     benchmark: str
     folder: str
@@ -72,7 +72,7 @@ class DataCheck:
 
     @property
     def complete(self) -> bool:
-        """All splits are complete."""
+        """Whether all splits are complete."""
         return all(split.complete for split in self.splits)
 
 
@@ -83,14 +83,14 @@ def check(
     workers: int = 1,
     progress: Advance | None = None,
 ) -> DataCheck:
-    """Count, and decode the paper's number of frames of some videos or of all.
+    """Count the videos, and decode the paper's number of frames of some or all of them.
 
     Args:
-        benchmark: as loaded.
-        sample: how many videos of each split to decode, drawn by the seed; None for all that are there.
+        benchmark: from `load_benchmark`.
+        sample: number of videos of each split to decode, drawn at random; None for all.
         seed: of the draw.
         workers: decoding processes.
-        progress: called after each decoded video with how many are done, how many there are, and the id.
+        progress: called after each decoded video with the number done, the total, and the id.
     """
     chosen = {name: _sample(records, sample, seed) for name, records in benchmark.splits.items()}
     broken: dict[str, list[Undecodable]] = {name: [] for name in chosen}
@@ -112,17 +112,17 @@ def check(
         if progress is not None:
             progress(done, len(queue), record.video)
     return DataCheck(
-        benchmark.name,
-        str(benchmark.folder),
-        tuple(
+        benchmark=benchmark.name,
+        folder=str(benchmark.folder),
+        splits=tuple(
             _split_check(benchmark, name, len(chosen[name]), tuple(broken[name])) for name in benchmark.splits
         ),
-        benchmark.notes,
+        notes=benchmark.notes,
     )
 
 
 def _sample(records: tuple[VideoRecord, ...], sample: int | None, seed: int) -> list[VideoRecord]:
-    """Some of the videos that are there, in their order."""
+    """Random videos that have a file, in their order."""
     present = [record for record in records if record.path is not None]
     if sample is None or sample >= len(present):
         return present

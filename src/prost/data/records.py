@@ -1,4 +1,4 @@
-"""What every benchmark becomes: captioned videos in splits, and how many of them there should be."""
+"""The common form of all benchmarks: captioned videos in splits, and how many videos were published."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class VideoRecord:
     Attributes:
         video: its id, unique in its split; a clip of a longer file has an id of its own.
         path: the file; None where it is missing.
-        captions: one or more, never empty.
-        start: seconds in the file at which the clip begins; None for the whole file.
-        end: likewise, where it ends.
+        captions: at least one, none of them empty.
+        start: start of the clip in seconds from the start of the file; None for the start of the file.
+        end: end of the clip, likewise; None for the end of the file.
     """
 
     video: str
@@ -32,7 +32,7 @@ class VideoRecord:
 
     def __post_init__(self) -> None:
         if not self.captions or not all(caption.strip() for caption in self.captions):
-            raise BadAnnotations(f"video {self.video!r} has an empty caption or none", "one caption or more")
+            raise BadAnnotations(f"video {self.video!r} has an empty caption or none", "at least one caption")
         if self.end is not None and not (self.start or 0.0) < self.end:
             raise BadAnnotations(
                 f"the clip of {self.video!r} goes from {self.start or 0.0:g} to {self.end:g} s",
@@ -40,17 +40,16 @@ class VideoRecord:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A benchmark as found in a folder.
+    """A benchmark that was read from a folder.
 
     Attributes:
-        name: as given to `load_benchmark`.
-        folder: where its annotations lie.
-        splits: the records of "train", "val" and "test", as far as their annotations are there.
-        expected: published number of videos (or clips) of each split; None where there is none, and nothing at all
-            for one's own pairs.
-        notes: what has to be printed with every number ("no val split is there: ...").
+        name: the name for `load_benchmark`.
+        folder: the folder of its annotations.
+        splits: the records of "train", "val" and "test"; a split without annotations is left out.
+        expected: published number of videos (or clips) of each split; None where it is unknown. Empty for own pairs.
+        notes: printed with every number ("there is no val split: ...").
         frames: L of the paper's setting.
         max_words: words of a text in the paper's setting.
     """
@@ -64,7 +63,7 @@ class Benchmark:
     max_words: int
 
     def split(self, name: str) -> tuple[VideoRecord, ...]:
-        """All records of a split, missing videos included.
+        """All records of a split, including those whose video is missing.
 
         Raises:
             UsageError: the benchmark has no such split, or its annotations are not in the folder.
@@ -75,26 +74,26 @@ class Benchmark:
 
 
 def complete_split(benchmark: Benchmark, name: str, allow_missing: bool = False) -> tuple[VideoRecord, ...]:
-    """The records of a split whose videos are there; refused where that is not the published set.
+    """The records of a split whose videos exist; an error if this is not the published set.
 
-    A gallery that lacks videos is easier than the paper's, so its numbers must not pass for the paper's.
+    A gallery that lacks videos is easier than the published one, so that its numbers must not be compared with papers.
 
     Args:
-        benchmark: where from.
+        benchmark: from `load_benchmark`.
         name: of the split.
-        allow_missing: take what is there; `gallery_size` then says with every number how much that is.
+        allow_missing: return the videos that exist; `gallery_size` then states their number with every result.
 
     Raises:
-        MissingVideos: videos are missing, and `allow_missing` was not asked for.
-        NoVideos: not one is there.
+        MissingVideos: videos are missing, and `allow_missing` is false.
+        NoVideos: all videos are missing.
     """
     records = benchmark.split(name)
     present = tuple(record for record in records if record.path is not None)
     if not present:
         raise NoVideos(
-            f"not one of the {len(records):,} videos of {benchmark.name} {name} is there",
+            f"none of the {len(records):,} videos of {benchmark.name} {name} was found",
             "files named by their ids",
-            "name the folder of the videos",
+            "give the folder of the videos",
         )
     wanted = benchmark.expected.get(name) or len(records)
     if (len(present) < len(records) or len(present) != wanted) and not allow_missing:
@@ -102,26 +101,21 @@ def complete_split(benchmark: Benchmark, name: str, allow_missing: bool = False)
         raise MissingVideos(
             f"{benchmark.name} {name} has {len(present):,} of {wanted:,} videos"
             + (f" (missing: {absent}, ...)" if absent else ""),
-            "the published set, for numbers that stand beside a paper's",
-            f"prost data check {benchmark.name} {benchmark.folder}, or go on with what is there",
+            "the published set, for numbers that can be compared with papers",
+            f"prost data check {benchmark.name} {benchmark.folder}, or --allow-missing",
         )
     return present
 
 
 def gallery_size(benchmark: Benchmark, name: str) -> str:
-    """How many videos of a split are there, as it is printed beside numbers.
-
-    >>> record = VideoRecord("video1", Path("video1.mp4"), ("a dog",))
-    >>> gallery_size(Benchmark("vatex", Path(), {"test": (record,)}, {"test": 1500}, (), 12, 32), "test")
-    '1 of 1,500 videos'
-    """
+    """How many of the published videos of a split exist, as it is printed beside numbers: "1 of 1,500 videos"."""
     records = benchmark.split(name)
     found = sum(record.path is not None for record in records)
     return f"{found:,} of {benchmark.expected.get(name) or len(records):,} videos"
 
 
 def captions_of(records: Sequence[VideoRecord]) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """All captions, and for each the position of its video in `records`.
+    """All captions, and the position of each caption's video in `records`.
 
     Returns:
         Q captions, record after record, and int64 [Q].
@@ -137,32 +131,32 @@ def captions_of(records: Sequence[VideoRecord]) -> tuple[list[str], npt.NDArray[
 
 
 def hold_out(
-    records: Sequence[VideoRecord], share: float, seed: int = 0
+    records: Sequence[VideoRecord], fraction: float, seed: int = 0
 ) -> tuple[tuple[VideoRecord, ...], tuple[VideoRecord, ...]]:
-    """Keep a part of the files apart, for validation; clips of one file stay on one side.
+    """Hold out a part of the files, for validation; the clips of one file stay together.
 
     Args:
         records: of one split.
-        share: of the files, above 0 and below 1; at least one file is on either side.
-        seed: the same seed keeps the same files apart.
+        fraction: of the files, above 0 and below 1; at least one file is on either side.
+        seed: the same seed holds out the same files.
 
     Returns:
-        the rest, and what is kept apart, each in the given order.
+        the rest, and the held-out records, each in the given order.
 
     Raises:
-        UsageError: a share out of range, or fewer than two files.
+        UsageError: a fraction out of range, or fewer than two files.
     """
-    if not 0 < share < 1:
-        raise UsageError(f"a share of {share} kept apart", "more than 0 and less than 1")
+    if not 0 < fraction < 1:
+        raise UsageError(f"a fraction of {fraction} to hold out", "more than 0 and less than 1")
     files = list(dict.fromkeys(_file_of(record) for record in records))
     if len(files) < 2:
-        raise UsageError(f"{len(files)} video to keep a part of apart", "two videos or more")
-    count = min(max(1, round(share * len(files))), len(files) - 1)
+        raise UsageError(f"{len(files)} video, of which a part is to be held out", "at least two videos")
+    count = min(max(1, round(fraction * len(files))), len(files) - 1)
     chosen = np.random.default_rng([seed, len(files)]).permutation(len(files))[:count]
-    apart = {files[index] for index in chosen}
+    held_out = {files[index] for index in chosen}
     return (
-        tuple(record for record in records if _file_of(record) not in apart),
-        tuple(record for record in records if _file_of(record) in apart),
+        tuple(record for record in records if _file_of(record) not in held_out),
+        tuple(record for record in records if _file_of(record) in held_out),
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores -> ranks -> tables.
+"""Evaluation: from scores to ranks, and from ranks to tables.
 
 The names below need numpy and scipy only; `prost.evaluation.benchmark` runs models.
 """

@@ -1,1 +1,1 @@
-"""Batches -> loss -> weights."""
+"""Training: from batches to a loss, and from the loss to weights."""

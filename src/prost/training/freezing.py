@@ -1,4 +1,4 @@
-"""Which weights stay as they are."""
+"""Freezing: which weights are not trained."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ Freeze = int | tuple[str, ...]
 
 
 def freeze(model: RetrievalModel[Any, Any], chosen: Freeze) -> None:
-    """Let only the other weights be trained; what an earlier stage froze is free again.
+    """Freeze the chosen weights; all others are trained, including those that an earlier stage froze.
 
     Args:
         model: changed in place.
-        chosen: parts by name (`clip.towers.vision_model`, `clip.*`, `frame_decoder.layers.[01]`), each with all that
-            is in it; or a number, as in CLIP4Clip: the embeddings and so many first blocks of both towers. 0 and `()`
-            freeze nothing.
+        chosen: parts by name (`clip.towers.vision_model`, `clip.*`, `frame_decoder.layers.[01]`), with everything
+            inside them; or a number n, as in CLIP4Clip: the embeddings and the first n blocks of both towers. 0 and
+            `()` freeze nothing.
 
     Raises:
-        BadConfig: a name that no weight has, more blocks than there are, or nothing left to train.
+        BadConfig: a name that no weight has, more blocks than the towers have, or no weight left to train.
     """
     names = [name for name, _ in model.named_parameters()]
     frozen = _first_blocks(model, names, chosen) if isinstance(chosen, int) else _by_name(names, chosen)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)
     if len(frozen) == len(names):
-        raise BadConfig("freeze: nothing is left to train", suggestion="name fewer parts")
+        raise BadConfig("freeze: no weight is left to train", suggestion="name fewer parts")
 
 
 def vision_is_frozen(model: RetrievalModel[Any, Any]) -> bool:
-    """Whether a video's frame tokens stay the same during the training."""
+    """Whether the frame tokens of a video do not change during the training."""
     return not any(
         parameter.requires_grad
         for name, parameter in model.named_parameters()
@@ -44,7 +44,7 @@ def vision_is_frozen(model: RetrievalModel[Any, Any]) -> bool:
 
 
 def trained_parameters(model: RetrievalModel[Any, Any]) -> int:
-    """How many numbers are trained."""
+    """Number of trained parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
@@ -75,5 +75,5 @@ def _by_name(names: list[str], chosen: Sequence[str]) -> set[str]:
 
 
 def _ends(name: str) -> list[int]:
-    """Where each part of a dotted name ends."""
+    """The positions at which the parts of a dotted name end."""
     return [*(dot.start() for dot in re.finditer(r"\.", name)), len(name)]

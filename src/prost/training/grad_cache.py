@@ -1,9 +1,9 @@
 """The gradient of a large contrastive batch in the memory of a small one (GradCache, Gao et al., RepL4NLP 2021).
 
-Every text of a batch is compared with every video, so a batch cannot be cut into parts whose losses are added. But the
-loss needs only the representations: all parts are encoded without a graph, the loss of the whole gives the gradient of
-each representation, and each part, encoded once more with a graph, carries its gradients on to the weights. This
-is the plain gradient; the price is a second forward pass.
+Every text of a batch is compared with every video, so that the loss is not a sum over parts of the batch. But the loss
+depends only on the representations. First all parts are encoded without a graph; the loss of the whole batch then gives
+the gradient of each representation; finally each part is encoded again with a graph, which passes these gradients on to
+the weights. The result is the exact gradient; the price is a second forward pass.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ LossTerms = dict[str, float]
 
 
 class Encoded(NamedTuple):
-    """What a part of a batch became.
+    """An encoded part of a batch.
 
     Attributes:
-        text: record of its texts, in float32.
-        video: record of its videos, in float32.
-        own_loss: what is descended beside the comparison, and known from this part alone (an agreement of regions and
-            their sentences, say); the parts' mean counts. None where there is nothing of the kind.
-        measured: what tells about it; likewise.
+        text: record of its texts, float32.
+        video: record of its videos, float32.
+        own_loss: a loss that depends on this part alone, such as the grounding loss; its mean over the parts is added.
+            None where there is none.
+        measured: measurements of this part; their mean over the parts is logged.
     """
 
     text: Any
     video: Any
     own_loss: Tensor | None = None
-    measured: LossTerms = {}  # noqa: RUF012  # no one writes to it
+    measured: LossTerms = {}  # noqa: RUF012  # never modified
 
 
 Encode = Callable[[MicroBatch], Encoded]
@@ -44,18 +44,18 @@ LossOf = Callable[[Any, Any], tuple[Tensor, LossTerms]]
 
 @dataclass(frozen=True)
 class RandomState:
-    """Where the random numbers stand, so that dropout and other draws of a forward pass can be drawn again."""
+    """The state of the random generators, so that a forward pass can be repeated with the same dropout."""
 
     cpu: Tensor
     cuda: Tensor | None
 
     @classmethod
     def now(cls, device: torch.device) -> RandomState:
-        """As it stands."""
+        """The current state."""
         return cls(torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None)
 
     def restore(self, device: torch.device) -> None:
-        """Stand there again."""
+        """Set the generators to this state."""
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda, device)
@@ -66,9 +66,10 @@ class ContrastiveStep(Generic[MicroBatch]):
     """One forward and backward pass over a batch, whole or part by part.
 
     Attributes:
-        encode: a part of the batch to its records.
-        loss_of: both records of the whole batch to what is descended and what is measured; it may ask other processes.
-        device: where random numbers are drawn.
+        encode: encodes a part of the batch.
+        loss_of: from both records of the whole batch to the loss and measurements; may communicate with other
+            processes.
+        device: the device of the random generators.
     """
 
     encode: Encode[MicroBatch]
@@ -76,13 +77,13 @@ class ContrastiveStep(Generic[MicroBatch]):
     device: torch.device
 
     def backward(self, parts: Sequence[MicroBatch]) -> tuple[Tensor, LossTerms, Any, Any]:
-        """Put the gradient of the whole batch's loss into the weights.
+        """Add the gradient of the whole batch's loss to the weights' gradients.
 
         Args:
-            parts: the batch, cut; one part is the plain step, and its representations are kept with their graph.
+            parts: the batch in parts; a single part is encoded only once, with its graph.
 
         Returns:
-            the loss, what was measured, and both records without a graph.
+            the loss, the measurements, and both records without a graph.
         """
         if len(parts) == 1:
             encoded = self.encode(parts[0])
@@ -115,7 +116,7 @@ class ContrastiveStep(Generic[MicroBatch]):
             encoded = self.encode(part)
             rows = slice(first, first + len(encoded.text))
             first = rows.stop
-            # A representation that the loss did not read (the event attention) has no gradient to hand on.
+            # A representation that the loss does not use (the event attention) has no gradient.
             reached = [
                 (tensor, gradient[rows])
                 for tensor, gradient in zip(

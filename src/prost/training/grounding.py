@@ -1,7 +1,7 @@
-"""Grounding: what stands in a place of a picture agrees with the sentence about it.
+"""The grounding loss: regions of a picture are matched with the sentences that describe them.
 
-A CLIP from scratch that sees whole pictures and lists of things learns colours and places, which are enough to tell the
-pictures of a batch apart, and no shapes. Where the data know what is where, every place is an example of its own
+A CLIP that is trained from scratch on whole pictures and lists of things learns colours and places, which suffice to
+distinguish the pictures of a batch, but no shapes. Where the data know the regions, each region is an example
 (region-text alignment, Zhong et al., RegionCLIP, CVPR 2022).
 """
 
@@ -16,10 +16,10 @@ from prost.model.matching import unit
 
 
 def patch_weights(boxes: Tensor, grid: int) -> Tensor:
-    """How much each patch takes part in a region: the share of the region's area that lies in it.
+    """The weight of each patch in a region: the fraction of the region's area that lies in the patch.
 
     Args:
-        boxes: left, top, right, bottom as fractions of the picture `[..., L, 4]`; all zero where there is none.
+        boxes: left, top, right, bottom as fractions of the picture `[..., L, 4]`; all zero where the region is not.
         grid: G, patches along a side.
 
     Returns:
@@ -43,11 +43,11 @@ def patch_weights(boxes: Tensor, grid: int) -> Tensor:
 
 
 def region_features(frame_tokens: Tensor, video: Tensor, weights: Tensor) -> Tensor:
-    """The patches of each region, averaged.
+    """The weighted mean of the patches of each region.
 
     Args:
-        frame_tokens: `[B, L, M, D]`; the class token takes no part.
-        video: which video each region lies in `[R]`, ascending.
+        frame_tokens: `[B, L, M, D]`; the class token is not used.
+        video: the video of each region `[R]`, ascending.
         weights: `[R, L * (M - 1)]`.
 
     Returns:
@@ -64,20 +64,20 @@ def region_features(frame_tokens: Tensor, video: Tensor, weights: Tensor) -> Ten
 def grounding_loss(
     regions: Tensor, words: Tensor, mask: Tensor, true: Tensor, logit_scale: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
-    """Symmetric cross-entropy between regions and sentences, where other true pairs are no negatives.
+    """Symmetric cross-entropy between regions and sentences; other true pairs are not used as negatives.
 
-    A sentence is read at its end token and at its last word: within a longer sentence, the same words are a phrase
-    that has no end token of its own.
+    The loss is computed for the end token of a sentence and for its last word, because the same words can be a phrase
+    of a longer sentence, without an end token.
 
     Args:
         regions: `[R, D]`.
-        words: word tokens of R sentences `[R, T, D]`; sentence i is about region i.
-        mask: `[R, T]`, 1 where a word stands.
+        words: word tokens of R sentences `[R, T, D]`; sentence i describes region i.
+        mask: `[R, T]`, 1 for a word.
         true: whether sentence j is true of region i, `[R, R]`.
-        logit_scale: the temperature's inverse, a scalar.
+        logit_scale: the inverse of the temperature, a scalar.
 
     Returns:
-        The loss, and the share of regions whose best sentence is a true one.
+        The loss, and the fraction of regions whose best sentence is true.
     """
     rows, last = torch.arange(len(words), device=words.device), mask.sum(dim=1).long() - 1
     truth = rows

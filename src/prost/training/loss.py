@@ -1,4 +1,4 @@
-"""Losses of retrieval: symmetric cross-entropy on each score that a model is trained by."""
+"""Retrieval losses: symmetric cross-entropy on each score of a model."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from prost.model.matching import Similarity
 
 
 def contrastive_loss(scores: Tensor, logit_scale: Tensor) -> Tensor:
-    """Symmetric cross-entropy: text i belongs to video i, and to no other of the batch.
+    """Symmetric cross-entropy: text i belongs to video i, and to no other video of the batch.
 
     Args:
         scores: cosines `[B, B]`, texts in rows.
-        logit_scale: the temperature's inverse, a scalar.
+        logit_scale: the inverse of the temperature, a scalar.
 
     Returns:
         A scalar, the mean of both directions.
 
-    Two pairs that nothing tells apart cost log 2:
+    With two indistinguishable pairs the loss is log 2:
 
     >>> contrastive_loss(torch.zeros(2, 2), torch.tensor(100.0))
     tensor(0.6931)
@@ -30,11 +30,11 @@ def contrastive_loss(scores: Tensor, logit_scale: Tensor) -> Tensor:
 
 
 def prost_loss(similarity: Similarity, logit_scale: Tensor) -> Tensor:
-    """The loss of the paper: both scores are trained by themselves, the four terms averaged.
+    """The loss of the paper: the cross-entropies of both scores in both directions, averaged.
 
     Args:
         similarity: both parts `[B, B]`.
-        logit_scale: the temperature's inverse, a scalar.
+        logit_scale: the inverse of the temperature, a scalar.
     """
     assert similarity.event_sentence is not None and similarity.object_phrase is not None
     return 0.5 * (
@@ -44,11 +44,11 @@ def prost_loss(similarity: Similarity, logit_scale: Tensor) -> Tensor:
 
 
 def retrieval_loss(similarity: Similarity, logit_scale: Tensor) -> Tensor:
-    """The loss of any model: `prost_loss` where there are two scores, else the cross-entropy of the one there is.
+    """The loss of any model: `prost_loss` if there are two scores, otherwise the cross-entropy of the only one.
 
     Args:
         similarity: `[B, B]`.
-        logit_scale: the temperature's inverse, a scalar.
+        logit_scale: the inverse of the temperature, a scalar.
     """
     if similarity.object_phrase is None:
         return contrastive_loss(similarity.total, logit_scale)
@@ -56,7 +56,7 @@ def retrieval_loss(similarity: Similarity, logit_scale: Tensor) -> Tensor:
 
 
 def accuracies(similarity: Similarity) -> dict[str, float]:
-    """Share of texts whose own video scores highest in the batch, by each score that there is."""
+    """For each score, the fraction of texts whose own video has the highest score in the batch."""
     truth = torch.arange(len(similarity.total), device=similarity.total.device)
     parts = {
         "event_sentence": similarity.event_sentence,

@@ -1,8 +1,8 @@
-"""AdamW with the paper's schedule: linear warm-up, then a cosine to zero.
+"""AdamW with the paper's schedule: linear warm-up, then a cosine decay to zero.
 
-The authors' optimiser is an old BertAdam (no bias correction, eps 1e-6, clipping per parameter and globally, LayerNorm
-weights decayed, CLIP weights and their moments in fp16). AdamW differs from it: bias correction on, one global clip,
-no decay of vectors, moments in float32.
+The authors' optimiser is an old BertAdam (no bias correction, eps 1e-6, clipping per parameter and globally, weight
+decay of LayerNorm, CLIP weights and their moments in fp16). AdamW differs: bias correction, one global clip, no decay
+of vectors, moments in float32.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from prost.training.recipe import StageConfig
 
 
 def make_optimizer(model: nn.Module, stage: StageConfig) -> AdamW:
-    """Two learning rates, CLIP's and that of the new parts; only matrices are decayed.
+    """Make an optimiser with one learning rate for CLIP and one for the new parts; only matrices are decayed.
 
     Args:
-        model: parameters under `clip.` belong to the backbone.
-        stage: learning rates, weight decay and betas.
+        model: parameters whose names start with `clip.` belong to the backbone.
+        stage: has the learning rates, the weight decay and the betas.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -43,12 +43,12 @@ def make_optimizer(model: nn.Module, stage: StageConfig) -> AdamW:
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
-    """Factor on every learning rate at a step.
+    """The factor of all learning rates at a step.
 
     Args:
-        step: 0-based.
+        step: from 0.
         steps: of the whole stage.
-        warmup: share of the steps with a linear rise.
+        warmup: fraction of the steps with a linear rise.
 
     >>> [round(learning_rate_factor(step, 10, 0.2), 2) for step in (0, 1, 2, 6, 9)]
     [0.5, 1.0, 1.0, 0.5, 0.04]
@@ -60,5 +60,5 @@ def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, stage: StageConfig) -> LambdaLR:
-    """The schedule of a stage, stepped once after each optimiser step."""
+    """Make the schedule of a stage; call its `step` once after each step of the optimiser."""
     return LambdaLR(optimizer, lambda step: learning_rate_factor(step, stage.steps, stage.warmup))

@@ -1,8 +1,8 @@
-"""Order: each of two order-swapped twins has to keep its sentence from the other.
+"""The order loss: the sentence of a video must score higher with the video than with its order-swapped twin.
 
-Among the many videos of a batch a twin is one wrong answer, and what tells it from the right one is a thing of its own:
-who acts *when*, on the side of the video and of the sentence at once. Descended by the contrastive loss alone, twins
-stayed at chance for a thousand steps; asked for by itself, order begins to be learned within two hundred.
+Among the many videos of a batch a twin is only one wrong answer, and it differs from the right one only in who acts
+*when*, which both the video and the sentence must represent. With the contrastive loss alone, twins stayed at chance
+for a thousand steps; with this loss, the order begins to be learned within two hundred.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from torch.nn.functional import softplus
 
 
 def order_loss(scores: Tensor, logit_scale: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Logistic loss of each right pairing against the two wrong ones that share its sentence or its video.
+    """Logistic loss of each right pair against the two wrong pairs with the same sentence or the same video.
 
     Args:
         scores: of P pairs of twins, sentences in rows `[P, 2, 2]`: sentence i is true of video i and false of the
             other.
-        logit_scale: the temperature's inverse, a scalar.
+        logit_scale: the inverse of the temperature, a scalar.
 
     Returns:
-        A scalar, and the share of sentences that score their own video higher than its twin.
+        A scalar, and the fraction of sentences that score their own video higher than its twin.
 
-    Twins that nothing tells apart cost log 2:
+    With indistinguishable twins the loss is log 2:
 
     >>> order_loss(torch.zeros(1, 2, 2), torch.tensor(100.0))[0]
     tensor(0.6931)
@@ -38,7 +38,7 @@ def order_loss(scores: Tensor, logit_scale: Tensor) -> tuple[Tensor, dict[str, f
 
 
 def paired_scores(scores: Tensor) -> Tensor:
-    """The scores within each pair, of P pairs that lie one after another: `[2 * P, 2 * P]` to `[P, 2, 2]`."""
+    """The scores within each of P neighbouring pairs: from `[2 * P, 2 * P]` to `[P, 2, 2]`."""
     pairs = len(scores) // 2
     blocks = scores.view(pairs, 2, pairs, 2)
     return torch.diagonal(blocks, dim1=0, dim2=2).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Recipes: what `prost train` reads, one YAML file a result."""
+"""Recipes: the YAML files that `prost train` reads."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from prost.training.freezing import Freeze
 
 
 class StageConfig(StrictConfig):
-    """One run of the optimiser. The defaults are the paper's, but for `steps`.
+    """One run of the optimiser. The defaults are the paper's, except `steps`.
 
     Attributes:
-        batch_size: of all processes together; every text is compared with every video of it.
-        micro_batch: videos that a process encodes at a time, when memory does not hold the batch: the gradient is that
-            of the whole batch, for a second forward pass (see `grad_cache`). None encodes all at once.
-        activation_checkpointing: keep only the input of each vision block, and compute the rest again when it is used.
-        freeze: what stays as it is, see `freezing.freeze`.
+        batch_size: of all processes together; every text is compared with every video of the batch.
+        micro_batch: number of videos that a process encodes at a time if the batch does not fit into memory. The
+            gradient is that of the whole batch, at the price of a second forward pass (see `grad_cache`). None encodes
+            all at once.
+        activation_checkpointing: keep only the input of each vision block, and compute the rest again in the backward
+            pass.
+        freeze: the weights that are not trained, see `freezing.freeze`.
     """
 
     steps: int = Field(ge=0)
@@ -39,15 +41,15 @@ class StageConfig(StrictConfig):
 
 
 class ToyboxConfig(StrictConfig):
-    """What a training batch of Toybox holds.
+    """Training batches of Toybox.
 
     Attributes:
-        grounding: weight, beside the loss of the paper, of the agreement of what happens where with its sentence.
-        order: weight, beside the loss of the paper, of each twin's sentence keeping to its own video.
-        moments: share of a batch that is one event of a video, cut closely and told alone.
-        twins: share of a batch that comes in order-swapped pairs, each the other's hardest negative.
-        long: share of a batch that is a window of a longer video, told by one event.
-        clips: how many clips there are to train on, again and again; None draws new ones for every step.
+        grounding: weight of the grounding loss, which is added to the loss of the paper; see `grounding`.
+        order: weight of the order loss on twins, which is added to the loss of the paper; see `order`.
+        moments: fraction of a batch that is one event of a video, cut closely and described alone.
+        twins: fraction of a batch in order-swapped pairs, each the other's hardest negative.
+        long: fraction of a batch that is a window of a longer video, described by one event.
+        clips: number of clips of a fixed set to train on; None draws new clips for every step.
         workers: processes that render; 0 renders in the training process.
     """
 
@@ -61,16 +63,16 @@ class ToyboxConfig(StrictConfig):
 
 
 class BenchmarkConfig(StrictConfig):
-    """A benchmark, or one's own captioned videos.
+    """A benchmark, or own captioned videos.
 
     Attributes:
-        name: `msrvtt-9k` and the like, or `pairs`.
-        folder: where its annotations lie; for `pairs` the CSV or JSONL file.
-        videos: where its videos lie, if not there.
-        allow_missing: train on what is there although videos are missing.
+        name: such as `msrvtt-9k`, or `pairs`.
+        folder: the folder of its annotations; for `pairs` the CSV or JSONL file.
+        videos: the folder of its videos, if it is another one.
+        allow_missing: train although videos are missing.
         sampling: how frames are chosen: `middles` of equal parts, or as the `authors` do.
-        replace_failed: let another video take the place of one that cannot be decoded; else it ends the training.
-        workers: processes that decode.
+        replace_failed: let another video replace one that cannot be decoded; otherwise it ends the training.
+        workers: decoding processes.
     """
 
     name: str
@@ -83,24 +85,25 @@ class BenchmarkConfig(StrictConfig):
 
 
 class Recipe(StrictConfig):
-    """A training that ends in a model folder.
+    """A training, whose result is a model folder.
 
     Attributes:
-        model: the model's configuration, by its `architecture`. What `start` has and it leaves out is taken from there.
-        start: a model to begin with: a bundled one, a folder, a weights file, a name on the hub. Together with `model`
-            only its CLIP and its vocabulary are taken over; alone, it is trained further as it is.
-        toybox: the data, where no benchmark is named.
+        model: the configuration of the model, by its `architecture`. Fields that it lacks are taken from `start`.
+        start: a model to start from: a bundled one, a folder, a weights file, a name on the hub. Together with `model`,
+            only its CLIP and its vocabulary are used; alone, it is trained further.
+        toybox: the data, if there is no benchmark.
         benchmark: the data.
-        clip: the stage that makes a small CLIP on frames and captions of Toybox; none when it has 0 steps.
-        prost: the stage that trains the whole, whatever its architecture, on videos.
-        cache_frame_tokens: with a frozen vision tower and a fixed set of clips, compute frame tokens once: `memory`
-            keeps them there, a folder keeps them on disk, for every training with the same tower and clips.
-        seed: of the weights and of every draw.
-        precision: of the forward pass, by autocast; `auto` is bf16 where the hardware has it. Weights stay float32.
-        validation: what the best step is chosen on: a gallery of Toybox's val split; or a split of the benchmark. None
-            is `toybox-400`; or the benchmark's val split, and where it has none, a part of train kept apart.
+        clip: the stage that trains a small CLIP on frames and captions of Toybox; left out with 0 steps.
+        prost: the stage that trains the whole model, of any architecture, on videos.
+        cache_frame_tokens: with a frozen vision tower and a fixed set of clips, compute frame tokens only once.
+            `memory` keeps them in memory; a folder keeps them on disk for all trainings with the same tower and clips.
+        seed: of the weights and of all random draws.
+        precision: of the forward pass, by autocast; `auto` is bf16 where the hardware supports it. Weights stay
+            float32.
+        validation: chooses the best step: a gallery of Toybox's val split, or a split of the benchmark. None means
+            `toybox-400`, or the val split of the benchmark, or a held-out part of train if it has none.
         evaluate_every: steps between validations.
-        tensorboard: write the log for TensorBoard too.
+        tensorboard: also write a log for TensorBoard.
     """
 
     model: SerializeAsAny[RetrievalConfig] | None = None
@@ -118,18 +121,18 @@ class Recipe(StrictConfig):
 
     @classmethod
     def parse(cls, values: dict[str, Any], origin: str = "recipe", within: str = "") -> Self:
-        """As `StrictConfig.parse`; the model's part is read by the configuration of its architecture."""
+        """Like `StrictConfig.parse`, with the model's part parsed by the configuration class of its architecture."""
         model = values.get("model")
         if isinstance(model, dict):
             values = {**values, "model": config_class(model, origin).parse(model, origin, "model")}
         return super().parse(values, origin, within)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check(self) -> Self:
         if self.model is None and self.start is None:
-            raise ValueError("neither model nor start: say what is to be trained")
+            raise ValueError("neither model nor start: one of them is needed")
         if self.cache_frame_tokens is not None and self.benchmark is None and self.toybox.clips is None:
-            raise ValueError("cache_frame_tokens needs a fixed set of clips: say toybox.clips or benchmark")
+            raise ValueError("cache_frame_tokens needs a fixed set of clips: set toybox.clips or benchmark")
         return self
 
 
@@ -137,7 +140,7 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe.
 
     Raises:
-        MissingPath: there is no such file.
+        MissingPath: the file does not exist.
         BadConfig: no YAML, an unknown key (the nearest known one is named), a value out of range.
     """
     return Recipe.parse(read_yaml(path), origin=str(path))

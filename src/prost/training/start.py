@@ -1,4 +1,4 @@
-"""What a training begins with: random weights, a model as it is, or its CLIP in another architecture."""
+"""The start of a training: random weights, a whole model, or the CLIP of a model in another architecture."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ OWN = frozenset({"architecture", "name"})
 
 
 def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:
-    """Make the model of a recipe, its chance drawn from the recipe's seed.
+    """Make the model of a recipe; random weights are drawn with the recipe's seed.
 
     Raises:
-        BadConfig: a model that the CLIP of `start` does not fit into.
-        MissingPath, CheckpointError: of `start`.
+        BadConfig: the CLIP of `start` does not fit into the model.
+        MissingPath, CheckpointError: `start` does not exist, or is no model.
     """
     torch.manual_seed(recipe.seed)
     if recipe.start is None:
@@ -39,24 +39,24 @@ def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:
 
 
 def start_temporal_transformer(model: RetrievalModel[Any, Any]) -> bool:
-    """Let a rival's temporal transformer begin as CLIP's text blocks, as their authors do.
+    """Initialise the temporal transformer of a rival with CLIP's text blocks, as its authors do.
 
     Returns:
-        Whether there is one that they fit into.
+        Whether the model has a temporal transformer that they fit into.
     """
     transformer = getattr(model, "transformer", None)
     return isinstance(transformer, TemporalTransformer) and transformer.start_as_text(model.clip.towers)
 
 
 def sized_for(config: RetrievalConfig, tokenizer: WordTokenizer) -> RetrievalConfig:
-    """A configuration whose text tower has a place for every word of a vocabulary."""
+    """The configuration with a text tower that has an embedding for every word of a vocabulary."""
     return config.model_copy(
         update={"clip": config.clip.model_copy(update={"vocabulary": max(3, tokenizer.vocabulary)})}
     )
 
 
 def _completed(wanted: RetrievalConfig, start: RetrievalConfig, origin: str) -> RetrievalConfig:
-    """A configuration with what a recipe leaves out about the backbone taken from the start's."""
+    """The configuration of a recipe, with the missing fields of the backbone taken from the start."""
     shared = (TokenShiftConfig.model_fields.keys() & type(start).model_fields.keys()) - OWN
     taken = {
         name: value
@@ -64,13 +64,13 @@ def _completed(wanted: RetrievalConfig, start: RetrievalConfig, origin: str) -> 
         if name in shared and name in type(wanted).model_fields
     }
     said = wanted.model_dump(exclude_unset=True)
-    if "clip" in said:  # what is left out of the sizes is left out, too
+    if "clip" in said:  # sizes that are missing are taken from the start, too
         said["clip"] = {**taken["clip"], **said["clip"]}
     config = type(wanted).parse({**taken, **said}, origin=f"model on {origin}")
     for name in ("clip", "width"):
         if getattr(config, name) != getattr(start, name):
             raise BadConfig(
-                f"model.{name} is another one than that of {origin}",
+                f"model.{name} differs from that of {origin}",
                 f"{getattr(start, name)!r}",
                 f"leave {name} out: it comes with the start",
             )

@@ -31,7 +31,7 @@ def test_sentences_are_one_query_and_val_1_is_test(activitynet: Miniature) -> No
     assert with_prefix.path is not None and with_prefix.path.name == "v_uqiMw7tQ1Cc.mkv"
     assert missing.path is None and missing.video == "v_bXdq2zI1Ms0"
     assert (benchmark.frames, benchmark.max_words) == (64, 64)
-    assert "train_ids.json repeats 1 ids: each is taken once" in benchmark.notes
+    assert "train_ids.json repeats 1 ids: each is used once" in benchmark.notes
 
 
 def test_ids_without_sentences(activitynet: Miniature) -> None:

@@ -37,7 +37,7 @@ def test_an_id_with_two_files_is_told(mini: Miniature) -> None:
     found = BenchmarkFolder(mini.folder)
     assert found.video("one") == mini.folder / "a" / "one.mp4"
     assert found.video("one.webm") == mini.folder / "b" / "one.webm"
-    assert found.notes == ["1 ids have more than one file (one, ...): the first by path is taken"]
+    assert found.notes == ["1 ids have several files (one, ...): the first by path is used"]
 
 
 def test_videos_may_lie_elsewhere_or_nowhere(mini: Miniature, tmp_path: Path) -> None:
@@ -50,5 +50,5 @@ def test_videos_may_lie_elsewhere_or_nowhere(mini: Miniature, tmp_path: Path) ->
 
 def test_folders_that_are_not_there(mini: Miniature, tmp_path: Path) -> None:
     for folder, videos in ((tmp_path / "none", None), (mini.folder, tmp_path / "none")):
-        with pytest.raises(MissingPath, match="none is no folder that is there"):
+        with pytest.raises(MissingPath, match="none is not a folder"):
             BenchmarkFolder(folder, videos)

@@ -45,5 +45,5 @@ def test_lines_of_one_clip_are_its_captions(lsmdc: Miniature) -> None:
 
 def test_commas_instead_of_tabs(lsmdc: Miniature) -> None:
     lsmdc.lines("LSMDC16_annos_val.csv", line("a", "b"), "clip,0,1,0,1,text")
-    with pytest.raises(BadAnnotations, match="line 2 has 1 columns; expected: 6, parted by tabs"):
+    with pytest.raises(BadAnnotations, match="line 2 has 1 columns; expected: 6, separated by tabs"):
         load_benchmark("lsmdc", lsmdc.folder)

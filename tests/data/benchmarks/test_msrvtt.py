@@ -124,7 +124,7 @@ def test_a_list_that_does_not_match_the_captions(mini: Miniature) -> None:
 
 def test_what_is_lacking_is_named_beside_what_is_there(mini: Miniature) -> None:
     mini.json("MSRVTT_data.json", {"sentences": [{"video_id": "video0", "caption": "a dog"}]})
-    with pytest.raises(MissingPath, match=r"lacks MSRVTT_train.9k.csv \(there is MSRVTT_data.json\)"):
+    with pytest.raises(MissingPath, match=r"lacks MSRVTT_train.9k.csv \(it contains MSRVTT_data.json\)"):
         load_benchmark("msrvtt-9k", mini.folder)
     with pytest.raises(BadAnnotations, match="no video of the official test split"):
         load_benchmark("msrvtt-full", mini.folder)

@@ -65,7 +65,7 @@ def test_a_folder_of_toybox_is_a_folder_of_pairs(toybox_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["video,text", "a,b"], "has the columns video, text; expected: among others caption"),
+        (["video,text", "a,b"], "has the columns video, text; expected: also caption"),
         (["video,caption", "a,"], "line 2 has an empty caption or none"),
         (["video,caption", ",b"], "line 2 names no video"),
         (["video,caption", "a,b,c"], "line 2 has 3 columns; expected: 2.*quotes"),

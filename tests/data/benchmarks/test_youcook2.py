@@ -78,13 +78,11 @@ def test_both_sources_are_not_mixed(mini: Miniature) -> None:
 
 
 def test_what_does_not_fit(mini: Miniature) -> None:
-    with pytest.raises(
-        MissingPath, match=r"lacks validation_youcook.csv \(there is no annotation file at all"
-    ):
+    with pytest.raises(MissingPath, match=r"lacks validation_youcook.csv \(it contains no annotation file"):
         load_benchmark("youcook2", mini.folder)
     univl(mini)
     mini.pickle("youcookii_data.no_transcript.pickle", {"xHr8X2Wpmno": {"start": [1], "end": [], "text": []}})
-    with pytest.raises(BadAnnotations, match="no start, end and text of one length"):
+    with pytest.raises(BadAnnotations, match="no start, end and text of equal length"):
         load_benchmark("youcook2", mini.folder)
     mini.lines("youcookii_val.csv", "video_id,url", "a,b")
     with pytest.raises(BadAnnotations, match="of no known source"):

@@ -1,4 +1,4 @@
-"""The published benchmarks and one's own pairs, each to the same small records."""
+"""The published benchmarks and own pairs, all read into the same records."""
 
 from prost.data.benchmarks.loading import BENCHMARK_NAMES, load_benchmark
 

@@ -1,7 +1,7 @@
-"""ActivityNet Captions: a video's sentences, joined, are the query for it (paragraph retrieval).
+"""ActivityNet Captions: the query of a video are its sentences, joined (paragraph retrieval).
 
-`train.json` and `val_1.json` are `{id: {duration, timestamps, sentences}}`, `train_ids.json` and `val_ids.json` lists
-of ids. Ids start with `v_`, which file names may lack. Papers report val_1 as test.
+`train.json` and `val_1.json` are `{id: {duration, timestamps, sentences}}`; `train_ids.json` and `val_ids.json` are
+lists of ids. Ids start with `v_`; file names may lack this prefix. Papers report val_1 as test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PREFIX = "v_"
 
 
 def activitynet(found: BenchmarkFolder) -> Benchmark:
-    """Train, and val_1 as test."""
+    """Read train, and val_1 as test."""
     splits = {}
     for split, (ids_name, sentences_name) in FILES.items():
         ids_file, sentences_file = found.need(ids_name), found.need(sentences_name)
@@ -41,6 +41,6 @@ def activitynet(found: BenchmarkFolder) -> Benchmark:
         )
     found.notes.append("paragraph retrieval: a video's sentences joined")
     found.notes.append(
-        "test is val_1, and there is no other split: hold out part of train, or say 'selected on test'"
+        "test is val_1, and there is no val split: hold out a part of train, or say 'selected on test'"
     )
     return found.benchmark("activitynet", splits, EXPECTED, frames=64, max_words=64)

@@ -1,4 +1,4 @@
-"""The files in which benchmarks keep their splits and captions: lists, JSON, tables."""
+"""Read the files with the splits and captions of benchmarks: lists, JSON, tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DELIMITERS = (",", "\t", ";")
 
 
 def read_text(path: Path) -> str:
-    """A text in UTF-8, with or without a byte order mark.
+    """Read a text in UTF-8, with or without a byte order mark.
 
     Raises:
         BadAnnotations: it cannot be read, or is no UTF-8.
@@ -32,23 +32,23 @@ def read_text(path: Path) -> str:
 
 
 def read_list(path: Path) -> list[str]:
-    """The lines of a list of ids, in order; empty lines are no ids.
+    """Read a list of ids, one per line, in order; empty lines are skipped.
 
     Raises:
-        BadAnnotations: it cannot be read, or holds no id.
+        BadAnnotations: it cannot be read, or contains no id.
     """
     return _not_empty(path, [line.strip() for line in read_text(path).splitlines() if line.strip()])
 
 
 def read_json(path: Path, kind: type[dict] | type[list]) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Args:
         path: the file.
-        kind: what it has to hold, dict or list.
+        kind: the expected content, dict or list.
 
     Raises:
-        BadAnnotations: it cannot be read, is no JSON, or holds something else.
+        BadAnnotations: it cannot be read, is no JSON, is empty, or contains something else.
     """
     try:
         values = json.loads(read_text(path))
@@ -87,7 +87,7 @@ def captioned_video(row: dict[str, Any], place: str) -> tuple[str, list[str]]:
 
     Args:
         row: of a table or a JSON file.
-        place: where it stands, for messages.
+        place: where it is, for messages.
 
     Raises:
         BadAnnotations: no video, no caption, or an empty one.
@@ -102,7 +102,7 @@ def captioned_video(row: dict[str, Any], place: str) -> tuple[str, list[str]]:
 
 
 def read_headings(path: Path) -> list[str]:
-    """The columns of a table with a line of headings.
+    """Read the headings of a table.
 
     Raises:
         BadAnnotations: it cannot be read.
@@ -111,23 +111,23 @@ def read_headings(path: Path) -> list[str]:
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a table with a line of headings; commas, tabs or semicolons part the columns.
+    """Read a table with a line of headings, with commas, tabs or semicolons between the columns.
 
     Args:
         path: the file.
-        columns: which it must have; others come along.
+        columns: the required columns; others are read, too.
 
     Returns:
-        one dict a row, headings and values stripped of spaces; `line` is the number of its line in the file.
+        one dict per row, with headings and values stripped of spaces; `line` is the number of its line in the file.
 
     Raises:
-        BadAnnotations: it cannot be read, lacks a column, or holds no row.
+        BadAnnotations: it cannot be read, lacks a column, or contains no row.
     """
     reader = _reader(read_text(path))
     headings = _headings(reader)
     if missing := [name for name in columns if name not in headings]:
         raise BadAnnotations(
-            f"{path} has the columns {', '.join(headings) or '(none)'}", f"among others {', '.join(missing)}"
+            f"{path} has the columns {', '.join(headings) or '(none)'}", f"also {', '.join(missing)}"
         )
     rows = []
     try:
@@ -136,8 +136,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
                 if len(cells) != len(headings):
                     raise BadAnnotations(
                         f"{path}, line {reader.line_num} has {len(cells)} columns",
-                        f"{len(headings)}, as its heading",
-                        "quotes around a caption that holds a comma",
+                        f"{len(headings)}, like the headings",
+                        "quotes around a caption that contains a comma",
                     )
                 values = zip(headings, (cell.strip() for cell in cells), strict=True)
                 rows.append({**dict(values), "line": str(reader.line_num)})
@@ -147,7 +147,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 def _reader(text: str) -> Reader:
-    """Parts the columns by the delimiter that the first line has most of."""
+    """Uses the delimiter that is most frequent in the first line."""
     heading = text.partition("\n")[0]
     return csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=heading.count))
 
@@ -157,19 +157,19 @@ def _headings(reader: Reader) -> list[str]:
 
 
 def seconds(value: object, place: str) -> float | None:
-    """A time in seconds; None where there is nothing.
+    """Read a time in seconds; None for an empty value.
 
     Args:
-        value: a number, a text that holds one, or nothing.
-        place: where it stands, for the message.
+        value: a number, a text with a number, or nothing.
+        place: where it is, for the message.
 
     Raises:
-        BadAnnotations: no finite number of 0 or more.
+        BadAnnotations: no finite number of at least 0.
     """
     if value is None or value == "":
         return None
     try:
-        number = float(value)  # type: ignore[arg-type]  # what cannot be converted is refused below
+        number = float(value)  # type: ignore[arg-type]  # other types raise TypeError, which is handled below
     except (TypeError, ValueError):
         number = math.nan
     if not (math.isfinite(number) and number >= 0):
@@ -181,7 +181,7 @@ def caption_lists(path: Path, values: dict[str, Any]) -> dict[str, list[str]]:
     """Captions by id, each a text or a list of words.
 
     Args:
-        path: where they stand, for the message.
+        path: their file, for the message.
         values: `{id: [caption, ...]}`.
 
     Raises:
@@ -199,5 +199,5 @@ def caption_lists(path: Path, values: dict[str, Any]) -> dict[str, list[str]]:
 
 def _not_empty(path: Path, values: Any) -> Any:
     if not values:
-        raise BadAnnotations(f"{path} is empty", suggestion="fetch the annotations anew")
+        raise BadAnnotations(f"{path} is empty", suggestion="download the annotations again")
     return values

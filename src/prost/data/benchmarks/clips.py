@@ -1,4 +1,4 @@
-"""Captioned clips of longer files: ids for them, and their captions gathered."""
+"""Captioned clips of longer files: their ids, and all captions of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prost.data.records import VideoRecord
 
 @dataclass(frozen=True)
 class CaptionedClip:
-    """One line of an annotation file: a caption for a file, or for a stretch of it in seconds."""
+    """One line of an annotation file: a caption of a file, or of a part of it (in seconds)."""
 
     video: str
     caption: str
@@ -20,7 +20,7 @@ class CaptionedClip:
 
     @property
     def clip(self) -> str:
-        """An id of its own for a stretch of a file.
+        """The id of the file, or of the part of it.
 
         >>> CaptionedClip("a.mp4", "a dog", 3.0, 7.5).clip, CaptionedClip("a.mp4", "a dog").clip
         ('a.mp4@3-7.5', 'a.mp4')
@@ -34,7 +34,7 @@ def gather(lines: Iterable[CaptionedClip], paths: dict[str, Path | None]) -> tup
     """Records of files or clips, in order of their first line, each with all its captions.
 
     Args:
-        lines: one a caption.
+        lines: one for each caption.
         paths: the file of each `video`.
     """
     first: dict[str, CaptionedClip] = {}

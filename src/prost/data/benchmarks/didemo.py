@@ -1,8 +1,8 @@
-"""DiDeMo: a video's descriptions, joined, are the query for it (paragraph retrieval); 64 frames, 64 words.
+"""DiDeMo: the query of a video are its descriptions, joined (paragraph retrieval); 64 frames, 64 words.
 
-`{split}_list.txt` holds file names, extension included, which are the ids; `{split}_data.json` a list of `video`,
-`description`, `times`. ProST's variant names both `..._mp4`. Annotators saw the first 30 seconds; CLIP4Clip, TS2-Net
-and ProST read 31.
+`{split}_list.txt` contains file names with extension, which are the ids; `{split}_data.json` is a list of `video`,
+`description`, `times`. In ProST's variant both are called `..._mp4`. The annotators saw the first 30 seconds;
+CLIP4Clip, TS2-Net and ProST read 31.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from prost.errors import BadAnnotations
 
 SECONDS_READ = 31.0
 EXPECTED: dict[str, int | None] = {"train": 8395, "val": 1065, "test": 1004}
-# Three videos of train were no longer to be had when ProST was trained.
+# Three videos of train were no longer available when ProST was trained.
 EXPECTED_BY_PROST: dict[str, int | None] = {**EXPECTED, "train": 8392}
 
 
 def didemo(found: BenchmarkFolder) -> Benchmark:
-    """The customary division in three."""
+    """Read the usual three splits."""
     return _load(found, "didemo", "", EXPECTED)
 
 
 def didemo_prost(found: BenchmarkFolder) -> Benchmark:
-    """The division of ProST's authors, who train on the lists named `..._mp4`."""
+    """Read the splits of ProST's authors, who train on the lists called `..._mp4`."""
     return _load(found, "didemo-prost", "_mp4", EXPECTED_BY_PROST)
 
 
@@ -36,13 +36,13 @@ def _load(found: BenchmarkFolder, name: str, variant: str, expected: dict[str, i
     for split in expected:
         listed_name, data_name = f"{split}_list{variant}.txt", f"{split}_data{variant}.json"
         if split == "val" and not (found.find(listed_name) and found.find(data_name)):
-            found.notes.append("no val split is there: hold out part of train, or say 'selected on test'")
+            found.notes.append("there is no val split: hold out a part of train, or say 'selected on test'")
             continue
         listed, data = found.need(listed_name), found.need(data_name)
         descriptions: dict[str, list[str]] = defaultdict(list)
         try:
             for row in read_json(data, list):
-                # A list that was encoded anew may name other extensions than the descriptions do.
+                # After re-encoding, the list can have other extensions than the descriptions.
                 descriptions[without_extension(str(row["video"]))].append(str(row["description"]).strip())
         except (KeyError, TypeError):
             raise BadAnnotations(

@@ -1,4 +1,4 @@
-"""A benchmark's folder: its annotation files, and its videos by their ids."""
+"""The folder of a benchmark: its annotation files, and its videos by their ids."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ ANNOTATION_EXTENSIONS = frozenset((".csv", ".json", ".jsonl", ".txt", ".tsv", ".
 
 
 class BenchmarkFolder:
-    """Where annotations and videos are looked for, and what is worth telling about them.
+    """Finds annotations and videos, and collects notes about them.
 
-    Annotations may lie anywhere below the folder; of two files of one name the one nearer to the top is taken.
+    Annotations can be anywhere below the folder; of two files of one name the one nearer to the top is taken.
 
     Args:
         folder: of the annotations.
-        videos: of the videos, which may lie anywhere below it; None for the same folder.
+        videos: the videos are anywhere below it; None for the same folder.
 
     Attributes:
-        notes: what has to be told with every number.
+        notes: printed with every number.
 
     Raises:
-        MissingPath: a folder that is not there.
+        MissingPath: a folder does not exist.
     """
 
     def __init__(self, folder: Path, videos: Path | None = None) -> None:
@@ -36,7 +36,7 @@ class BenchmarkFolder:
         self.notes: list[str] = []
         for place in (self.folder, self.videos):
             if not place.is_dir():
-                raise MissingPath(f"{place} is no folder that is there", suggestion="check the path")
+                raise MissingPath(f"{place} is not a folder", suggestion="check the path")
 
     @cached_property
     def _annotations(self) -> dict[str, Path]:
@@ -48,24 +48,24 @@ class BenchmarkFolder:
         return files
 
     def find(self, *names: str) -> Path | None:
-        """The first of some annotation files that is there."""
+        """The first of some annotation files that exists."""
         return next((self._annotations[name] for name in names if name in self._annotations), None)
 
     def like(self, pattern: str) -> list[Path]:
-        """All annotation files whose names match a pattern, by name."""
+        """All annotation files whose names match a pattern, sorted by name."""
         return [self._annotations[name] for name in sorted(self._annotations) if fnmatch(name, pattern)]
 
     def need(self, *names: str) -> Path:
-        """The first of some annotation files that is there.
+        """The first of some annotation files that exists.
 
         Raises:
-            MissingPath: none is.
+            MissingPath: none of them exists.
         """
         path = self.find(*names)
         if path is None:
-            there = ", ".join(sorted(self._annotations)[:6]) or "no annotation file at all"
+            present = ", ".join(sorted(self._annotations)[:6]) or "no annotation file"
             raise MissingPath(
-                f"{self.folder} lacks {names[0]} (there is {there})",
+                f"{self.folder} lacks {names[0]} (it contains {present})",
                 " or ".join(names) + ", anywhere below the folder",
                 "put the benchmark's annotation files there",
             )
@@ -73,7 +73,7 @@ class BenchmarkFolder:
 
     @cached_property
     def _videos(self) -> tuple[dict[str, Path], dict[str, Path]]:
-        """Files by their names, and by their names without extension."""
+        """Files by name, and by name without extension."""
         try:
             found = find_videos(self.videos)
         except NoVideos:
@@ -91,7 +91,7 @@ class BenchmarkFolder:
                 ambiguous.add(path.stem)
         if ambiguous:
             self.notes.append(
-                f"{len(ambiguous)} ids have more than one file ({min(ambiguous)}, ...): the first by path is taken"
+                f"{len(ambiguous)} ids have several files ({min(ambiguous)}, ...): the first by path is used"
             )
         return names, stems
 
@@ -99,8 +99,8 @@ class BenchmarkFolder:
         """The file of a video.
 
         Args:
-            video: its id: the file's name without extension, or with one. The file may have another extension
-                than the id, as it has after being encoded anew.
+            video: its id: the file's name with or without extension. The extension of the file may differ from that
+                of the id, as it does after re-encoding.
         """
         names, stems = self._videos
         return names.get(video) or stems.get(video) or stems.get(without_extension(video))
@@ -116,32 +116,32 @@ class BenchmarkFolder:
 
         Args:
             listed: ids, in order.
-            split_file: where they stand.
+            split_file: the file of the ids, for messages.
             captions: by id.
-            caption_file: where those stand.
+            caption_file: the file of the captions, for messages.
 
         Raises:
             BadAnnotations: a video without a caption.
         """
         ids = self.each_once(listed, split_file)
-        texts = {video: self.told(captions.get(video, ()), caption_file) for video in ids}
+        texts = {video: self.stripped(captions.get(video, ()), caption_file) for video in ids}
         if bare := [video for video in ids if not texts[video]]:
             raise BadAnnotations(
                 f"{len(bare)} of {len(ids)} videos in {split_file} have no caption in {caption_file} ({bare[0]}, ...)",
                 "a list and captions of the same release",
-                "fetch both anew",
+                "download both again",
             )
         return tuple(VideoRecord(video, self.video(video), texts[video]) for video in ids)
 
     def each_once(self, listed: Sequence[str], split_file: Path) -> list[str]:
-        """Ids without their repetitions, which are told."""
+        """Ids without repetitions; a note counts those."""
         ids = list(dict.fromkeys(listed))
         if repeated := len(listed) - len(ids):
-            self._note(f"{split_file.name} repeats {repeated} ids: each is taken once")
+            self._note(f"{split_file.name} repeats {repeated} ids: each is used once")
         return ids
 
-    def told(self, captions: Iterable[str], caption_file: Path) -> tuple[str, ...]:
-        """Captions as they are, but for spaces around them; empty ones are left out, which is told."""
+    def stripped(self, captions: Iterable[str], caption_file: Path) -> tuple[str, ...]:
+        """Captions without surrounding spaces; empty ones are left out, and a note says so."""
         stripped = [caption.strip() for caption in captions]
         if not all(stripped):
             self._note(f"{caption_file.name} holds empty captions: they are left out")
@@ -159,7 +159,7 @@ class BenchmarkFolder:
         frames: int = 12,
         max_words: int = 32,
     ) -> Benchmark:
-        """All that was found, under a name; notes on it so far come along."""
+        """The benchmark with the notes that were collected so far."""
         return Benchmark(
             name=name,
             folder=self.folder,
@@ -172,7 +172,7 @@ class BenchmarkFolder:
 
 
 def without_extension(name: str) -> str:
-    """A name without the extension of a video file; other dots are part of the name.
+    """A name without the extension of a video file; other dots belong to the name.
 
     >>> without_extension("12345@N00_abc.avi"), without_extension("0001_Film_00.00.32.122-00.00.35.459")
     ('12345@N00_abc', '0001_Film_00.00.32.122-00.00.35.459')

@@ -1,4 +1,4 @@
-"""One door to all benchmarks."""
+"""Load any benchmark by its name."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ BENCHMARK_NAMES = (*PUBLISHED, OWN_PAIRS)
 
 
 def load_benchmark(name: str, folder: Path, videos: Path | None = None) -> Benchmark:
-    """Read a benchmark's annotations and look for its videos; none is opened.
+    """Read the annotations of a benchmark and look for its videos, without opening them.
 
     Args:
         name: one of `BENCHMARK_NAMES`.
-        folder: of the annotations, which may lie anywhere below it; for own pairs also the file itself.
-        videos: of the videos, which may lie anywhere below it; None for the same folder.
+        folder: the annotations are anywhere below it; for own pairs also the file itself.
+        videos: the videos are anywhere below it; None for the same folder.
 
     Returns:
-        all records; one whose video is missing has no path.
+        all records; those whose video is missing have no path.
 
     Raises:
         UsageError: an unknown name.
-        MissingPath: a folder or an annotation file that is not there.
-        BadAnnotations: annotations that cannot be read, or do not fit together.
+        MissingPath: a folder or an annotation file does not exist.
+        BadAnnotations: annotations that cannot be read or contradict each other.
     """
     if name == OWN_PAIRS:
         return pairs(Path(folder), None if videos is None else Path(videos))
@@ -60,11 +60,11 @@ def load_benchmark(name: str, folder: Path, videos: Path | None = None) -> Bench
             f"no benchmark is called {name!r}", ", ".join(BENCHMARK_NAMES), *(repr(other) for other in near)
         )
     found = BenchmarkFolder(Path(folder), None if videos is None else Path(videos))
-    return _overlap_told(PUBLISHED[name](found))
+    return _with_overlaps(PUBLISHED[name](found))
 
 
-def _overlap_told(benchmark: Benchmark) -> Benchmark:
-    """A note on each pair of splits that share videos."""
+def _with_overlaps(benchmark: Benchmark) -> Benchmark:
+    """Add a note for each pair of splits that share videos."""
     notes = list(benchmark.notes)
     for one, other in itertools.combinations(benchmark.splits, 2):
         ids = ({record.video for record in benchmark.splits[split]} for split in (one, other))

@@ -1,7 +1,7 @@
-"""LSMDC: short clips of films, one sentence each, in tables without headings whose columns are parted by tabs.
+"""LSMDC: short clips of films with one sentence each, in tables without headings, with tabs between the columns.
 
-The columns are clip, start and end as aligned, start and end as extracted, sentence; the times are those in the film,
-and the clip files are already cut. In train some clips have several lines: their sentences are captions of one clip.
+The columns are clip, aligned start and end, extracted start and end, sentence. The times refer to the film; the clip
+files are already cut. In train some clips have several lines: their sentences are captions of one clip.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FILES = {
     "val": "LSMDC16_annos_val.csv",
     "test": "LSMDC16_challenge_1000_publictect.csv",
 }
-# For train the data's own readme gives 101,079 and does not say whether it counts clips or lines: both are told.
+# For train the readme of the data says 101,079, but not whether it counts clips or lines; a note states both.
 EXPECTED: dict[str, int | None] = {"train": None, "val": 7408, "test": 1000}
 COLUMNS = 6
 
 
 def lsmdc(found: BenchmarkFolder) -> Benchmark:
-    """Train, val, and the 1,000 public clips of the challenge as test."""
+    """Read train, val, and the 1,000 public clips of the challenge as test."""
     splits = {}
     for split, name in FILES.items():
         path = found.need(name)
@@ -37,7 +37,7 @@ def lsmdc(found: BenchmarkFolder) -> Benchmark:
 
 
 def _read(path: Path) -> tuple[dict[str, list[str]], int]:
-    """Sentences by clip, and how many lines there are."""
+    """Sentences by clip, and the number of lines."""
     sentences: dict[str, list[str]] = defaultdict(list)
     count = 0
     for number, line in enumerate(read_text(path).split("\n"), start=1):
@@ -46,10 +46,10 @@ def _read(path: Path) -> tuple[dict[str, list[str]], int]:
         columns = line.rstrip("\r").split("\t")
         if len(columns) != COLUMNS:
             raise BadAnnotations(
-                f"{path}, line {number} has {len(columns)} columns", f"{COLUMNS}, parted by tabs"
+                f"{path}, line {number} has {len(columns)} columns", f"{COLUMNS}, separated by tabs"
             )
         sentences[columns[0].strip()].append(columns[-1])
         count += 1
     if not sentences:
-        raise BadAnnotations(f"{path} is empty", suggestion="fetch the annotations anew")
+        raise BadAnnotations(f"{path} is empty", suggestion="download the annotations again")
     return sentences, count

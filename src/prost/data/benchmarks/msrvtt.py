@@ -1,8 +1,8 @@
-"""MSR-VTT: 10,000 clips with about 20 captions each, in three customary divisions.
+"""MSR-VTT: 10,000 clips with about 20 captions each, with three usual ways to split them.
 
-Two packages are in use. CLIP4Clip's holds `MSRVTT_data.json` (`sentences` of `video_id` and `caption`, `videos`) and
-CSV files; Frozen in Time's holds `MSR_VTT.json` (`annotations` of `image_id` and `caption`) and lists. Which one a
-folder has is told by what its JSON holds, and lists of either are taken.
+Two packages are in use. CLIP4Clip's contains `MSRVTT_data.json` (`sentences` of `video_id` and `caption`, `videos`) and
+CSV files; Frozen in Time's contains `MSR_VTT.json` (`annotations` of `image_id` and `caption`) and lists. The content
+of the JSON file tells them apart; the lists can come from either package.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from prost.data.records import Benchmark, VideoRecord
 from prost.errors import BadAnnotations
 
 CAPTION_FILES = ("MSRVTT_data.json", "MSR_VTT.json")
-NO_VALIDATION = "no validation split is published: hold out part of train, or say 'selected on test'"
+NO_VALIDATION = "there is no published val split: hold out a part of train, or say 'selected on test'"
 
-# The official division by number: the first 6,513 train, the next 497 validate, the last 2,990 test.
+# The official splits by number: the first 6,513 are train, the next 497 val, the last 2,990 test.
 OFFICIAL = {"train": range(6513), "val": range(6513, 7010), "test": range(7010, 10_000)}
 OFFICIAL_LISTS = {split: f"{split}_list_full.txt" for split in OFFICIAL}
 
@@ -35,7 +35,7 @@ class _Captions:
 
 
 def msrvtt_9k(found: BenchmarkFolder) -> Benchmark:
-    """9,000 clips train, the 1,000 of JSFusion (1k-A) test, one caption each."""
+    """Read 9,000 clips of train, and as test the 1,000 of JSFusion (1k-A) with one caption each."""
     captions = _read_captions(found)
     train_list = found.need("MSRVTT_train.9k.csv", "train_list_jsfusion.txt")
     train = found.records(_read_ids(train_list), train_list, captions.of, captions.path)
@@ -45,9 +45,10 @@ def msrvtt_9k(found: BenchmarkFolder) -> Benchmark:
 
 
 def msrvtt_7k(found: BenchmarkFolder) -> Benchmark:
-    """7,010 clips train (the official train and validation clips), the 1,000 of JSFusion test.
+    """Read 7,010 clips of train (the official train and val clips), and as test the 1,000 of JSFusion.
 
-    Where a folder has only Miech's lists (6,656 train and another 1,000 test, known as 1k-B), those are taken and told.
+    If a folder has only Miech's lists (6,656 of train and another test of 1,000, called 1k-B), these are read, and a
+    note says so.
     """
     captions = _read_captions(found)
     miech_train, miech_test = found.find("train_list_miech.txt"), found.find("test_list_miech.txt")
@@ -71,7 +72,7 @@ def msrvtt_7k(found: BenchmarkFolder) -> Benchmark:
 
 
 def msrvtt_full(found: BenchmarkFolder) -> Benchmark:
-    """The official division: 6,513 train, 497 validate, 2,990 test, all captions of each."""
+    """Read the official splits, 6,513 of train, 497 of val and 2,990 of test, with all captions."""
     captions = _read_captions(found)
     splits: dict[str, tuple[VideoRecord, ...]] = {}
     for split, name in OFFICIAL_LISTS.items():
@@ -113,13 +114,13 @@ def _read_ids(path: Path) -> list[str]:
 
 
 def _official_ids(captions: _Captions, split: str) -> list[str]:
-    """The ids of an official split, by their numbers, as far as they have captions."""
+    """The ids of an official split that have captions, by their numbers."""
     numbers = OFFICIAL[split]
     return [video for video in captions.of if video[5:].isdigit() and int(video[5:]) in numbers]
 
 
 def _jsfusion_test(found: BenchmarkFolder, captions: _Captions) -> tuple[VideoRecord, ...]:
-    """The test of 1,000 pairs: from its CSV, or from Frozen in Time's list with the caption that each video keeps."""
+    """The test of 1,000 pairs: from its CSV, or from Frozen in Time's list and the number of each video's caption."""
     table = found.find("MSRVTT_JSFUSION_test.csv")
     if table is not None:
         sentences: dict[str, list[str]] = defaultdict(list)
@@ -135,7 +136,7 @@ def _jsfusion_test(found: BenchmarkFolder, captions: _Captions) -> tuple[VideoRe
 
 
 def _kept_captions(captions: _Captions, path: Path) -> dict[str, list[str]]:
-    """Of each video the one caption whose number a pickle gives."""
+    """For each video the one caption whose number the pickle contains."""
     numbers: Any = read_plain_pickle(path)
     try:
         return {
@@ -145,5 +146,5 @@ def _kept_captions(captions: _Captions, path: Path) -> dict[str, list[str]]:
         }
     except (IndexError, TypeError, ValueError):
         raise BadAnnotations(
-            f"{path} does not fit {captions.path}", "for each video the number of one of its captions"
+            f"{path} does not fit {captions.path}", "the number of one caption for each video"
         ) from None

@@ -1,6 +1,6 @@
-"""MSVD: 1,970 clips of YouTube with about 40 captions each.
+"""MSVD: 1,970 YouTube clips with about 40 captions each.
 
-`{train,val,test}_list.txt` hold ids. Captions are in `raw-captions.pkl`, `{id: [[word, ...], ...]}`, or in
+`{train,val,test}_list.txt` contain ids. Captions are in `raw-captions.pkl`, `{id: [[word, ...], ...]}`, or in
 `captions_msvd.json`, `{id: [caption, ...]}`.
 """
 
@@ -16,7 +16,7 @@ EXPECTED: dict[str, int | None] = {"train": 1200, "val": 100, "test": 670}
 
 
 def msvd(found: BenchmarkFolder) -> Benchmark:
-    """Train, val and test, all captions of each video."""
+    """Read train, val and test with all captions."""
     caption_file = found.need("raw-captions.pkl", "captions_msvd.json")
     if caption_file.suffix == ".json":
         content = read_json(caption_file, dict)

@@ -1,7 +1,7 @@
-"""Pickles of plain data, read without running anything that they ask for.
+"""Read pickles of plain data without running code from the file.
 
-Some benchmarks came as pickles, and a pickle is a program. Only numbers, texts, the containers of Python and NumPy's
-arrays can be built here; whatever else a file names is refused before it is called.
+Some benchmarks were published as pickles, and a pickle is a program. Only numbers, texts, Python's containers and
+NumPy's arrays can be built here; everything else that a file names is refused before it is called.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ ALLOWED = frozenset(
         ("numpy", "ndarray"),
     }
 )
-# What NumPy's own pickles call to build an array and a number. They moved in its second version, and files name either
-# place; here they are asked of the NumPy that is installed.
+# The functions with which NumPy's pickles build arrays and numbers. They moved in NumPy 2, so that files name either
+# module; the functions themselves are taken from the installed NumPy.
 NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 NUMPY_BUILDERS = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """The plain data in a pickle.
+    """Read the plain data in a pickle.
 
-    Texts of Python 2 are taken as Latin-1, which is also how its arrays have to be read.
+    Texts of Python 2 are decoded as Latin-1, which its arrays need, too.
 
     Raises:
-        BadAnnotations: the file is no pickle, or names something that is no plain data.
+        BadAnnotations: the file is no pickle, or names something other than plain data.
     """
     try:
         with path.open("rb") as file:
@@ -47,7 +47,7 @@ def read_plain_pickle(path: Path) -> Any:
     except OSError as error:
         raise BadAnnotations(f"{path} cannot be read ({error.strerror})") from None
     except Exception as error:
-        # A pickle that is cut or made up can raise anything at all.
+        # A truncated or malicious pickle can raise any exception.
         raise BadAnnotations(f"{path} is no pickle of plain data ({type(error).__name__}: {error})") from None
 
 
@@ -57,17 +57,17 @@ class _PlainUnpickler(pickle.Unpickler):
             return _bytes_of
         if module in NUMPY_MODULES and name in NUMPY_BUILDERS:
             return NUMPY_BUILDERS[name]
-        if (module.replace("__builtin__", "builtins"), name) in ALLOWED:  # the first is Python 2's
+        if (module.replace("__builtin__", "builtins"), name) in ALLOWED:  # Python 2 has __builtin__
             return super().find_class(module, name)
         raise BadAnnotations(
             f"the pickle asks for {module}.{name}",
             "numbers, texts, lists, dicts and arrays",
-            "fetch the file anew from where the benchmark is published; it may have been tampered with",
+            "download the file again from the benchmark's publisher; it may have been tampered with",
         )
 
 
 def _bytes_of(text: str, encoding: str) -> bytes:
-    """How early protocols write bytes: as a text, to be encoded in Latin-1."""
+    """Early protocols store bytes as a text that is to be encoded in Latin-1."""
     if encoding != "latin1":
         raise BadAnnotations(f"the pickle asks for the encoding {encoding!r}", "latin1")
     return text.encode("latin1")

@@ -1,7 +1,6 @@
-"""VATEX: clips of YouTube with ten English captions each; many are no longer to be had.
+"""VATEX: YouTube clips with ten English captions each; many are no longer available.
 
-`{train,test}_list.txt` hold ids, `ref_captions.json` is `{id: [caption, ...]}`. TS2-Net takes the test split for
-validation.
+`{train,test}_list.txt` contain ids, `ref_captions.json` is `{id: [caption, ...]}`. TS2-Net validates on the test split.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ EXPECTED: dict[str, int | None] = {"train": 25_991, "val": 1500, "test": 1500}
 
 
 def vatex(found: BenchmarkFolder) -> Benchmark:
-    """Train and test, and val where it has a list of its own."""
+    """Read train and test, and val if it has a list."""
     caption_file = found.need("ref_captions.json")
     captions = caption_lists(caption_file, read_json(caption_file, dict))
     splits = {}
@@ -22,7 +21,7 @@ def vatex(found: BenchmarkFolder) -> Benchmark:
         name = f"{split}_list.txt"
         if split == "val" and not found.find(name):
             found.notes.append(
-                "no val split is there (TS2-Net validates on test): hold out part of train, or say 'selected on test'"
+                "there is no val split (TS2-Net validates on test): hold out a part of train, or say 'selected on test'"
             )
             continue
         listed = found.need(name)

@@ -1,8 +1,8 @@
 """YouCook2: steps of cooking videos, each a clip with one sentence; the official validation videos are the test.
 
-Two sources are in use, told apart by the columns of their tables. MIL-NCE's has `video_id,task,start,end,text`, a
-clip a row. UniVL's has `video_id,feature_file`, a video a row, and a pickle of `start`, `end` and `text`, three lists
-of one length, by id. They do not hold the same clips, so the source is told with every number.
+Two sources are in use, which differ in the columns of their tables. MIL-NCE's has `video_id,task,start,end,text`, one
+clip per row. UniVL's has `video_id,feature_file`, one video per row, and a pickle with `start`, `end` and `text` by id,
+three lists of equal length. They do not contain the same clips, so that a note names the source.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MARK = {MIL_NCE: "task", UNIVL: "feature_file"}
 
 
 def youcook2(found: BenchmarkFolder) -> Benchmark:
-    """Test, and train where it is there."""
+    """Read test, and train if it exists."""
     source, test = _test_table(found)
     tables = {"test": test}
     train = next((path for path in found.like("*train*.csv") if _source(path) == source), None)
@@ -42,19 +42,19 @@ def youcook2(found: BenchmarkFolder) -> Benchmark:
 
 
 def _test_table(found: BenchmarkFolder) -> tuple[str, Path]:
-    """The table of the test, and its source."""
+    """The source and the table of the test split."""
     for path in found.like("*val*.csv"):
         source = _source(path)
         if source is not None:
             return source, path
     path = found.need("validation_youcook.csv", "youcookii_val.csv")
     raise BadAnnotations(
-        f"{path} is of no known source", "video_id,task,start,end,text, or video_id,feature_file"
+        f"{path} is from no known source", "video_id,task,start,end,text, or video_id,feature_file"
     )
 
 
 def _source(path: Path) -> str | None:
-    """Whose table it is, if anybody's: other benchmarks' files may lie beside."""
+    """The source of a table; None for a table of another benchmark."""
     headings = read_headings(path)
     return next(
         (source for source, mark in MARK.items() if mark in headings and "video_id" in headings), None
@@ -74,7 +74,7 @@ def _of_rows(path: Path) -> list[CaptionedClip]:
 
 
 def _pickle(found: BenchmarkFolder) -> Path:
-    """UniVL's captions; the other pickle of the package holds features."""
+    """UniVL's captions; the other pickle of its package contains features."""
     for path in (*found.like("*.pickle"), *found.like("*.pkl")):
         if "feature" not in path.name:
             return path
@@ -87,11 +87,11 @@ def _of_pickle(path: Path, captions: Path) -> list[CaptionedClip]:
     for row in read_table(path, ("video_id",)):
         video = row["video_id"]
         try:
-            told = content[video]
-            steps = list(zip(told["start"], told["end"], told["text"], strict=True))
+            columns = content[video]
+            steps = list(zip(columns["start"], columns["end"], columns["text"], strict=True))
         except (KeyError, TypeError, ValueError, IndexError):
             raise BadAnnotations(
-                f"video {video!r} of {path} has no start, end and text of one length in {captions}",
+                f"video {video!r} of {path} has no start, end and text of equal length in {captions}",
                 "a table and a pickle of the same release",
             ) from None
         for start, end, text in steps:
@@ -101,11 +101,11 @@ def _of_pickle(path: Path, captions: Path) -> list[CaptionedClip]:
 
 
 def _records(found: BenchmarkFolder, clips: list[CaptionedClip], path: Path) -> tuple[VideoRecord, ...]:
-    """One record a line: two lines of one clip are two queries for two entries of the gallery, as in the papers."""
+    """One record per line: two lines about one clip are two queries and two entries of the gallery, as in papers."""
     records = []
     seen: Counter[str] = Counter()
     for clip in clips:
-        if captions := found.told([clip.caption], path):
+        if captions := found.stripped([clip.caption], path):
             seen[clip.clip] += 1
             again = f"#{seen[clip.clip]}" if seen[clip.clip] > 1 else ""
             file = found.video(clip.video)
