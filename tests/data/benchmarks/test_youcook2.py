@@ -85,7 +85,7 @@ def test_what_does_not_fit(mini: Miniature) -> None:
     with pytest.raises(BadAnnotations, match="no start, end and text of equal length"):
         load_benchmark("youcook2", mini.folder)
     mini.lines("youcookii_val.csv", "video_id,url", "a,b")
-    with pytest.raises(BadAnnotations, match="of no known source"):
+    with pytest.raises(BadAnnotations, match="from no known source"):
         load_benchmark("youcook2", mini.folder)
     mini.lines("youcookii_val.csv", "video_id,task,start,end,text", "a,1,soon,5,stir")
     with pytest.raises(BadAnnotations, match="line 2, start: 'soon' is no time"):

@@ -1,4 +1,4 @@
-"""Toybox: a small drawn world of things that do things, for training and tests without any download."""
+"""Toybox: a small world of drawn things and events, for training and tests without any download."""
 
 from .files import read_captions, write, write_gallery
 from .gallery import Gallery, gallery

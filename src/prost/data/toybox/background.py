@@ -1,4 +1,4 @@
-"""Where a scene plays: soft skies, hills, rooms. No caption speaks of them."""
+"""The backgrounds of scenes: skies, hills, rooms. Captions do not mention them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw
 Colour = tuple[int, int, int]
 
 VARIANTS = 4
-"""How many different ones there are of each background."""
+"""Number of variants of each background."""
 
 _OVERSAMPLING = 2
 
 
 class Backdrop:
-    """A canvas in stage coordinates: (0, 0)..(1, 1) is the central square, and the picture may go beyond it."""
+    """A canvas in stage coordinates: (0, 0)..(1, 1) is the central square; the picture can extend beyond it."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width * _OVERSAMPLING, height * _OVERSAMPLING
@@ -28,7 +28,7 @@ class Backdrop:
         self.image = Image.new("RGB", (self.width, self.height))
 
     def sky(self, upper: Colour, lower: Colour) -> None:
-        """Fills the picture with a vertical gradient from the stage's top to its bottom."""
+        """Fill the picture with a vertical gradient from the top of the stage to its bottom."""
         depth = (np.arange(self.height) + 0.5) / self.side + self.top
         share = np.clip(depth, 0, 1)[:, None, None]
         column = np.array(upper) * (1 - share) + np.array(lower) * share
@@ -36,19 +36,19 @@ class Backdrop:
         self.image = Image.fromarray(np.ascontiguousarray(pixels))
 
     def ground(self, colour: Colour, height: Callable[[float], float]) -> None:
-        """Fills all that lies below a line `y = height(x)`."""
+        """Fill everything below a line `y = height(x)`."""
         xs = np.linspace(self.left, 1 - self.left, 160)
         line = [self._pixel(float(x), height(float(x))) for x in xs]
         ImageDraw.Draw(self.image).polygon([*line, (self.width, self.height), (0, self.height)], colour)
 
     def disc(self, colour: Colour, x: float, y: float, rx: float, ry: float | None = None) -> None:
-        """Fills an ellipse."""
+        """Fill an ellipse."""
         left, top = self._pixel(x - rx, y - (ry or rx))
         right, bottom = self._pixel(x + rx, y + (ry or rx))
         ImageDraw.Draw(self.image).ellipse([left, top, right, bottom], colour)
 
     def panel(self, colour: Colour, left: float, top: float, right: float, bottom: float) -> None:
-        """Fills a rectangle."""
+        """Fill a rectangle."""
         ImageDraw.Draw(self.image).rectangle([*self._pixel(left, top), *self._pixel(right, bottom)], colour)
 
     def _pixel(self, x: float, y: float) -> tuple[float, float]:

@@ -31,10 +31,10 @@ PALETTE: dict[str, Colour] = {
     "grey": (150, 152, 160),
 }
 _ROOM = 0.94
-"""Share of the canvas for the drawing, so that outline and rim have room around it."""
+"""Fraction of the canvas for the drawing, so that there is room for the outline and the rim."""
 
 COLOURS = tuple(name for name in PALETTE if name != "grey")
-"""What a thing may be; grey is for walls alone, because it lies too near to black and white on small pictures."""
+"""The colours of things. Grey is for walls only, because in small pictures it is too close to black and white."""
 
 INK: Colour = (30, 26, 40)
 CREAM: Colour = (255, 246, 222)
@@ -61,7 +61,7 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> Points:
 
 
 def _tones(colour: Colour) -> tuple[Colour, Colour]:
-    """A colour, and the tone of its stripes or dots: lighter, or darker where it is already light."""
+    """A colour, and the colour of its stripes or dots: lighter, or darker if it is already light."""
     target = 90 if sum(colour) > 600 else 255
     share = 0.45 if sum(colour) > 600 else 0.62
     red, green, blue = (round(c + (target - c) * share) for c in colour)
@@ -69,7 +69,7 @@ def _tones(colour: Colour) -> tuple[Colour, Colour]:
 
 
 class Pen:
-    """Draws one thing in its colour and texture on a square canvas of `side` pixels."""
+    """Draw one thing in its colour and texture on a square canvas of `side` pixels."""
 
     def __init__(self, side: int, colour: str, texture: str) -> None:
         self.side = side
@@ -118,7 +118,7 @@ class Pen:
 
     def _shapes(self, shapes: Iterable[Points], paint: Image.Image | Colour, outline: float) -> None:
         shapes = list(shapes)
-        # All outlines first: shapes that are given together melt into one.
+        # All outlines are drawn first, so that the shapes of one call become one.
         if outline:
             for points in shapes:
                 self._stroke([*points, points[0], points[1]], outline, INK)
@@ -126,23 +126,23 @@ class Pen:
             self._fill(points, paint, 1.0)
 
     def body(self, *shapes: Points) -> None:
-        """Shapes in the thing's own colour and texture, outlined together as one."""
+        """Draw shapes in the thing's colour and texture, with one outline around all of them."""
         self._shapes(shapes, self.paint, 0.13)
 
     def detail(self, colour: Colour, *shapes: Points, outline: float = 0.1) -> None:
-        """Shapes in a colour of their own."""
+        """Draw shapes in another colour."""
         self._shapes(shapes, colour, outline)
 
     def gleam(self, points: Points) -> None:
-        """A shape of light that lets what lies below shine through."""
+        """Draw a translucent highlight."""
         self._fill(points, (255, 255, 255), 0.5)
 
     def line(self, points: Points, width: float = 0.1, colour: Colour = INK) -> None:
-        """A line with round ends."""
+        """Draw a line with round ends."""
         self._stroke(points, width, colour)
 
     def eye(self, x: float, y: float, radius: float = 0.13) -> None:
-        """A round eye that looks a little to the right."""
+        """Draw a round eye that looks slightly to the right."""
         self.detail((255, 255, 255), disc(x, y, radius), outline=0.05)
         self.detail(INK, disc(x + 0.25 * radius, y, 0.58 * radius), outline=0)
 
@@ -400,18 +400,18 @@ DRAWINGS: dict[str, Callable[[Pen], None]] = {
     "wall": _wall,
 }
 COVERS = {"box": "brown", "wall": "grey"}
-"""Things to hide behind, and the colour each always has."""
+"""Things to hide behind, and their fixed colours."""
 
 KINDS = tuple(kind for kind in DRAWINGS if kind not in COVERS)
-"""Things that may act."""
+"""Things that can act."""
 
 ROUND_KINDS = frozenset({"ball", "ring"})
-"""A plain one of these looks the same however it is turned."""
+"""Things that look the same at every angle if they have no texture."""
 
 
 @lru_cache(maxsize=4096)
 def sprite(kind: str, colour: str, texture: str, side: int) -> np.ndarray:
-    """One thing, ready to be put on a picture.
+    """A drawing of one thing, to be pasted on a picture.
 
     Returns:
         `[side, side, 4]` uint8: red, green, blue (each already multiplied with alpha) and alpha. Read-only.
@@ -420,7 +420,7 @@ def sprite(kind: str, colour: str, texture: str, side: int) -> np.ndarray:
     pen = Pen(side * factor, colour, texture)
     DRAWINGS[kind](pen)
     alpha = pen.canvas.getchannel("A")
-    # A blur that is cut low widens the outline of whatever was drawn: the rim.
+    # A blur with a low threshold widens the outline of the drawing: the rim.
     rim = alpha.filter(ImageFilter.GaussianBlur(0.012 * pen.side)).point(lambda a: 235 if a > 24 else 0)
     sticker = Image.new("RGBA", pen.canvas.size, (255, 255, 255, 0))
     sticker.putalpha(rim)
@@ -432,7 +432,7 @@ def sprite(kind: str, colour: str, texture: str, side: int) -> np.ndarray:
 
 @cache
 def extent(kind: str) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of what is drawn of a kind, in -1..1 of its square."""
+    """Left, top, right, bottom of the drawing of a kind, in -1..1 of its square."""
     side = 256
     rows, columns = np.nonzero(sprite(kind, "red", "plain", side)[..., 3] > 127)
     edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)

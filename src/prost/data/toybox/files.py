@@ -1,4 +1,4 @@
-"""Toybox as real files: H.264 videos and `captions.jsonl`, one line a video.
+"""Toybox as real files: H.264 videos and `captions.jsonl`, one line per video.
 
 A line holds `video` (file name), `captions` (the first is true of this video alone in its folder), `split`, `duration`
 (seconds), `twin` (the file with the same events in another order, or null), `events` (`text`, `start`, `end` in
@@ -36,7 +36,7 @@ CAPTIONS_A_VIDEO = 4
 
 _FRAMES_AT_ONCE = 64
 _BT601 = 6
-"""SMPTE 170M, as H.264 numbers matrix, primaries and transfer: what players assume for pictures of this size."""
+"""SMPTE 170M as matrix, primaries and transfer of H.264: the default of players for pictures of this size."""
 
 
 def write(
@@ -97,7 +97,7 @@ def write_gallery(folder: str | Path, gallery: Gallery, progress: Advance | None
 
 
 def read_captions(folder: Path) -> list[dict[str, Any]]:
-    """Read the `captions.jsonl` of a folder: one dict a video, with the keys that the top of this file explains.
+    """Read the `captions.jsonl` of a folder: one dict per video, with the keys that the top of this file explains.
 
     Raises:
         MissingPath: there is none, or a video that it names does not exist.

@@ -1,4 +1,4 @@
-"""Galleries to rank: so many videos, one query each, and a program's word that each query has one answer."""
+"""Galleries to rank: videos with one query each, and a check that each query is true of one video only."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .sampling import SPLITS, can_twin, sample_scene, twin_of
 from .scene import Scene
 
 TWIN_SHARE = 0.4
-"""Of a gallery's videos have an order-swapped twin in it: 200 pairs among the 1,000 of `toybox-1k`."""
+"""Fraction of a gallery's videos that have an order-swapped twin in it: 200 pairs among the 1,000 of `toybox-1k`."""
 
 
-# What keeps the random numbers of galleries, folders and training scenes apart.
+# Seeds that keep the random numbers of galleries, folders and training scenes apart.
 _GALLERIES = 0x67616C
 _FOLDERS = 0x666F6C
 
 
 class _Index:
-    """Finds the videos in which certain kinds do certain things, without looking at all of them."""
+    """Finds the videos in which certain kinds do certain things, without checking all videos."""
 
     def __init__(self, scenes: Sequence[Scene]) -> None:
         self.scenes = scenes
@@ -69,7 +69,7 @@ class Gallery:
         return len(self.scenes)
 
     def order_blind_ceiling(self) -> float:
-        """Expected R@1, in percent, of a perfect model that cannot tell orders apart and breaks ties by lot."""
+        """Expected R@1, in percent, of a perfect model that ignores the order of events and breaks ties at random."""
         alike = [
             sum(
                 holds_in_any_order(query.claims, self.scenes[i]) for i in self._index.candidates(query.claims)
@@ -80,7 +80,7 @@ class Gallery:
 
 
 def gallery(name: str = "toybox-1k", split: str = "test") -> Gallery:
-    """The gallery of a name; always the same one.
+    """The gallery with a name; the same name always gives the same gallery.
 
     Args:
         name: "toybox-<N>" or "toybox-<k>k", such as "toybox-200" or "toybox-1k".
@@ -101,7 +101,7 @@ def gallery(name: str = "toybox-1k", split: str = "test") -> Gallery:
 
 
 def mixed_gallery(videos: int, seed: int, split: str) -> Gallery:
-    """What a folder of files shows: one video in eight is long, and about one in five has its twin there.
+    """The scenes of a folder of files: one video in eight is long, and about one in five has its twin in the folder.
 
     Args:
         videos: how many; from 1.
@@ -134,7 +134,7 @@ def _pair(rng: np.random.Generator, split: str) -> tuple[Scene, ...]:
 
 
 def _fill(name: str, rng: np.random.Generator, makers: Sequence[_Maker], split: str) -> Gallery:
-    """Makes groups of scenes, and makes anew those for which no query is true of one video alone."""
+    """Make groups of scenes; groups for which no query is true of one video only are made again."""
     groups = [make(rng, split) for make in makers]
     while True:
         scenes, twin = _spread(groups)
@@ -147,7 +147,7 @@ def _fill(name: str, rng: np.random.Generator, makers: Sequence[_Maker], split: 
 
 
 def _spread(groups: Sequence[tuple[Scene, ...]]) -> tuple[tuple[Scene, ...], tuple[int | None, ...]]:
-    """Puts groups in an order in which a place says nothing, and notes who is whose twin."""
+    """Shuffle the scenes of all groups, and note the twin of each."""
     count = sum(len(group) for group in groups)
     places = iter(np.random.default_rng(count).permutation(count).tolist())
     placed: dict[int, Scene] = {}
@@ -161,7 +161,7 @@ def _spread(groups: Sequence[tuple[Scene, ...]]) -> tuple[tuple[Scene, ...], tup
 
 
 def _queries(rng: np.random.Generator, scenes: Sequence[Scene]) -> tuple[tuple[Caption, ...], list[int]]:
-    """A query for each scene, and the places for which none was true of that scene alone."""
+    """A query for each scene, and the places of scenes for which no query was true of that scene only."""
     index = _Index(scenes)
     queries, hopeless = [], []
     for place, scene in enumerate(scenes):

@@ -1,4 +1,4 @@
-"""What can be said of a scene, and whether it is true.
+"""Sentences about a scene, and whether they are true.
 
 A caption is a text and its meaning, a tuple of claims; truth is decided on claims and scene records alone, never on
 pixels. Every caption of a whole story pins its order down: no claim in it is true of two events of the story, so in any
@@ -18,7 +18,7 @@ from .motion import events_of, pose_at, visible_boxes
 from .scene import SIZES, Event, Scene, Thing
 
 LONGEST = 28
-"""Words and commas of a caption, at most."""
+"""Largest number of words and commas of a caption."""
 
 KIND_WORDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in (*KINDS, *COVERS)} | {
     "ring": ("ring", "hoop"),
@@ -58,8 +58,8 @@ ACTION_WORDS: dict[str, tuple[str, ...]] = {
     "disappears": ("disappears", "vanishes", "fades away"),
 }
 
-# In the order that a story is told, {0} is the first event. Only where the order of words is that of events can a later
-# mention of the same thing be "it".
+# {0} is the first event of the story. A later mention of the same thing can be "it" only where the order of the words
+# is the order of the events.
 _STORIES: dict[int, tuple[tuple[str, bool], ...]] = {
     1: (("{0}", True),),
     2: (
@@ -91,7 +91,7 @@ _MIDDLE = "in the middle"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That a thing of this description is there, or does this; None says nothing and is true of anything."""
+    """A claim that a thing of this description exists, or does this; a field that is None is true of anything."""
 
     kind: str
     colour: str | None
@@ -103,7 +103,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A sentence, and what it claims to happen, in the order of time (not of words)."""
+    """A sentence and its claims, in the order of time (not of words)."""
 
     text: str
     claims: tuple[Claim, ...]
@@ -128,17 +128,17 @@ def _is_true_of(claim: Claim, event: Event, scene: Scene) -> bool:
 
 
 def holds(claims: Sequence[Claim], scene: Scene) -> bool:
-    """Whether events of the scene match all claims, in turn: each claim an event later than the claim before it.
+    """Whether events of the scene match all claims in order: each claim's event is later than the previous claim's.
 
     Sizes are those at the video's start: a small ball that grows stays "the small ball" of its story.
     """
     events: Iterator[Event] = iter(scene.events)
-    # Taking the earliest match for each claim leaves the most events for the claims that follow.
+    # The earliest match for each claim leaves the most events for the following claims.
     return all(any(_is_true_of(claim, event, scene) for event in events) for claim in claims)
 
 
 def holds_in_any_order(claims: Sequence[Claim], scene: Scene) -> bool:
-    """Whether the scene has a different event for each claim, whatever their order: what is left without time."""
+    """Whether the scene has a different event for each claim, in any order."""
     return any(
         all(_is_true_of(claim, event, scene) for claim, event in zip(claims, chosen, strict=True))
         for chosen in itertools.permutations(scene.events, len(claims))
@@ -161,7 +161,7 @@ def _length(text: str) -> int:
 
 
 def _claim(rng: np.random.Generator, scene: Scene, event: Event, detail: float) -> Claim:
-    """What to say of one event; `detail` (0..1) is the chance of each attribute that is not the colour."""
+    """The claim about one event; `detail` (0..1) is the probability of each attribute other than the colour."""
     thing = scene.objects[event.thing]
     texture_chance = detail if thing.texture != "plain" else 0.15 * detail
     return Claim(
@@ -193,7 +193,7 @@ def _action(rng: np.random.Generator, claim: Claim) -> str:
 
 
 def _tell(rng: np.random.Generator, scene: Scene, events: Sequence[Event], detail: float) -> Caption:
-    """One way to tell of some events of a scene, in their order."""
+    """One way to describe some events of a scene, in their order."""
     template, in_order = _STORIES[len(events)][int(rng.integers(len(_STORIES[len(events)])))]
     claims: list[Claim] = []
     clauses: list[str] = []
@@ -223,7 +223,7 @@ def _pins_down(caption: Caption, events: Sequence[Event], scene: Scene) -> bool:
 
 
 def _caption(rng: np.random.Generator, scene: Scene, events: Sequence[Event]) -> Caption:
-    # Sampled actors differ in kind or colour and none does the same twice, so that kind, colour and action suffice.
+    # Actors differ in kind or colour, and none does the same twice, so that kind, colour and action are sufficient.
     for attempt in range(1000):
         detail = float(rng.uniform(0.1, 0.75)) if attempt < 20 else 0.0
         caption = _tell(rng, scene, events, detail)
@@ -233,7 +233,7 @@ def _caption(rng: np.random.Generator, scene: Scene, events: Sequence[Event]) ->
 
 
 def describe(scene: Scene, rng: np.random.Generator) -> Caption:
-    """The whole story in a sentence, told in one of many ways; two or three events in a row of a longer story."""
+    """A sentence about the whole story, or about two or three successive events of a longer story."""
     events = scene.events
     if len(events) > 3:
         count = int(rng.integers(2, 4))
@@ -243,12 +243,12 @@ def describe(scene: Scene, rng: np.random.Generator) -> Caption:
 
 
 def describe_event(scene: Scene, index: int, rng: np.random.Generator) -> Caption:
-    """One event in a sentence that is true of no other event of the scene."""
+    """A sentence about one event that is true of no other event of the scene."""
     return _caption(rng, scene, scene.events[index : index + 1])
 
 
 def describe_frame(scene: Scene, time: float, rng: np.random.Generator, most: int | None = None) -> str:
-    """What one picture shows, without what happens: the visible things, at times with where they are.
+    """A sentence about one picture without events: the visible things, sometimes with their positions.
 
     Sizes are those of the picture. What has no room within `LONGEST` is left out, and so is what comes after
     `most` things, drawn by lot.
@@ -275,7 +275,7 @@ def describe_frame(scene: Scene, time: float, rng: np.random.Generator, most: in
 
 
 def describe_thing(scene: Scene, index: int, time: float, rng: np.random.Generator) -> Caption:
-    """One thing by what it is at a time, without what it does; its size is that of the picture."""
+    """A sentence about what one thing is at a time, without what it does; its size is that in the picture."""
     thing = scene.objects[index]
     pose = pose_at(scene, thing, events_of(scene, index), time)
     claim = _look(rng, replace(thing, size=_size_at(pose.side)), colour=0.5, size=0.3)
@@ -283,7 +283,7 @@ def describe_thing(scene: Scene, index: int, time: float, rng: np.random.Generat
 
 
 def _look(rng: np.random.Generator, thing: Thing, colour: float, size: float) -> Claim:
-    """What to say of a thing that does nothing; colour and size are named with these chances."""
+    """The claim about a thing that does nothing; colour and size are named with these probabilities."""
     textured = thing.texture != "plain" and thing.kind in KINDS
     return Claim(
         kind=thing.kind,

@@ -28,11 +28,11 @@ FLAME: Colour = (255, 176, 40)
 AZURE: Colour = (70, 140, 255)
 
 _WIDTH = 0.085
-"""Of a stroke; its dark edge adds half as much on either side."""
+"""Width of a stroke; its dark edge adds half as much on either side."""
 
 
 def marks_side(side: float) -> float:
-    """Side of the square of a thing's marks, for a thing of this side; fractions of the stage.
+    """Side of the square of a thing's marks, from the side of the thing; both are fractions of the stage.
 
     Small things get marks that are large for them, or nobody would see what they do.
     """
@@ -40,14 +40,14 @@ def marks_side(side: float) -> float:
 
 
 def _turned(lines: list[Points], quarters: int) -> list[Points]:
-    """The same lines, turned clockwise by so many quarters."""
+    """The same lines, turned clockwise by a number of quarter turns."""
     for _ in range(quarters):
         lines = [[(-y, x) for x, y in line] for line in lines]
     return lines
 
 
 def _moving(quarters: int) -> list[Points]:
-    """Streaks behind and an arrow's head before a thing that goes right, down, left or up."""
+    """Streaks behind and an arrowhead in front of a thing that moves right, down, left or up."""
     streaks = [[(-0.95, y), (-0.66, y)] for y in (-0.4, 0.0, 0.4)]
     head = [(0.7, -0.3), (0.93, 0.0), (0.7, 0.3)]
     return _turned([*streaks, head], quarters)
@@ -59,7 +59,7 @@ def _trail() -> list[Points]:
 
 
 def _calls() -> list[Points]:
-    """Three calls of surprise above."""
+    """Three lines of surprise above the thing."""
     calls: list[Points] = []
     for x in (-0.5, 0.0, 0.5):
         calls += [[(x, -0.96), (x, -0.76)], disc(x, -0.6, 0.02)]
@@ -67,7 +67,7 @@ def _calls() -> list[Points]:
 
 
 def _arrows(tip: float, tail: float) -> list[Points]:
-    """Arrows in the four corners, from a distance of the middle to another."""
+    """Arrows in the four corners, from one distance from the centre to another."""
     one: list[Points] = [
         [(tail, tail), (tip, tip)],
         [
@@ -129,8 +129,8 @@ MARKS: dict[str, tuple[Colour, list[Points]]] = {
     "appears": (YELLOW, _stars()),
     "disappears": (SMOKE, _puffs()),
 }
-"""Colour and lines of each action's marks. The four directions differ in colour too: by form alone, each
-the other turned, 1,800 steps on frames told them apart in one case of five."""
+"""Colour and lines of each action's marks. The four directions also differ in colour: by their form alone, which
+differs by a rotation, 1,800 training steps on frames distinguished them in one case of five."""
 
 
 @lru_cache(maxsize=128)

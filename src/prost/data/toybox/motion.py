@@ -1,4 +1,4 @@
-"""From events to where everything is: the pose of each thing at a time, and its box in the picture."""
+"""From events to positions: the pose of each thing at a time, and its box in the picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JUMP_HEIGHT = 0.24
 
 @dataclass(slots=True)
 class Pose:
-    """How one thing stands at one time.
+    """The pose of one thing at one time.
 
     Attributes:
         x: centre on the stage.
@@ -33,17 +33,17 @@ class Pose:
 
 
 def _ease(progress: float) -> float:
-    """Slow, fast, slow."""
+    """Smooth progress: slow, fast, slow."""
     return progress * progress * (3 - 2 * progress)
 
 
 def _between(progress: float, start: float, stop: float) -> float:
-    """The share of start..stop that has passed, 0..1."""
+    """The fraction of start..stop that has passed, 0..1."""
     return min(1.0, max(0.0, (progress - start) / (stop - start)))
 
 
 def _apply(pose: Pose, event: Event, progress: float, scene: Scene) -> None:
-    """Moves a pose on by one event that is `progress` (0..1) under way."""
+    """Change a pose by one event, of which the fraction `progress` (0..1) has passed."""
     action, amount = event.action, event.amount
     if action in ("moves left", "moves right"):
         pose.x += amount * _ease(progress)
@@ -60,7 +60,7 @@ def _apply(pose: Pose, event: Event, progress: float, scene: Scene) -> None:
     elif action == "shakes":
         if 0 < progress < 1:
             swing = math.sin(math.tau * 3.5 * progress)
-            # Nearer to a square wave than to a sine, so that almost any sampled frame shows a tilt.
+            # Closer to a square wave than to a sine, so that almost every sampled frame shows a tilt.
             tilt = math.copysign(math.sqrt(abs(swing)), swing)
             pose.angle += 26 * tilt
             pose.x += 0.03 * tilt
@@ -83,7 +83,7 @@ def _apply(pose: Pose, event: Event, progress: float, scene: Scene) -> None:
 
 
 def events_of(scene: Scene, index: int) -> list[Event]:
-    """What one thing does, in the order of time."""
+    """The events of one thing, in the order of time."""
     return [event for event in scene.events if event.thing == index]
 
 
@@ -107,7 +107,7 @@ def pose_at(scene: Scene, thing: Thing, events: Iterable[Event], time: float) ->
 
 
 def stage_box(thing: Thing, pose: Pose) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of what is drawn of a thing, on the stage."""
+    """Left, top, right, bottom of the drawing of a thing, on the stage."""
     left, top, right, bottom = extent(thing.kind)
     angle = math.radians(pose.angle)
     cos, sin = math.cos(angle), math.sin(angle)
@@ -145,7 +145,7 @@ def picture_boxes(scene: Scene, time: float) -> list[tuple[float, float, float, 
 
 
 def _share_seen(box: tuple[float, float, float, float], cover: Thing) -> float:
-    """The share of a box's area that a cover leaves free."""
+    """The fraction of a box's area that a cover leaves visible."""
     left, top, right, bottom = stage_box(cover, Pose(cover.x, cover.y, SIZES[cover.size]))
     wide = max(0.0, min(box[2], right) - max(box[0], left))
     high = max(0.0, min(box[3], bottom) - max(box[1], top))

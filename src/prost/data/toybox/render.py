@@ -15,7 +15,7 @@ from .motion import events_of, pose_at
 from .scene import Scene
 
 SPRITE_SIDES = (16, 32, 64, 128, 256)
-"""Sides, in pixels, that drawings are kept at; the one nearest to twice of what is needed is scaled."""
+"""Sides of the stored drawings in pixels; the one closest to twice the needed size is scaled."""
 
 
 @numba.njit(nogil=True)
@@ -29,7 +29,7 @@ def _stamp(
     sin: float,
     opacity: float,
 ) -> None:
-    """Puts a drawing `[S, S, 4]` on a frame `[H, W, 3]`, centred at pixel (x, y), turned.
+    """Paste a drawing `[S, S, 4]` on a frame `[H, W, 3]`, rotated and centred at pixel (x, y).
 
     Each pixel is the mean of four points of the drawing, read bilinearly.
     """

@@ -1,4 +1,4 @@
-"""Making scenes up: who is there, who does what and when, and the order-swapped twin.
+"""Random scenes: which things there are, who does what and when, and the order-swapped twin.
 
 The splits never share a scene, and about one (kind, colour) pair in eight is kept out of "train" and "val": such things
 are seen for the first time in "test", where about a quarter of the actors are of them.
@@ -26,20 +26,20 @@ from .scene import (
 )
 
 SPLITS = {"train": 0x7261, "val": 0x7661, "test": 0x7465}
-"""The splits, and what keeps their random numbers apart."""
+"""The splits, and the seeds that keep their random numbers apart."""
 
 HELD_OUT_PAIRS = frozenset(
     (kind, colour)
     for (k, kind), (c, colour) in itertools.product(enumerate(KINDS), enumerate(COLOURS))
     if (3 * k - c) % 8 == 0
 )
-"""(kind, colour) pairs that only "test" shows: each kind and each colour has some."""
+"""(kind, colour) pairs that occur in "test" only; they include every kind and every colour."""
 
 HELD_OUT_SHARE = 0.25
-"""Of the actors in "test"."""
+"""Fraction of the actors in "test"."""
 
 LONELY_SHARE = 0.15
-"""Of the short stories have one actor, who does all."""
+"""Fraction of the short stories that have only one actor."""
 
 PICTURE_SIZES = (
     (320, 240),
@@ -94,7 +94,7 @@ def sample_scene(rng: np.random.Generator, split: str, *, long: bool = False) ->
 
 
 def _draw(rng: np.random.Generator, split: str, long: bool) -> Scene | None:
-    """One scene in which everything has a place; None where none was found."""
+    """One scene in which everything has a place; None if none was found."""
     cast = _cast(rng, split, long)
     placed = _place(rng, cast, split, long)
     if placed is None:
@@ -118,7 +118,7 @@ def _draw(rng: np.random.Generator, split: str, long: bool) -> Scene | None:
 
 
 def _acts_in_sight(scene: Scene) -> bool:
-    """Whether each event begins and ends in sight; a thing that came out could walk back behind its cover."""
+    """Whether each thing is visible at the start and end of its events; it could walk back behind its cover."""
     for event in scene.events:
         begins, ends = (
             visible_boxes(scene, time)[event.thing] is not None for time in (event.start, event.end)
@@ -132,7 +132,7 @@ def _acts_in_sight(scene: Scene) -> bool:
 
 
 def reorderings(scene: Scene) -> list[tuple[Event, ...]]:
-    """Every other order in which the scene's events could happen, in the same time slots.
+    """All other possible orders of the scene's events, in the same time slots.
 
     A thing cannot act before it appears or after it has gone, and an order that looks the same is not another one.
     Stories of more than three events have none: no caption tells all of them, so none would tell their order.
@@ -151,12 +151,12 @@ def reorderings(scene: Scene) -> list[tuple[Event, ...]]:
 
 
 def can_twin(scene: Scene) -> bool:
-    """Whether the scene's events could have happened in another order."""
+    """Whether another order of the scene's events is possible."""
     return bool(reorderings(scene))
 
 
 def twin_of(scene: Scene) -> Scene:
-    """The same things in the same places, doing the same in another order.
+    """The same things in the same places, with their events in another order.
 
     Raises:
         ValueError: the scene has no twin; ask `can_twin` first.
@@ -203,7 +203,7 @@ def _choose(rng: np.random.Generator, options: Sequence[str]) -> str:
 
 
 def _cast(rng: np.random.Generator, split: str, long: bool) -> _Cast:
-    """Who acts, in which order, and what each of them does."""
+    """The actors, in order, and the actions of each."""
     events = int(rng.integers(6, 11)) if long else 2 + int(rng.random() < 0.35)
     if long:
         most = min(6, events // 2 + 2)
@@ -240,7 +240,7 @@ def _cast(rng: np.random.Generator, split: str, long: bool) -> _Cast:
 
 def _actions(rng: np.random.Generator, count: int, covered: bool) -> list[str]:
     """`count` different actions that one thing can do in this order."""
-    # Growing and shrinking would cancel out, and what is covered must stay smaller than its cover.
+    # Growing and shrinking would cancel out, and a covered thing must stay smaller than its cover.
     banned = "grows" if covered or rng.random() < 0.5 else "shrinks"
     middle = [action for action in _MIDDLE_ACTIONS if action != banned]
     rng.shuffle(middle)
@@ -260,7 +260,7 @@ def _actions(rng: np.random.Generator, count: int, covered: bool) -> list[str]:
 def _actor_pair(
     rng: np.random.Generator, split: str, others: Sequence[_Actor], taken: set[tuple[str, str]]
 ) -> tuple[str, str]:
-    """Kind and colour of a new actor; often it shares one of them with another actor, never both."""
+    """Kind and colour of a new actor; it often shares one of them with another actor, but never both."""
     pool = _SHOWN_PAIRS
     if split == "test" and rng.random() < HELD_OUT_SHARE:
         pool = _HELD_OUT_LIST
@@ -280,7 +280,7 @@ def _actor_pair(
 
 @dataclass(slots=True)
 class _Reach:
-    """How far a thing's edges get from where it starts, over all orders of its events."""
+    """The largest distances of a thing's edges from its start, over all orders of its events."""
 
     left: float
     top: float
@@ -326,7 +326,7 @@ Box = tuple[float, float, float, float]
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """The shared area as a share of the smaller box."""
+    """The shared area as a fraction of the smaller box."""
     wide = min(one[2], other[2]) - max(one[0], other[0])
     high = min(one[3], other[3]) - max(one[1], other[1])
     if wide <= 0 or high <= 0:
@@ -338,7 +338,7 @@ def _overlap(one: Box, other: Box) -> float:
 def _spot(
     rng: np.random.Generator, reach: _Reach, filled: Sequence[Box], most: float
 ) -> tuple[float, float] | None:
-    """A place where a thing stays on the stage and overlaps what is there by `most` at most; None if there is none."""
+    """A place where a thing stays on the stage and overlaps others by at most `most`; None if there is none."""
     low_x, high_x = reach.left + _EDGE, 1 - reach.right - _EDGE
     low_y, high_y = reach.top + _EDGE, 1 - reach.bottom - _EDGE
     if low_x > high_x or low_y > high_y:
@@ -409,7 +409,7 @@ def _place(
 def _spot_behind(
     actor: _Actor, amounts: Sequence[float], cover: Thing, filled: list[Box], crowd: float
 ) -> tuple[float, float] | None:
-    """The cover's own place for an actor that will come out, if the way out is free; notes the way in `filled`."""
+    """The place of the cover for an actor that will come out, if the way is free; adds the way to `filled`."""
     left, top, right, bottom = _reach(actor.size, actor.actions, amounts).box(cover.x, cover.y)
     if min(left, top) < _EDGE or max(right, bottom) > 1 - _EDGE:
         return None
@@ -429,7 +429,7 @@ def _spot_in_front(
     filled: list[Box],
     crowd: float,
 ) -> tuple[float, float] | None:
-    """A place for an actor that starts in the open, clear of the cover; notes its reach in `filled`."""
+    """A place for an actor that starts in the open, away from the cover; adds its reach to `filled`."""
     reach = _reach(actor.size, actor.actions, amounts)
     spot = _spot(rng, reach, filled, crowd)
     if spot is None:
@@ -442,7 +442,7 @@ def _spot_in_front(
 
 
 def _distractor(rng: np.random.Generator, split: str, actors: Sequence[Thing]) -> Thing:
-    """A thing that does nothing, and often looks much like one that does."""
+    """A thing that does nothing, and often looks similar to an actor."""
     model = actors[int(rng.integers(len(actors)))]
     pool = _PAIRS if split == "test" else _SHOWN_PAIRS
     likeness = rng.random()
@@ -458,7 +458,7 @@ def _distractor(rng: np.random.Generator, split: str, actors: Sequence[Thing]) -
 
 
 def _time_slots(rng: np.random.Generator, count: int, long: bool) -> tuple[list[tuple[float, float]], float]:
-    """When each of `count` events starts and ends, and how long the video lasts; seconds."""
+    """Start and end of each of `count` events, and the duration of the video; seconds."""
     if long:
         target = float(rng.uniform(20.5, 39.5))
         weights = rng.uniform(0.8, 1.2, count)

@@ -1,4 +1,4 @@
-"""The record of one Toybox video: which things there are and what they do, when.
+"""The record of one Toybox video: its things, and what they do when.
 
 A scene is the whole truth about a video. Pixels (`render`), captions (`grammar`) and boxes (`motion`) are read off it,
 so that a program can decide whether a sentence is true of a video.
@@ -35,15 +35,15 @@ ACTIONS = (
 )
 
 OPENING_ACTIONS = frozenset({"appears", "comes out"})
-"""A thing is out of sight before these, so it can do nothing earlier."""
+"""A thing is invisible before these actions, so that it can do nothing earlier."""
 
 CLOSING_ACTIONS = frozenset({"disappears", "hides"})
-"""A thing is out of sight after these, so it can do nothing later."""
+"""A thing is invisible after these actions, so that it can do nothing later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One thing on the stage, as it is when the video begins.
+    """One thing on the stage, at the start of the video.
 
     Attributes:
         kind: what it is; a name in `drawing.DRAWINGS`.
@@ -64,7 +64,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing does one thing.
+    """One action of one thing.
 
     Attributes:
         thing: index into the scene's `objects`.
@@ -86,7 +86,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One video, as a record.
+    """The record of one video.
 
     Attributes:
         duration: seconds.
