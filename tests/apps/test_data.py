@@ -59,7 +59,7 @@ def test_mistakes_are_one_line(prost: Prost, pairs: Path) -> None:
     for name, folder, told in (
         ("msvdd", pairs, "no benchmark is called 'msvdd'"),
         ("msvd", pairs, "lacks raw-captions.pkl (it contains notes.txt, pairs.csv)"),
-        ("msvd", pairs / "none", "is no folder that is there"),
+        ("msvd", pairs / "none", "is not a folder"),
     ):
         said = prost("data", "check", name, folder)
         assert (said.code, said.out) == (2, "") and told in said.err and said.err.count("\n") == 1
