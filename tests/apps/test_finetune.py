@@ -39,7 +39,7 @@ def test_a_report_before_and_after(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--held-out", "1.5"], "a share of 1.5 kept apart"),
+        (["--held-out", "1.5"], "a fraction of 1.5 to hold out"),
         (["--videos", "nowhere"], "nowhere is no folder"),
     ],
 )
