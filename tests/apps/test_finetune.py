@@ -40,7 +40,7 @@ def test_a_report_before_and_after(
     ("words", "told"),
     [
         (["--held-out", "1.5"], "a fraction of 1.5 to hold out"),
-        (["--videos", "nowhere"], "nowhere is no folder"),
+        (["--videos", "nowhere"], "nowhere is not a folder"),
     ],
 )
 def test_mistakes_are_one_line(
