@@ -199,6 +199,30 @@ def test_what_lies_after_a_long_pause_is_told_where_the_clock_is_not_spliced(mak
     assert info.note == "40 frames after a pause of 1.1 h are left out"
 
 
+def test_times_that_run_back_and_forth_are_replaced_by_those_of_decoding(make_video: MakeVideo) -> None:
+    """H.264 with B-frames in AVI, which stores no times at all."""
+    film = make_video("film.mp4", 200, fps=25, b_frames=3)
+    path = film.path.with_suffix(".avi")
+    with av.open(str(film.path)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        as_avi = av.bitstream.BitStreamFilterContext("h264_mp4toannexb", stream)
+        for packet in source.demux(stream):
+            for filtered in as_avi.filter(packet) if packet.size else ():
+                filtered.stream = copy
+                target.mux(filtered)
+    with av.open(str(path)) as container:
+        stamps = [frame.pts for frame in container.decode(video=0)]
+    assert stamps != sorted(stamps), "the file is as disorderly as intended"
+    frames = decode_frames(path, np.arange(0, 8.2, 0.01), SIZE)
+    assert len(set(numbers_of(frames.pixels))) >= 197
+    assert (np.diff(np.unique(frames.times))[3:] < 0.05).all()
+    # By seeking as in one pass, but for the time that the decoder takes to notice.
+    for index in (500, 80, 300):
+        (number,) = numbers_of(decode_frames(path, [index / 100], SIZE).pixels)
+        assert abs(number - number_of(frames.pixels[index])) <= 3
+
+
 def test_interlaced_frames_are_shown_whole(make_video: MakeVideo) -> None:
     made = make_video("interlaced.ts", 10, fps=25, options={"x264-params": "interlaced=1:tff=1"})
     with open_video(made.path) as video:

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from tests.video.conftest import MakeVideo, numbers_of
+from tests.video.zoo import two_streams
 
 from prost.errors import VideoError
 from prost.video.container import open_video
@@ -326,6 +327,39 @@ def test_a_codec_that_nobody_knows(make_video: MakeVideo) -> None:
     made = make_video("strange.mp4")
     made.path.write_bytes(made.path.read_bytes().replace(b"avc1", b"zq9x").replace(b"avcC", b"zq9C"))
     assert reason_of(lambda: probe(made.path)) == Reason.UNKNOWN_CODEC
+
+
+def test_an_encrypted_film_is_said_to_be_encrypted(make_video: MakeVideo) -> None:
+    made = make_video("rented.mp4", 30, container_options=ENCRYPTION)
+    assert reason_of(lambda: probe(made.path)) == Reason.ENCRYPTED
+    assert reason_of(lambda: decode_frames(made.path, [1.0], 32)) == Reason.ENCRYPTED
+
+
+ENCRYPTION = {
+    "encryption_scheme": "cenc-aes-ctr",
+    "encryption_key": "00112233445566778899aabbccddeeff",
+    "encryption_kid": "0123456789abcdef0123456789abcdef",
+}
+
+
+def test_a_still_gif_is_no_video(make_video: MakeVideo) -> None:
+    still = make_video("still.gif", 1, codec="gif", pix_fmt="rgb8")
+    assert reason_of(lambda: probe(still.path)) == Reason.NOT_A_VIDEO
+    moving = make_video("moving.gif", 2, codec="gif", pix_fmt="rgb8")
+    assert probe(moving.path).duration == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("listed", ["gone.mp4", "film.mp4"])
+def test_a_list_of_files_is_no_video(make_video: MakeVideo, listed: str) -> None:
+    path = make_video("film.mp4").path.with_name("list.mp4")
+    path.write_text(f"ffconcat version 1.0\nfile {listed}\n")
+    assert reason_of(lambda: probe(path)) == Reason.NOT_A_VIDEO
+
+
+def test_other_video_streams_are_told(tmp_path: Path, make_video: MakeVideo) -> None:
+    two_streams(tmp_path / "dashcam.mkv")
+    assert probe(tmp_path / "dashcam.mkv").note == "1 other video stream is left out"
+    assert probe(make_video("one.mkv").path).note == ""
 
 
 def test_an_index_without_its_data(make_video: MakeVideo) -> None:

@@ -56,8 +56,9 @@ LONGEST_DELAY = 3_600.0
 # Files whose keyframes are remembered, so that several questions about one film read its packets once.
 REMEMBERED_FILES = 8
 
-# Demuxers that read still pictures and text art: FFmpeg would "play" them, nobody would call them videos.
-STILL_FORMATS = ("image2", "tty", "_pipe")
+# Demuxers that read still pictures, text art, and lists of other files: FFmpeg would "play" them, nobody would call
+# them videos.
+OTHER_FORMATS = ("image2", "tty", "_pipe", "concat", "hls", "dash", "sdp")
 
 
 class Decoded(NamedTuple):
@@ -198,6 +199,8 @@ class OpenVideo:
         keyframe_spacing: the longest stretch known to lie between two keyframes, seconds.
         clock_may_restart: the format allows a clock that restarts; then the file's own clock is spliced, and
             seeking goes by the keyframes' places in the file.
+        disorder: how often its timestamps stepped back so far.
+        other_streams: number of other video streams, which are not shown.
         on_packet: called with the size of each packet that is read, bytes.
         on_picture: called with the time of each picture that the decoder gives.
     """
@@ -210,6 +213,8 @@ class OpenVideo:
         self.on_packet: Callable[[int], None] | None = None
         self.on_picture: Callable[[float], None] | None = None
         self._last_keyframe: float | None = None
+        self._encrypted = False
+        self.disorder = _Disorder()
         self._open()
         format = self.container.format
         self.has_clock = not format.flags & AVFMT_NOTIMESTAMPS and self.stream.time_base is not None
@@ -245,7 +250,7 @@ class OpenVideo:
     def _open(self) -> None:
         self.container = _open_container(self.path)
         try:
-            self.stream = _choose_stream(self.path, self.container)
+            self.stream, self.other_streams = _choose_stream(self.path, self.container)
         except VideoError:
             self.close()
             raise
@@ -272,6 +277,8 @@ class OpenVideo:
         for time, frame in frames:
             if frame is not None:
                 return Shown(time, frame), frames
+            if self._encrypted:
+                raise VideoError(self.path, Reason.ENCRYPTED)
         raise VideoError(self.path, Reason.NOTHING_DECODED)
 
     def scan(self) -> PacketScan:
@@ -314,7 +321,8 @@ class OpenVideo:
         return self.stream.time_base
 
     def _demuxed(self) -> Iterator[Packet[VideoStream]]:
-        for _ in range(self.container.size // SKIPPED_BYTES + 2):
+        attempts = self.container.size // SKIPPED_BYTES + 2
+        while attempts:
             try:
                 for packet in self.container.demux(self.stream):
                     # An empty packet would tell the decoder that the stream is over.
@@ -325,7 +333,7 @@ class OpenVideo:
                 raise
             except BlockingIOError:
                 # A stretch without packets (lost sectors in a transport stream): go on after it.
-                continue
+                attempts -= 1
             except FFmpegError:
                 # The data ends here (a truncated file): what came before is good.
                 return
@@ -339,6 +347,11 @@ class OpenVideo:
         while not draining:
             packet = next(packets, None)
             draining = packet is None
+            if packet is not None and packet.has_sidedata("encryption_info"):
+                # The decoder would show what it takes for a picture.
+                self._encrypted = True
+                yield Decoded(clock.of_packet(packet), None)
+                continue
             try:
                 pictures = decoder.decode(packet)
             except MemoryError:
@@ -392,25 +405,53 @@ def _last_before(keyframes: list[Keyframe], ticks: int) -> Keyframe | None:
     return keyframes[place - 1] if place else None
 
 
+@dataclass
+class _Disorder:
+    """How often the two kinds of timestamps stepped back so far."""
+
+    shown: int = 0
+    decoded: int = 0
+
+
 class _Clock:
-    """Gives every picture its time; counts where the stream says nothing."""
+    """Gives every picture its time; counts where the stream says nothing.
+
+    Some files store times in the order of decoding only (H.264 in AVI), and what FFmpeg makes of them for showing runs
+    back and forth. The rule is that of FFmpeg's "best effort": whichever kind of timestamp has stepped back less often
+    is taken.
+    """
 
     def __init__(self, video: OpenVideo) -> None:
         self._video = video
+        self._disorder = video.disorder
         self._time_base = video.stream.time_base if video.has_clock else None
         rate = video.stream.guessed_rate
         self._step = float(1 / rate) if rate else 0.04
         # In the container's clock: the video's start is only known once its first frame has a time.
         self._last = None if video.has_clock else -self._step
+        self._last_shown: int | None = None
+        self._last_decoded: int | None = None
 
     def of_frame(self, frame: VideoFrame) -> float | None:
         """Seconds on the player's clock; None for a frame that nothing places in time."""
-        stamp = frame.pts if frame.pts is not None else frame.dts
+        stamp = self._stamp(frame)
         if stamp is not None and self._time_base is not None:
             self._last = float(stamp * self._time_base)
         elif self._last is not None:
             self._last += self._step
         return None if self._last is None else self._last - self._video.start
+
+    def _stamp(self, frame: VideoFrame) -> int | None:
+        shown, decoded = frame.pts, frame.dts
+        if shown is not None:
+            self._disorder.shown += self._last_shown is not None and shown <= self._last_shown
+            self._last_shown = shown
+        if decoded is not None:
+            self._disorder.decoded += self._last_decoded is not None and decoded <= self._last_decoded
+            self._last_decoded = decoded
+        if shown is not None and (decoded is None or self._disorder.shown <= self._disorder.decoded):
+            return shown
+        return decoded
 
     def of_packet(self, packet: Packet[VideoStream] | None) -> float:
         """The time at which a packet that could not be decoded would have been shown, as far as known."""
@@ -428,12 +469,16 @@ def _open_container(path: str) -> InputContainer:
             mode="r",
             metadata_errors="replace",
         )
-    except (MemoryError, PermissionError, FileNotFoundError):
+    except FileNotFoundError:
+        if os.path.exists(path):
+            raise VideoError(path, Reason.NOT_A_VIDEO, "a list of other files, which are gone") from None
+        raise
+    except (MemoryError, PermissionError):
         raise
     except (FFmpegError, ValueError) as error:
         reason = Reason.INCOMPLETE if _starts_like_a_video(path) else Reason.NOT_A_VIDEO
         raise VideoError(path, reason, getattr(error, "strerror", None) or str(error)) from None
-    if any(name in container.format.name for name in STILL_FORMATS):
+    if any(name in container.format.name for name in OTHER_FORMATS):
         container.close()
         raise VideoError(path, Reason.NOT_A_VIDEO, f"FFmpeg reads it as {container.format.name}")
     return container
@@ -450,7 +495,8 @@ def _starts_like_a_video(path: str) -> bool:
         return False
 
 
-def _choose_stream(path: str, container: InputContainer) -> VideoStream:
+def _choose_stream(path: str, container: InputContainer) -> tuple[VideoStream, int]:
+    """The stream to be shown, and the number of other streams that could be shown."""
     moving = [
         stream
         for stream in container.streams.video
@@ -461,7 +507,7 @@ def _choose_stream(path: str, container: InputContainer) -> VideoStream:
     known = [stream for stream in moving if stream.codec_context is not None]
     if not known:
         raise VideoError(path, Reason.UNKNOWN_CODEC)
-    return max(
+    chosen = max(
         known,
         key=lambda stream: (
             bool(stream.disposition & Disposition.default),
@@ -469,3 +515,4 @@ def _choose_stream(path: str, container: InputContainer) -> VideoStream:
             -stream.index,
         ),
     )
+    return chosen, len(known) - 1

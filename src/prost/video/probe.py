@@ -6,14 +6,16 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
 
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from prost.errors import VideoError
 from prost.video.container import OpenVideo, open_video
 from prost.video.display import Orientation, display_size
+from prost.video.reasons import Reason
 
 # A picture that stands longer at the end counts no longer than this, seconds: broken files claim hours.
 LONGEST_LAST_FRAME = 10.0
@@ -45,7 +47,7 @@ class VideoInfo:
         start: start of the player's clock on the container's own clock, seconds; times elsewhere count from it.
         first_frame: seconds on the player's clock from which on there is a picture. More than 0 where the sound
             begins earlier, or where the beginning of the video is damaged; the first frame stands in until then.
-        note: what of the file's material lies outside of `duration`, in words; empty where nothing does.
+        note: what of the file's material is left out, in words; empty where nothing is.
     """
 
     path: str
@@ -76,6 +78,8 @@ def describe(video: OpenVideo) -> VideoInfo:
     Raises:
         VideoError: the file cannot be shown.
     """
+    if video.container.format.name == "gif" and len(list(islice(video.all_packets(), 2))) < 2:
+        raise VideoError(video.path, Reason.NOT_A_VIDEO, "a still picture")
     frame = video.first.frame
     width, height = display_size(frame, video.stream.sample_aspect_ratio)
     extent = _measure(video)
@@ -90,8 +94,12 @@ def describe(video: OpenVideo) -> VideoInfo:
         rotation=Orientation.of(frame).rotation,
         start=video.start,
         first_frame=video.first.time,
-        note=extent.note,
+        note="; ".join(filter(None, (extent.note, _note_of_streams(video.other_streams)))),
     )
+
+
+def _note_of_streams(others: int) -> str:
+    return f"{others} other video stream{'s are' if others > 1 else ' is'} left out" if others else ""
 
 
 @dataclass(frozen=True)

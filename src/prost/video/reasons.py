@@ -1,4 +1,4 @@
-"""Why a video cannot be shown: every reason there is, in one place."""
+"""Every reason why a video cannot be shown."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Reason(StrEnum):
     INCOMPLETE = "incomplete file"
     NO_VIDEO_STREAM = "no video stream"
     UNKNOWN_CODEC = "unknown codec"
+    ENCRYPTED = "encrypted"
     NOTHING_DECODED = "nothing could be decoded"
     DAMAGED_HERE = "damaged at the times asked for"
     BEYOND_END = "clip lies beyond the file's end"
