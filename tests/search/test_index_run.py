@@ -426,12 +426,12 @@ from prost.search.store import Store
 root, folder, conftest, when = sys.argv[1:]
 index_run.COMMIT_VIDEOS = 2
 commits = 0
-def killed_instead(self, videos, put=Store.put_videos):
+def killed_instead(self, videos, remove=(), put=Store.put_videos):
     global commits
     commits += 1
     if commits == 2 and when == "between clips and videos":
         os.kill(os.getpid(), signal.SIGKILL)
-    put(self, videos)
+    put(self, videos, remove=remove)
     if commits == 2:
         os.kill(os.getpid(), signal.SIGKILL if when == "after a commit" else signal.SIGINT)
 Store.put_videos = killed_instead

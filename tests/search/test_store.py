@@ -87,6 +87,17 @@ class TestRows:
         store.delete_videos(["/b'c.mp4"])
         assert [row.path for row in store.read_videos()] == ["/a.mp4"]
 
+    def test_rows_are_put_and_removed_in_one_commit(self, store: Store) -> None:
+        store.put_videos([video_row("/a.mp4"), video_row("/b'c.mp4"), video_row("/d.mp4")])
+        version = store.videos().version
+        store.put_videos([video_row("/e.mp4"), video_row("/d.mp4", size=1)], remove=["/a.mp4", "/none.mp4"])
+        assert store.videos().version == version + 1
+        assert [(row.path, row.size) for row in store.read_videos()] == [
+            ("/b'c.mp4", 7),
+            ("/d.mp4", 1),
+            ("/e.mp4", 7),
+        ]
+
     def test_clips_come_back_as_they_went_in(self, store: Store) -> None:
         rows = clip_rows("c1")
         store.append_clips([rows])

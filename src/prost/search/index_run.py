@@ -357,11 +357,10 @@ class IndexRun:
         if self._pending_clips:
             self._store.append_clips(self._pending_clips)
             self._pending_clips = []
-        if self._pending_rows:
-            self._store.put_videos(list(self._pending_rows.values()))
+        if self._pending_rows or self._pending_deletions:
+            removed = sorted(self._pending_deletions, key=os.fsencode)
+            self._store.put_videos(list(self._pending_rows.values()), remove=removed)
             self._pending_rows = {}
-        if self._pending_deletions:
-            self._store.delete_videos(sorted(self._pending_deletions, key=os.fsencode))
             self._pending_deletions = set()
         self._committing = False
         self._last_commit = time.monotonic()

@@ -219,11 +219,24 @@ class Store:
             )
             self._commit(CLIPS, lance.LanceOperation.Append(fragments), before.version)
 
-    def put_videos(self, videos: Sequence[VideoRow]) -> None:
-        """Commit rows of files; a row of the same path is replaced."""
+    def put_videos(self, videos: Sequence[VideoRow], *, remove: Sequence[str] = ()) -> None:
+        """Commit rows of files, in one step with the removal of others; a row of the same path is replaced.
+
+        A moved file is one commit, so that an interruption never leaves it under both paths.
+
+        Args:
+            videos: the rows.
+            remove: paths whose rows are removed; their clips go with the next sweep.
+        """
+        if not videos:
+            self.delete_videos(remove)
+            return
         table = video_table(videos)
         with storage_errors(self.root):
             merge = self.videos().merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
+            if remove:
+                keys = ", ".join(f"'{path_key(path)}'" for path in remove)
+                merge = merge.when_not_matched_by_source_delete(f"key IN ({keys})")
             self._commit(VIDEOS, merge.execute_uncommitted(table)[0])
 
     def delete_videos(self, paths: Sequence[str]) -> None:
