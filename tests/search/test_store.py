@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -442,6 +443,15 @@ class TestRefusals:
                 for number in range(50):
                     store.append_clips([clip_rows(f"more{number}", 500)])
             assert [row.path for row in Store.open(store.root).read_videos()] == ["/a.mp4"]
+
+            filler = disk / "filler"
+            with suppress(OSError), filler.open("wb") as file:
+                while True:
+                    file.write(bytes(1024))
+            with pytest.raises(StorageError, match="no space left; what was stored is kept"):
+                store.delete_videos(["/a.mp4"])
+            assert [row.path for row in Store.open(store.root).read_videos()] == ["/a.mp4"]
+            filler.unlink()
 
             (disk / "holiday.mov").unlink()
             with store.writing():

@@ -82,9 +82,11 @@ def make_or_open_library(path: str, model: str | None, device: str) -> Library:
         say(f"note: the model is {given}, which knows only drawn things; for real videos give --model")
     library = Library(path, _load(given, device))
     if "://" not in path:
-        Path(library.path, MODEL_NOTE).write_text(
-            _absolute_if_path(given), encoding="utf-8", errors="surrogateescape"
-        )
+        from prost.search.durable import write_whole
+        from prost.search.storage_errors import storage_errors
+
+        with storage_errors(library.path):
+            write_whole(Path(library.path, MODEL_NOTE), os.fsencode(_absolute_if_path(given)))
     return library
 
 
@@ -134,7 +136,10 @@ def _load(model: str, device: str) -> ProST:
 
 def _noted_model(path: str) -> str | None:
     note = Path(path).expanduser() / MODEL_NOTE
-    return note.read_text(encoding="utf-8", errors="surrogateescape") if note.is_file() else None
+    if not note.is_file():
+        return None
+    # Older versions did not write the note in one step: it can be empty.
+    return note.read_text(encoding="utf-8", errors="surrogateescape").strip() or None
 
 
 def _absolute_if_path(model: str) -> str:
