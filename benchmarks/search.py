@@ -58,7 +58,14 @@ def growth(given: argparse.Namespace) -> None:
     rows = []
     for clips in given.clips:
         rivals = [] if given.rivals == "none" else given.rivals.split(",")
-        plan = BenchSettings(clips, given.work, given.model, given.queries, given.videos, rivals)
+        plan = BenchSettings(
+            clips=clips,
+            work=given.work,
+            model=given.model,
+            queries=given.queries,
+            videos=given.videos,
+            rivals=rivals,
+        )
         report = to_dict(run(plan, tell, lambda done, total, what: None))
         given.folder.mkdir(parents=True, exist_ok=True)
         name = given.folder / f"search-{clips}"

@@ -23,7 +23,7 @@ def draw_real(videos: int, seed: int = 0) -> RealPrototypes:
     track = rng.standard_normal((videos, SLOTS, 1, WIDTH))
     steps = 0.2 * rng.standard_normal((videos, SLOTS, FRAMES, WIDTH))
     event = track[:, :EVENTS, 0] + mean[:EVENTS, 0]
-    return RealPrototypes(directions(mean + track + steps), directions(event))
+    return RealPrototypes(object=directions(mean + track + steps), event=directions(event))
 
 
 @pytest.fixture(scope="session")

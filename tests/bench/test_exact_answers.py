@@ -40,5 +40,5 @@ def test_the_truth_is_the_best_of_all_clips(
 
 
 def test_recall_is_the_mean_share_that_was_found() -> None:
-    truth = ExactAnswers(np.array([[1, 2], [3, 4]]), np.zeros((2, 2), np.float32))
+    truth = ExactAnswers(rows=np.array([[1, 2], [3, 4]]), scores=np.zeros((2, 2), np.float32))
     assert truth.recall([np.array([2, 1, 7]), np.array([4, 9])]) == 0.75

@@ -51,7 +51,7 @@ def test_a_dead_vector_stays_dead_and_nothing_is_turned_to_one(
     slots, frames = real.object.shape[1:3]
     own, partner = (np.repeat(order[:, None], slots, axis=1) for order in (everyone, everyone[::-1]))
     angle = np.full((2, slots, frames), 0.4, np.float32)
-    made = blend(real.object, slot_means(real.object), Blend(own, partner, angle))
+    made = blend(real.object, slot_means(real.object), Blend(own=own, partner=partner, angle=angle))
     assert not made[0, -1, :2].any()
     np.testing.assert_allclose(np.linalg.norm(made[0, -1, 2:], axis=-1), 1, atol=1e-6)
     recipe = generator.block(0).object

@@ -69,6 +69,7 @@ def test_generated_clips_are_judged_like_real_ones(
     assert found.clips == 20
     assert found.score.ks < 0.3
     still = Generator(
-        RealPrototypes(generator.tracks[:3], generator.events[:3, :, 0]), Recombination(object_turn=0.0)
+        RealPrototypes(object=generator.tracks[:3], event=generator.events[:3, :, 0]),
+        Recombination(object_turn=0.0),
     )
     assert judge(still, held_out, text, 1.5).object_distance.ks > 0.9  # twenty clips from three videos

@@ -7,26 +7,33 @@ import pytest
 from prost.bench.encoder import CodingQuality
 from prost.bench.generator import Recombination
 from prost.bench.library import Build, GeneratedLibrary
+from prost.bench.machine import describe_machine
 from prost.bench.measure import CurvePoint, Measurement, Times
 from prost.bench.realism import Histogram, Realism
 from prost.bench.report import draw, tables, to_dict
 from prost.bench.rivals import Exhaustive, Rival
-from prost.bench.run import BenchSettings, Outcome, describe_machine
+from prost.bench.run import BenchSettings, Outcome
 from prost.errors import UsageError
 
 
 @pytest.fixture
 def outcome(tmp_path: Path) -> Outcome:
     """A run with figures that are easy to add up."""
-    coding = CodingQuality(0.95, 0.9, 0.001, 0.99, 0.0001)
-    build = Build(
-        {"codebooks": 1.0, "clips": 2.0, "packs": 0.5}, {"rows": 4000, "packs": 1000}, coding, 2.5, (256, 64)
+    coding = CodingQuality(
+        cosine=0.95, agreement=0.9, lost_cosine=0.001, library_agreement=0.99, library_lost_cosine=0.0001
     )
-    bars = Histogram([0.0, 0.5, 1.0], [0.25, 0.75], [0.5, 0.5], 0.25, 0.1)
-    curve = [CurvePoint(50, 2.0, 0.9), CurvePoint(100, 3.0, 1.0)]
+    build = Build(
+        seconds={"codebooks": 1.0, "clips": 2.0, "packs": 0.5},
+        bytes={"rows": 4000, "packs": 1000},
+        coding=coding,
+        codes_a_slot=2.5,
+        centroids=(256, 64),
+    )
+    bars = Histogram(edges=[0.0, 0.5, 1.0], real=[0.25, 0.75], generated=[0.5, 0.5], ks=0.25, ks_real=0.1)
+    curve = [CurvePoint(depth=50, ms=2.0, recall=0.9), CurvePoint(depth=100, ms=3.0, recall=1.0)]
     measured = Measurement(
-        warm=Times([1.0, 1.0, 1.0], [2.0, 4.0, 6.0], [1.0, 1.0, 1.0]),
-        cold=Times([1.0, 1.0, 1.0], [2.0, 4.0, 6.0], [10.0, 10.0, 10.0]),
+        warm=Times(text=[1.0, 1.0, 1.0], find=[2.0, 4.0, 6.0], rerank=[1.0, 1.0, 1.0]),
+        cold=Times(text=[1.0, 1.0, 1.0], find=[2.0, 4.0, 6.0], rerank=[10.0, 10.0, 10.0]),
         recall=0.99,
         reranked=[64, 64, 192],
         curve=curve,
@@ -34,16 +41,16 @@ def outcome(tmp_path: Path) -> Outcome:
         mapped_mb=70.0,
     )
     return Outcome(
-        plan=BenchSettings(100, tmp_path, queries=3, videos=40),
+        plan=BenchSettings(clips=100, work=tmp_path, queries=3, videos=40),
         width=256,
         recombination=Recombination(),
-        realism=Realism(10, bars, bars, bars, bars),
-        library=GeneratedLibrary(tmp_path, build),
+        realism=Realism(clips=10, object_distance=bars, event_distance=bars, score=bars, steps=bars),
+        library=GeneratedLibrary(folder=tmp_path, build=build),
         truth_s=9.0,
         truth_difference=1e-7,
         measured=measured,
-        exhaustive=Exhaustive(1000.0, 400.0, 50, 2.0, "float32"),
-        rivals=[Rival("event-hnsw", "HNSW", 12.0, 5_000_000, curve)],
+        exhaustive=Exhaustive(ms=1000.0, ms_together=400.0, resident=50, scaled=2.0, dtype="float32"),
+        rivals=[Rival(name="event-hnsw", title="HNSW", build_s=12.0, bytes=5_000_000, curve=curve)],
         machine=describe_machine(),
     )
 
@@ -67,7 +74,9 @@ def test_the_tables_say_what_was_scaled_up(outcome: Outcome) -> None:
         return "\n".join(" | ".join(row) for _, _, rows in tables(to_dict(one)) for row in rows)
 
     assert "1,000 ms (timed on 50 clips, scaled up linearly)" in said(outcome)
-    whole = dataclasses.replace(outcome, exhaustive=Exhaustive(500.0, 400.0, 100, 1.0, "float32"))
+    whole = dataclasses.replace(
+        outcome, exhaustive=Exhaustive(ms=500.0, ms_together=400.0, resident=100, scaled=1.0, dtype="float32")
+    )
     assert "scaled up" not in said(whole)
     assert "event-hnsw | 0.900 2.0 ms | 1.000 3.0 ms | 12 s | 5 MB" in said(outcome)
     for _, columns, rows in tables(to_dict(outcome)):

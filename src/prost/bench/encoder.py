@@ -26,7 +26,7 @@ NEIGHBOURS = 32
 COSINES_AT_ONCE = 2**24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EncodedBlock:
     """n clips as they are stored.
 
@@ -43,7 +43,7 @@ class EncodedBlock:
     event: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CodingQuality:
     """Ways to find a centroid, against comparing with every one.
 
@@ -103,7 +103,12 @@ class BlockEncoder:
             scales,
             nearest,
         )
-        return EncodedBlock(codes, scales, nearest, generator.materialise_events(block))
+        return EncodedBlock(
+            object_codes=codes,
+            object_scales=scales,
+            centroids=nearest,
+            event=generator.materialise_events(block),
+        )
 
     def quality(self, block: ClipBlock) -> CodingQuality:
         """Compare the walk, and the library's way, with the full search on one block."""
@@ -118,11 +123,11 @@ class BlockEncoder:
             for codes in (best, walked, library)
         )
         return CodingQuality(
-            cosine,
-            float((walked == best).mean()),
-            cosine - walked_cosine,
-            float((library == best).mean()),
-            cosine - library_cosine,
+            cosine=cosine,
+            agreement=float((walked == best).mean()),
+            lost_cosine=cosine - walked_cosine,
+            library_agreement=float((library == best).mean()),
+            library_lost_cosine=cosine - library_cosine,
         )
 
 

@@ -28,7 +28,7 @@ from prost.progress import Advance
 QUERIES_AT_ONCE = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExactAnswers:
     """The best clips of Q queries, best first.
 
@@ -43,7 +43,8 @@ class ExactAnswers:
     def recall(self, found: list[NDArray[np.int64]]) -> float:
         """Mean share of a query's true best that are among the rows found for it.
 
-        >>> ExactAnswers(np.array([[4, 2]]), np.zeros((1, 2), np.float32)).recall([np.array([2, 9])])
+        >>> answers = ExactAnswers(rows=np.array([[4, 2]]), scores=np.zeros((1, 2), np.float32))
+        >>> answers.recall([np.array([2, 9])])
         0.5
         """
         shares = [np.isin(best, rows).mean() for best, rows in zip(self.rows, found, strict=True)]
@@ -86,7 +87,7 @@ def find_exact_answers(
             done = first * clips + (group.stop - first) * (block.first + len(block))
             progress(done, queries * clips, "exact scores")
         rows[group], scores[group] = best_rows, best_scores
-    return ExactAnswers(rows, scores)
+    return ExactAnswers(rows=rows, scores=scores)
 
 
 class RecipeScorer:

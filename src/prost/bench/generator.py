@@ -25,7 +25,7 @@ from prost.bench.real import RealPrototypes
 CLIPS_A_BLOCK = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recombination:
     """How far generated clips are from real ones; the two turns are found by `prost.bench.realism`.
 
@@ -46,7 +46,7 @@ class Recombination:
     lookalikes: float = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Blend:
     """What n clips with S slots of L vectors are made of.
 
@@ -64,7 +64,7 @@ class Blend:
         return len(self.own)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipBlock:
     """Clips `first`, `first + 1`, ... of a generated library, as recipes."""
 
@@ -130,16 +130,22 @@ class Generator:
         event_angle = how.event_turn * (0.5 + 0.5 * event_angle)
         event_own, event_partner = (np.repeat(each[:, None], events, axis=1) for each in (video, companion))
         return ClipBlock(
-            number * CLIPS_A_BLOCK,
-            Blend(own.astype(np.int32), partner.astype(np.int32), angle.astype(np.float32)),
-            Blend(event_own.astype(np.int32), event_partner.astype(np.int32), event_angle.astype(np.float32)),
+            first=number * CLIPS_A_BLOCK,
+            object=Blend(
+                own=own.astype(np.int32), partner=partner.astype(np.int32), angle=angle.astype(np.float32)
+            ),
+            event=Blend(
+                own=event_own.astype(np.int32),
+                partner=event_partner.astype(np.int32),
+                angle=event_angle.astype(np.float32),
+            ),
         )
 
     def materialise(self, block: ClipBlock) -> RealPrototypes:
         """The block's unit prototypes: object `[n, N_o, L, D]`, event `[n, N_e, D]`."""
         return RealPrototypes(
-            blend(self.tracks, self.track_means, block.object),
-            self.materialise_events(block),
+            object=blend(self.tracks, self.track_means, block.object),
+            event=self.materialise_events(block),
         )
 
     def materialise_events(self, block: ClipBlock) -> NDArray[np.float32]:

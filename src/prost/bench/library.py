@@ -48,7 +48,7 @@ ROW_OVERHEAD = 200
 KEPT_FREE = 2 << 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Build:
     """How a generated library was made.
 
@@ -67,7 +67,7 @@ class Build:
     centroids: tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GeneratedLibrary:
     """A generated library on disk, and how it was made."""
 
@@ -142,7 +142,7 @@ def open_library(folder: Path, made_of: dict[str, Any]) -> GeneratedLibrary | No
     build = notes["build"]
     coding = CodingQuality(**build.pop("coding"))
     centroids = tuple(build.pop("centroids"))
-    return GeneratedLibrary(folder, Build(**build, coding=coding, centroids=centroids))
+    return GeneratedLibrary(folder=folder, build=Build(**build, coding=coding, centroids=centroids))
 
 
 def build_library(
@@ -196,15 +196,15 @@ def build_library(
     seconds["packs"] = time.perf_counter() - start
 
     build = Build(
-        seconds,
-        _disk_bytes(store, clips),
-        quality,
-        stream.different / (clips * sizes.objects),
-        (len(books.object), len(books.event)),
+        seconds=seconds,
+        bytes=_disk_bytes(store, clips),
+        coding=quality,
+        codes_a_slot=stream.different / (clips * sizes.objects),
+        centroids=(len(books.object), len(books.event)),
     )
     notes = {"made_of": made_of, "build": asdict(build)}
     (folder / NOTES).write_text(json.dumps(notes, indent=2), encoding="utf-8")
-    return GeneratedLibrary(folder, build)
+    return GeneratedLibrary(folder=folder, build=build)
 
 
 def _train(generator: Generator, clips: int) -> Codebooks:

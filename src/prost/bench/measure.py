@@ -36,7 +36,7 @@ Read = Callable[[NDArray[np.int64]], ClipPrototypes]
 Find = Callable[[TextPrototypes, int], NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Times:
     """Milliseconds of each query `[Q]`, part by part."""
 
@@ -49,7 +49,7 @@ class Times:
         return np.array(self.find) + self.rerank + (np.array(self.text) if with_text else 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurvePoint:
     """One depth of one way to choose candidates.
 
@@ -64,7 +64,7 @@ class CurvePoint:
     recall: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What searching a library by scan and rerank takes and gives.
 
@@ -128,7 +128,7 @@ def curve(
                 took = time.perf_counter() - start
             times.append(1000 * took)
             found.append(ranking.rows[: truth.rows.shape[1]])
-        points.append(CurvePoint(depth, float(np.median(times)), truth.recall(found)))
+        points.append(CurvePoint(depth=depth, ms=float(np.median(times)), recall=truth.recall(found)))
     return points
 
 
@@ -174,13 +174,13 @@ def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: E
     points = curve(text, truth, find, read, weight, len(snapshot))
     own, mapped = max(memory)
     return Measurement(
-        _times(warm),
-        _times(np.array(cold)),
-        truth.recall([ranking.rows[:wanted] for ranking in rankings]),
-        [len(ranking.rows) for ranking in rankings],
-        points,
-        own,
-        mapped,
+        warm=_times(warm),
+        cold=_times(np.array(cold)),
+        recall=truth.recall([ranking.rows[:wanted] for ranking in rankings]),
+        reranked=[len(ranking.rows) for ranking in rankings],
+        curve=points,
+        rss_mb=own,
+        mapped_mb=mapped,
     )
 
 
@@ -198,8 +198,9 @@ def _forget_rows(library: GeneratedLibrary) -> None:
 
 
 def _times(parts: NDArray[np.float64]) -> Times:
-    """Of `[Q, 3]`."""
-    return Times(*(part.tolist() for part in parts.T))
+    """Times from an array `[Q, 3]`."""
+    text, find, rerank = parts.T.tolist()
+    return Times(text=text, find=find, rerank=rerank)
 
 
 def _memory_mb() -> tuple[float, float]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from prost.data.toybox import Scene, describe, render, scene_stream
+from prost.model.encoding import VideoEncoder, encode_text
 from prost.model.matching import TextPrototypes, unit
 from prost.model.prost import ProST
 from prost.progress import Advance
@@ -26,7 +26,7 @@ SPLIT = "test"
 VIDEOS_AT_ONCE = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RealPrototypes:
     """Unit prototypes of n videos; a dead slot is the zero vector.
 
@@ -42,7 +42,7 @@ class RealPrototypes:
         return len(self.event)
 
     def __getitem__(self, rows: slice) -> RealPrototypes:
-        return RealPrototypes(self.object[rows], self.event[rows])
+        return RealPrototypes(object=self.object[rows], event=self.event[rows])
 
 
 def real_prototypes(model: ProST, folder: Path, count: int, progress: Advance) -> RealPrototypes:
@@ -65,28 +65,34 @@ def real_prototypes(model: ProST, folder: Path, count: int, progress: Advance) -
         np.save(half_made / "object.npy", encoded.object)
         np.save(half_made / "event.npy", encoded.event)
         os.replace(half_made, place)
-    return RealPrototypes(np.load(place / "object.npy"), np.load(place / "event.npy"))
+    return RealPrototypes(object=np.load(place / "object.npy"), event=np.load(place / "event.npy"))
 
 
-@torch.inference_mode()
 def encode_scenes(model: ProST, scenes: Sequence[Scene], progress: Advance) -> RealPrototypes:
     """Render each scene as one clip at the model's own size, and encode it; pixels never touch the disk."""
     config = model.config
     frames, slots, width = config.frames, config.object_prototypes, config.width
     real = RealPrototypes(
-        np.empty((len(scenes), slots, frames, width), np.float32),
-        np.empty((len(scenes), config.event_prototypes, width), np.float32),
+        object=np.empty((len(scenes), slots, frames, width), np.float32),
+        event=np.empty((len(scenes), config.event_prototypes, width), np.float32),
     )
-    for first in range(0, len(scenes), VIDEOS_AT_ONCE):
-        rows = slice(first, first + VIDEOS_AT_ONCE)
-        pixels = [
-            render(scene, sample_times(0.0, scene.duration, frames), config.image_size)
-            for scene in scenes[rows]
-        ]
-        video = model.video_prototypes(model.normalise_pixels(np.stack(pixels)).to(model.device))
-        real.object[rows] = unit(video.object.float()).transpose(1, 2).cpu().numpy()
-        real.event[rows] = unit(video.event.float()).cpu().numpy()
-        progress(min(rows.stop, len(scenes)), len(scenes), "encoding")
+
+    def batches() -> Iterator[NDArray[np.uint8]]:
+        for first in range(0, len(scenes), VIDEOS_AT_ONCE):
+            yield np.stack(
+                [
+                    render(scene, sample_times(0.0, scene.duration, frames), config.image_size)
+                    for scene in scenes[first : first + VIDEOS_AT_ONCE]
+                ]
+            )
+
+    first = 0
+    for video in VideoEncoder(model).stream(batches()):
+        rows = slice(first, first + len(video))
+        real.object[rows] = unit(video.object).transpose(1, 2).numpy()
+        real.event[rows] = unit(video.event).numpy()
+        first = rows.stop
+        progress(first, len(scenes), "encoding")
     return real
 
 
@@ -97,8 +103,6 @@ def held_out_captions(count: int) -> list[str]:
     return [describe(scene, rng).text for scene in scenes]
 
 
-@torch.inference_mode()
 def encode_captions(model: ProST, captions: Sequence[str]) -> TextPrototypes:
-    """Unit prototypes of sentences, on the CPU."""
-    text = model.encode_text(list(captions))
-    return TextPrototypes(unit(text.phrase.float()).cpu(), unit(text.sentence.float()).cpu())
+    """Unit prototypes of sentences, float32 on the CPU."""
+    return encode_text(model, captions).mapped(unit)

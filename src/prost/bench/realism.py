@@ -22,7 +22,7 @@ VECTORS_AT_ONCE = 100
 BINS = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Histogram:
     """Two samples in the same bins.
 
@@ -41,7 +41,7 @@ class Histogram:
     ks_real: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Realism:
     """Generated clips against real ones.
 
@@ -72,7 +72,7 @@ def fit_recombination(real: RealPrototypes, held_out: RealPrototypes, seed: int)
     wanted = [nearest_distances(part) for part in _tracks(held_out[:clips])]
     errors = []
     for turn in TURNS:
-        generator = Generator(real, Recombination(seed, object_turn=turn, event_turn=turn))
+        generator = Generator(real, Recombination(seed=seed, object_turn=turn, event_turn=turn))
         made = generator.materialise(generator.block(0, clips))
         errors.append(
             [
@@ -81,7 +81,7 @@ def fit_recombination(real: RealPrototypes, held_out: RealPrototypes, seed: int)
             ]
         )
     object_best, event_best = np.argmin(errors, axis=0)
-    return replace(Recombination(seed), object_turn=TURNS[object_best], event_turn=TURNS[event_best])
+    return replace(Recombination(seed=seed), object_turn=TURNS[object_best], event_turn=TURNS[event_best])
 
 
 def judge(
@@ -106,11 +106,11 @@ def judge(
     scores = [_scores(sample, text, object_phrase_weight) for sample in (real, other, made)]
     steps = [_steps(sample) for sample in (real, other, made)]
     return Realism(
-        clips,
-        histogram(*object_distances),
-        histogram(*event_distances),
-        histogram(*scores),
-        histogram(*steps),
+        clips=clips,
+        object_distance=histogram(*object_distances),
+        event_distance=histogram(*event_distances),
+        score=histogram(*scores),
+        steps=histogram(*steps),
     )
 
 
@@ -158,7 +158,11 @@ def histogram(
         for values in (real, generated)
     )
     return Histogram(
-        edges.tolist(), real_share, generated_share, ks_statistic(real, generated), ks_statistic(real, other)
+        edges=edges.tolist(),
+        real=real_share,
+        generated=generated_share,
+        ks=ks_statistic(real, generated),
+        ks_real=ks_statistic(real, other),
     )
 
 

@@ -41,7 +41,7 @@ RESIDENT_BLOCKS = 4
 EXACT_QUERIES = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exhaustive:
     """Scoring every clip by blocked matrix products, the blocks in memory.
 
@@ -60,7 +60,7 @@ class Exhaustive:
     dtype: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rival:
     """One index with the same rerank.
 
@@ -155,7 +155,7 @@ def measure_rivals(
 
         find = functools.partial(_nearest_clips, index, len(snapshot))
         points = curve(text, truth, find, read, object_phrase_weight, len(snapshot))
-        rivals.append(Rival(name, RIVALS[name], seconds, size, points))
+        rivals.append(Rival(name=name, title=RIVALS[name], build_s=seconds, bytes=size, curve=points))
     return rivals
 
 

@@ -37,7 +37,7 @@ CHECKED_CLIPS = 64
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchSettings:
     """What to measure.
 
@@ -69,7 +69,7 @@ class BenchSettings:
             raise UsageError(f"no rival is called {unknown[0]!r}", ", ".join(RIVALS))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """All that a run found out.
 
@@ -145,17 +145,17 @@ def run(plan: BenchSettings, say: Say, progress: Advance) -> Outcome:
     exhaustive = measure_exhaustive(generator, plan.clips, text, weight)
     rivals = measure_rivals(library, plan.rivals, text, truth, weight, progress)
     return Outcome(
-        plan,
-        sizes.width,
-        recombination,
-        realism,
-        library,
-        truth_s,
-        difference,
-        measured,
-        exhaustive,
-        rivals,
-        describe_machine(),
+        plan=plan,
+        width=sizes.width,
+        recombination=recombination,
+        realism=realism,
+        library=library,
+        truth_s=truth_s,
+        truth_difference=difference,
+        measured=measured,
+        exhaustive=exhaustive,
+        rivals=rivals,
+        machine=describe_machine(),
     )
 
 
@@ -175,4 +175,4 @@ def _truth(
         seconds = time.perf_counter() - start
         np.savez(file, rows=truth.rows, scores=truth.scores, seconds=seconds)
     kept = np.load(file)
-    return ExactAnswers(kept["rows"], kept["scores"]), float(kept["seconds"])
+    return ExactAnswers(rows=kept["rows"], scores=kept["scores"]), float(kept["seconds"])

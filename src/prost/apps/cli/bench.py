@@ -56,7 +56,9 @@ def search(
     from prost.bench.run import BenchSettings, run
 
     names = () if rivals == "none" else tuple(name.strip() for name in rivals.split(","))
-    plan = BenchSettings(clips, work, model, queries, videos, names, seed)
+    plan = BenchSettings(
+        clips=clips, work=work, model=model, queries=queries, videos=videos, rivals=names, seed=seed
+    )
     with progress("bench", "steps") as advance:
         report = to_dict(run(plan, say, advance))
     for title, columns, rows in tables(report):
