@@ -1,11 +1,14 @@
 """Configurations: what is refused, and that every field is read by something."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prost.config import CLIPShape, ModelConfig, read_json
 from prost.errors import BadConfig, MissingPath
+from prost.model.clip4clip import CLIP4ClipConfig
+from prost.model.ts2net import TS2NetConfig
 
 
 def test_an_unknown_key_names_the_nearest_known_one() -> None:
@@ -23,14 +26,39 @@ def test_an_unknown_key_names_the_nearest_known_one() -> None:
         ({"sparse_weights": "sigmoid"}, "sparse_weights"),
         ({"clip": {"vision_width": 100}}, "multiple of 64"),
         ({"clip": {"image_size": 100, "patch_size": 16}}, "not a multiple of patch_size"),
-        ({"token_shift_blocks": [12]}, r"\[12\] beyond the 12 vision layers"),
-        ({"max_words": 78}, "beyond the 77 text positions"),
-        ({"token_shift_divisions": 51}, "beyond 50 tokens"),
+        ({"token_shift_blocks": [12]}, r"\[12\] exceed the 12 vision layers"),
+        ({"max_words": 78}, "exceeds the 77 text positions"),
+        ({"token_shift_divisions": 51}, "exceed the 50 tokens$"),
     ],
 )
 def test_a_value_out_of_range_is_named(values: dict[str, object], said: str) -> None:
     with pytest.raises(BadConfig, match=said):
         ModelConfig.parse(values)
+
+
+SIZES = [
+    *(("clip", name) for name in CLIPShape.model_fields),
+    *((name,) for name in ("width", "frames", "max_words", "token_shift_divisions")),
+    *((name,) for name in ("object_prototypes", "phrase_prototypes", "event_prototypes")),
+    ("frame_layers",),
+    ("event_layers",),
+]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=".".join)
+def test_no_size_fills_the_memory(size: tuple[str, ...]) -> None:
+    values: Any = 10**8
+    for key in reversed(size):
+        values = {key: values}
+    with pytest.raises(BadConfig, match=rf"{'.'.join(size)}: .* less than or equal to .* \(got 100000000\)"):
+        ModelConfig.parse(values)
+
+
+def test_every_integer_of_every_model_has_an_upper_bound() -> None:
+    for config in (CLIPShape, ModelConfig, CLIP4ClipConfig, TS2NetConfig):
+        for name, field in config.model_fields.items():
+            if field.annotation is int:
+                assert any(hasattr(limit, "le") for limit in field.metadata), f"{config.__name__}.{name}"
 
 
 def test_defaults_are_the_papers() -> None:
@@ -53,5 +81,5 @@ def test_reading_json(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="holds a list; expected: a JSON object"):
         read_json(tmp_path / "list.json")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(BadConfig, match="is no JSON"):
+    with pytest.raises(BadConfig, match="is not valid JSON"):
         read_json(tmp_path / "broken.json")

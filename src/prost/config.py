@@ -1,7 +1,7 @@
-"""Configurations: what is saved beside the weights, and what a model is rebuilt from.
+"""Configurations of models: saved beside the weights, and enough to rebuild the model from.
 
-Every field is read by the code that it configures; an unknown key is an error that names the nearest known one.
-Defaults are the paper's for MSR-VTT (supplement, implementation details).
+Every field is read by the code that it configures. An unknown key is an error that names the most similar known key.
+The defaults are the paper's for MSR-VTT (supplement, implementation details).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,7 +19,12 @@ from prost.errors import BadConfig, MissingPath
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-Config = TypeVar("Config", bound="StrictConfig")
+# Upper bounds of sizes, far above those of any model in use: a typo or a damaged file must not fill the memory.
+MOST_WIDTH = 16_384
+MOST_LAYERS = 256
+MOST_POSITIONS = 65_536
+MOST_FRAMES = 1_024
+MOST_PROTOTYPES = 256
 
 
 class StrictConfig(BaseModel):
@@ -29,38 +34,41 @@ class StrictConfig(BaseModel):
 
     @classmethod
     def parse(cls, values: dict[str, Any], origin: str = "configuration", within: str = "") -> Self:
-        """Build from plain values.
+        """Build a configuration from plain values.
 
         Args:
             values: keys and values, as read from JSON or YAML.
-            origin: where they came from, for the message.
-            within: the key there under which they stand, for the message.
+            origin: where the values came from, for error messages.
+            within: the key in `origin` under which the values are, for error messages.
 
         Raises:
-            BadConfig: an unknown key (the nearest known one is named) or a value out of range.
+            BadConfig: an unknown key (the most similar known key is named) or a value out of range.
         """
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             errors = error.errors()
-            # A key that is misspelt is also one that is missing: the first tells why.
+            # A misspelt key is reported as unknown and as missing; only the first tells why.
             first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
             place = ".".join(str(part) for part in (within, *first["loc"]) if part != "")
             if first["type"] == "extra_forbidden":
                 raise BadConfig(
                     f"{origin}: unknown key {place!r}", suggestion=cls._nearest(first["loc"])
                 ) from None
-            raise BadConfig(
-                f"{origin}: {place or 'value'}: {first['msg']} (got {first.get('input')!r})"
-            ) from None
+            reason = first["msg"].removeprefix("Value error, ")
+            if isinstance(
+                first["input"], dict
+            ):  # several fields do not fit each other, and the reason names them
+                raise BadConfig(f"{origin}: {f'{place}: ' if place else ''}{reason}") from None
+            raise BadConfig(f"{origin}: {place}: {reason} (got {first['input']!r})") from None
 
     @classmethod
     def _nearest(cls, location: tuple[int | str, ...]) -> str:
-        """Name the known key that is most like the last part of an unknown one's place."""
+        """Name the known key that is most similar to the last part of the location of an unknown key."""
         fields = cls.model_fields
         for part in location[:-1]:
-            said = fields[str(part)].annotation if str(part) in fields else None
-            inner = [kind for kind in (said, *get_args(said)) if isinstance(kind, type)]
+            annotation = fields[str(part)].annotation if str(part) in fields else None
+            inner = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
             records = [kind for kind in inner if issubclass(kind, BaseModel)]
             if not records:
                 break
@@ -70,19 +78,19 @@ class StrictConfig(BaseModel):
 
 
 class CLIPShape(StrictConfig):
-    """Sizes of the CLIP backbone; heads are width / 64, as in every released ViT-B.
+    """Sizes of the CLIP backbone. There are width / 64 heads, as in every released ViT-B.
 
     The defaults are those of ViT-B/32.
     """
 
-    image_size: int = Field(224, ge=16)
-    patch_size: int = Field(32, ge=4)
-    vision_width: int = Field(768, ge=64)
-    vision_layers: int = Field(12, ge=1)
-    text_width: int = Field(512, ge=64)
-    text_layers: int = Field(12, ge=1)
-    vocabulary: int = Field(49408, ge=3)
-    text_positions: int = Field(77, ge=4)
+    image_size: int = Field(224, ge=16, le=4096)
+    patch_size: int = Field(32, ge=4, le=4096)
+    vision_width: int = Field(768, ge=64, le=MOST_WIDTH)
+    vision_layers: int = Field(12, ge=1, le=MOST_LAYERS)
+    text_width: int = Field(512, ge=64, le=MOST_WIDTH)
+    text_layers: int = Field(12, ge=1, le=MOST_LAYERS)
+    vocabulary: int = Field(49408, ge=3, le=2**22)
+    text_positions: int = Field(77, ge=4, le=MOST_POSITIONS)
 
     @field_validator("vision_width", "text_width")
     @classmethod
@@ -101,23 +109,26 @@ class CLIPShape(StrictConfig):
 
     @property
     def grid(self) -> int:
-        """Patches along one side of a frame."""
+        """Number of patches along one side of a frame."""
         return self.image_size // self.patch_size
 
     @property
     def tokens(self) -> int:
-        """M, the tokens of one frame: the class token and the patches."""
+        """M, the number of tokens of one frame: the class token and the patches."""
         return self.grid**2 + 1
 
 
 class RetrievalConfig(StrictConfig):
-    """What the doors of any model need to know; the letters are the glossary's."""
+    """Settings that every model has. Letters are those of the glossary: D `width`, L `frames`."""
+
+    # Fields that change no prototype, so that the fingerprint leaves them out.
+    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name"})
 
     name: str = "untitled"
     clip: CLIPShape = CLIPShape()
-    width: int = Field(512, ge=8)
-    frames: int = Field(12, ge=1)
-    max_words: int = Field(32, ge=4)
+    width: int = Field(512, ge=8, le=MOST_WIDTH)
+    frames: int = Field(12, ge=1, le=MOST_FRAMES)
+    max_words: int = Field(32, ge=4, le=MOST_POSITIONS)
     image_mean: tuple[float, float, float] = CLIP_MEAN
     image_std: tuple[float, float, float] = CLIP_STD
 
@@ -125,52 +136,62 @@ class RetrievalConfig(StrictConfig):
     def _words_have_positions(self) -> Self:
         if self.max_words > self.clip.text_positions:
             raise ValueError(
-                f"max_words {self.max_words} beyond the {self.clip.text_positions} text positions"
+                f"max_words {self.max_words} exceeds the {self.clip.text_positions} text positions"
             )
         return self
 
+    def prototype_choices(self) -> dict[str, Any]:
+        """Plain values of all fields that change prototypes and differ from their default.
+
+        Fields with the default are left out, so that a field added later does not change what older models hash to.
+        """
+        chosen = self.model_dump(mode="json", exclude=set(self.BESIDE_PROTOTYPES), exclude_defaults=True)
+        return {**chosen, **self.model_dump(mode="json", include={"architecture"})}
+
     @property
     def image_size(self) -> int:
-        """R, the side in pixels of the square that the model looks at."""
+        """R, the side of a frame in pixels; frames are square."""
         return self.clip.image_size
 
 
 class TokenShiftConfig(RetrievalConfig):
-    """A model whose last vision blocks see tokens of neighbouring frames; see `model/token_shift.py`."""
+    """Settings of a model whose last vision blocks see tokens of neighbouring frames; see `model/token_shift.py`."""
 
     token_shift_blocks: tuple[int, ...] = (10, 11)
-    token_shift_divisions: int = Field(7, ge=1)
+    token_shift_divisions: int = Field(7, ge=1, le=MOST_POSITIONS)
 
     @model_validator(mode="after")
     def _shift_fits(self) -> Self:
         beyond = [block for block in self.token_shift_blocks if not 0 <= block < self.clip.vision_layers]
         if beyond:
             raise ValueError(
-                f"token_shift_blocks {beyond} beyond the {self.clip.vision_layers} vision layers"
+                f"token_shift_blocks {beyond} exceed the {self.clip.vision_layers} vision layers"
             )
         if self.token_shift_blocks and self.clip.tokens < self.token_shift_divisions:
             raise ValueError(
-                f"token_shift_divisions {self.token_shift_divisions} beyond {self.clip.tokens} tokens"
+                f"token_shift_divisions {self.token_shift_divisions} exceed the {self.clip.tokens} tokens"
             )
         return self
 
 
 class ModelConfig(TokenShiftConfig):
-    """A ProST model: everything that the paper varies, and the quirks that a checkpoint fixes.
+    """Settings of a ProST model: everything that the paper varies, and what a checkpoint was trained with.
 
-    The letters are the glossary's: D `width`, L `frames`, N_o `object_prototypes`, N_p `phrase_prototypes`,
+    Letters are those of the glossary: D `width`, L `frames`, N_o `object_prototypes`, N_p `phrase_prototypes`,
     N_e `event_prototypes`.
     """
 
+    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "object_phrase_weight", "dropout"})
+
     architecture: Literal["prost"] = "prost"
     name: str = "prost"
-    object_prototypes: int = Field(12, ge=2)
-    phrase_prototypes: int = Field(28, ge=1)
-    event_prototypes: int = Field(3, ge=1)
-    frame_layers: int = Field(2, ge=1)
-    event_layers: int = Field(2, ge=1)
+    object_prototypes: int = Field(12, ge=2, le=MOST_PROTOTYPES)
+    phrase_prototypes: int = Field(28, ge=1, le=MOST_PROTOTYPES)
+    event_prototypes: int = Field(3, ge=1, le=MOST_PROTOTYPES)
+    frame_layers: int = Field(2, ge=1, le=MOST_LAYERS)
+    event_layers: int = Field(2, ge=1, le=MOST_LAYERS)
     window: float = Field(0.2, ge=0.0, le=1.0)
-    object_phrase_weight: float = Field(1.5, ge=0.0)
+    object_phrase_weight: float = Field(1.5, ge=0.0, le=1000.0)
     mask_padding: bool = True
     sparse_weights: Literal["relu", "softmax"] = "softmax"
     dropout: float = Field(0.1, ge=0.0, lt=1.0)
@@ -180,15 +201,15 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        MissingPath: there is no such file.
-        BadConfig: the file is no JSON object.
+        MissingPath: the file does not exist.
+        BadConfig: the file does not hold a JSON object.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingPath(f"{path} does not exist") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} is no JSON ({error})") from None
+        raise BadConfig(f"{path} is not valid JSON ({error})") from None
     if not isinstance(values, dict):
         raise BadConfig(f"{path} holds a {type(values).__name__}", "a JSON object")
     return values
@@ -198,8 +219,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read the keys and values of a recipe, or of a grid of recipes.
 
     Raises:
-        MissingPath: there is no such file.
-        BadConfig: the file is no YAML, or holds something else.
+        MissingPath: the file does not exist.
+        BadConfig: the file is not YAML, or does not hold keys and values.
     """
     try:
         values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -207,7 +228,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise MissingPath(f"recipe {path} does not exist", suggestion="see the folder recipes") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())  # YAML errors take several lines
-        raise BadConfig(f"{path} is no YAML ({reason})") from None
+        raise BadConfig(f"{path} is not valid YAML ({reason})") from None
     if not isinstance(values, dict):
         raise BadConfig(f"{path} holds a {type(values).__name__}", "keys and values")
     return values

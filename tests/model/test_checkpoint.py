@@ -1,6 +1,8 @@
 """The one door: every form of checkpoint opens, and each way to be wrong is named."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from prost.errors import (
     ShapeMismatch,
     StorageError,
     UnexpectedKeys,
+    UsageError,
 )
 from prost.model.checkpoint import load, save
 from prost.model.prost import ProST
@@ -48,6 +51,102 @@ def test_a_folder_comes_back(model: ProST, tmp_path: Path) -> None:
     assert again.count_words("w1 w2") == 4
     for key, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[key], tensor)
+
+
+def test_the_weights_are_read_into_place_without_random_ones_first(
+    model: ProST, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(model, tmp_path)
+
+    def expect_no_memory(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
+        assert tensor.is_meta
+        return tensor
+
+    for name in ("normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_"):
+        monkeypatch.setattr(torch.nn.init, name, expect_no_memory)
+    again = load(tmp_path)
+    assert not any(tensor.is_meta for tensor in [*again.parameters(), *again.buffers()])
+    assert all(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_a_loaded_model_makes_the_same_prototypes(model: ProST, tmp_path: Path) -> None:
+    save(model.eval(), tmp_path)
+    again = load(tmp_path, device="cpu")
+    pixels, ids = torch.randn(2, 3, 3, 32, 32), torch.ones(2, 8, dtype=torch.long)
+    with torch.no_grad():
+        for ours, expected in (
+            (again.video_prototypes(pixels), model.video_prototypes(pixels)),
+            (again.text_prototypes(ids, ids), model.text_prototypes(ids, ids)),
+        ):
+            for one, other in zip(ours.tensors(), expected.tensors(), strict=True):
+                assert torch.equal(one, other)
+
+
+def test_a_loaded_model_is_saved_over_itself(model: ProST, tmp_path: Path) -> None:
+    save(model, tmp_path)
+    again = load(tmp_path)
+    save(again, tmp_path)
+    save(load(tmp_path), tmp_path / "copy")
+    assert load(tmp_path / "copy").fingerprint == again.fingerprint == model.fingerprint
+
+
+def test_a_device_that_is_not_there_is_said_before_the_weights_are_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device 'tpu'; expected: auto, cpu"):
+        load(tmp_path / "nowhere", device="tpu")
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_an_interrupted_save_never_mixes_two_models(
+    model: ProST, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The process ends before one of the four changes that a save makes to the folder."""
+    save(model, tmp_path)
+    changes = 0
+
+    class Killed(BaseException):
+        pass
+
+    def counted(change: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*arguments: Any, **options: Any) -> Any:
+            nonlocal changes
+            place = Path(arguments[-1] if change is replace else arguments[0])
+            if place.parent == tmp_path and place.suffix in (".json", ".safetensors"):
+                if changes == step:
+                    raise Killed
+                changes += 1
+            return change(*arguments, **options)
+
+        return made
+
+    replace = os.replace
+    other = ProST(
+        ModelConfig.parse({**tiny, "token_shift_blocks": [], "event_layers": 1}),
+        whole_words(["other", "words"]),
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", counted(replace))
+        patched.setattr(Path, "unlink", counted(Path.unlink))
+        with pytest.raises(Killed):
+            save(other, tmp_path)
+    if step == 0:
+        assert load(tmp_path).fingerprint == model.fingerprint
+    else:
+        with pytest.raises(CheckpointError, match=r"without config\.json|holds no weights"):
+            load(tmp_path)
+    save(other, tmp_path)
+    assert load(tmp_path).fingerprint == other.fingerprint
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+
+
+def test_a_model_without_a_vocabulary_does_not_inherit_one(model: ProST, tmp_path: Path) -> None:
+    save(model, tmp_path)
+    model.tokenizer = None
+    save(model, tmp_path)
+    assert load(tmp_path).tokenizer is None
 
 
 def test_half_is_half_the_size_and_float32_again(model: ProST, tmp_path: Path) -> None:
@@ -155,7 +254,7 @@ class Evil:
 def test_a_pickle_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"a": Evil()}, tmp_path / "evil.bin")
-    with pytest.raises(CheckpointError, match="no plain state dict"):
+    with pytest.raises(CheckpointError, match="not a plain state dict"):
         load(tmp_path / "evil.bin")
     assert not Path("evil-was-here").exists()
 
@@ -220,7 +319,7 @@ def test_a_hub_name_that_cannot_be_fetched(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        CheckpointError, match="someone/absent is no local path and cannot be fetched from the hub"
+        CheckpointError, match="someone/absent is not a local path and cannot be fetched from the hub"
     ):
         load("someone/absent")
     assert "downloading" in caplog.text  # never silently

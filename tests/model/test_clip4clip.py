@@ -94,7 +94,7 @@ def test_wrong_shapes_are_refused(tiny: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"temporal": "seqTransf", "positions": 2}, "frames 3 beyond the 2 positions"),
+        ({"temporal": "seqTransf", "positions": 2}, "frames 3 exceed the 2 positions"),
         ({"temporal": "seqTransf", "width": 40}, "multiple of 64"),
         ({"temporal": "tightTransf"}, "seqLSTM"),
         ({"temporal_layer": 2}, "temporal_layers"),

@@ -94,10 +94,10 @@ def test_wrong_shapes_are_refused(model: TS2Net) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"positions": 8}, "12 tokens of 3 frames beyond the 8 positions"),
+        ({"positions": 8}, "12 tokens of 3 frames exceed the 8 positions"),
         ({"selected_tokens": 5}, "5 of 4 patches"),
-        ({"token_shift_blocks": [2]}, "beyond the 2 vision layers"),
-        ({"token_shift_divisions": 6}, "6 beyond 5 tokens"),
+        ({"token_shift_blocks": [2]}, "exceed the 2 vision layers"),
+        ({"token_shift_divisions": 6}, "6 exceed the 5 tokens"),
         ({"width": 40}, "multiple of 64"),
         ({"selection_sample": 9}, "selection_samples"),
     ],

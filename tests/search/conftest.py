@@ -76,6 +76,9 @@ class ColourModel:
         self.device = torch.device("cpu")
         self.sick = sick
 
+    def former_fingerprints(self, name: str) -> frozenset[str]:
+        return frozenset()
+
     def count_words(self, sentence: str) -> int:
         return len(sentence.split()) + 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from prost.errors import (
     ModelMismatch,
     UsageError,
 )
+from prost.model.checkpoint import load_prost
+from prost.model.prost import ProST
 from prost.search.library import Library
 from prost.search.records import ClipSettings
 from prost.search.store import Store
@@ -319,3 +322,23 @@ def test_a_writer_can_wait_for_another(library: Library, folder: Path) -> None:
             waiting = threads.submit(library.add, folder, wait=True)
             assert not waiting.done()
         assert len(waiting.result(timeout=60).added) == 3
+
+
+def test_a_library_of_an_earlier_version_opens_with_its_model_renamed(
+    untrained_folder: Path, tmp_path: Path
+) -> None:
+    def earlier_rule(model: ProST) -> str:
+        digest = blake2b(model.config.model_dump_json().encode(), digest_size=12)
+        for key, tensor in sorted(model.state_dict().items()):
+            digest.update(key.encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    model = load_prost(untrained_folder, name="holiday")
+    Library(tmp_path / "own.prost", model)
+    description = tmp_path / "own.prost" / "library.json"
+    written = description.read_text().replace(model.fingerprint, earlier_rule(model))
+    assert earlier_rule(model) in written
+    description.write_text(written)
+    Library(tmp_path / "own.prost", load_prost(untrained_folder, name="renamed", object_phrase_weight=1.0))
+    with pytest.raises(ModelMismatch, match="was made by model 'holiday'"):
+        Library(tmp_path / "own.prost", load_prost(untrained_folder, name="holiday", window=0.5))

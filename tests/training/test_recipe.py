@@ -50,7 +50,7 @@ def test_defaults_of_a_stage_are_the_papers() -> None:
         ),
         ("model: {}\nclip: {steps: 1}", "prost: Field required"),
         ("- 1", "holds a list"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not valid YAML"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:

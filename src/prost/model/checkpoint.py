@@ -1,6 +1,6 @@
-"""The one door to weights: `load` opens every form of checkpoint, `save` writes ours.
+"""Models on disk: `load` opens every form of checkpoint, `save` writes ours.
 
-Our form is a folder: `config.json` (a `ModelConfig`), `model.safetensors`, `tokenizer.json`.
+Our form is a folder with `config.json` (such as a `ModelConfig`), `model.safetensors` and `tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from prost.config import ModelConfig, RetrievalConfig, read_json
 from prost.errors import (
@@ -32,13 +34,14 @@ from prost.errors import (
 )
 from prost.model import authors, rivals
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
+from prost.model.encoding import choose_device
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import WordTokenizer, find_tokenizer
 from prost.model.ts2net import TS2Net, TS2NetConfig
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-# What `architecture` in a configuration stands for; one without the word is ProST's.
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+# What `architecture` in a configuration stands for; a configuration without it is ProST's.
 ARCHITECTURES: dict[
     str, tuple[type[RetrievalConfig], Callable[[Any, WordTokenizer | None], RetrievalModel[Any, Any]]]
 ] = {
@@ -50,7 +53,7 @@ BUNDLED = ("toybox",)
 HUB_FILES = [
     CONFIG,
     WEIGHTS,
-    "tokenizer.json",
+    TOKENIZER,
     "vocab.json",
     "merges.txt",
     "pytorch_model.bin",
@@ -60,21 +63,32 @@ HUB_FILES = [
 log = logging.getLogger("prost")
 
 
-def load(name_or_path: str | os.PathLike[str], **overrides: Any) -> RetrievalModel[Any, Any]:
-    """Open a model, ready to encode: eval mode, float32, on the CPU.
+def load(
+    name_or_path: str | os.PathLike[str], device: str = "auto", **overrides: Any
+) -> RetrievalModel[Any, Any]:
+    """Open a model, ready to encode: in eval mode and float32.
 
     Args:
-        name_or_path: `"toybox"` (bundled); a folder of ours; the authors' file (`pytorch_model.bin`,
-            `pytorch_model.bin.4`, `.pt`) or a folder that holds one; or `owner/name` on the Hugging Face hub, which is
-            downloaded only when it is not in the local cache, and says so.
-        overrides: fields of `ModelConfig` to change, for what shapes do not tell (`max_words=64`,
-            `object_phrase_weight=1.0`, `token_shift_divisions=14`).
+        name_or_path: one of
+            - `"toybox"`, which is bundled;
+            - a folder that `save` wrote;
+            - a file of the authors' code (`pytorch_model.bin`, `pytorch_model.bin.4`, `.pt`), or a folder with one;
+            - `owner/name` on the Hugging Face hub. It is downloaded only if it is not in the local cache, and a
+              warning says so.
+        device: where the weights go: `auto` (the first CUDA GPU, otherwise the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
+        overrides: fields of the model's configuration to change, such as those that cannot be read off the weights
+            (`max_words=64`, `object_phrase_weight=1.0`, `token_shift_divisions=14`).
+
+    Returns:
+        A `ProST`, `CLIP4Clip` or `TS2Net`, as the checkpoint says.
 
     Raises:
-        MissingPath: nothing is there.
-        CheckpointError: the weights cannot become a model; missing, unexpected and misshapen keys are named.
-        BadConfig: an override that no model has.
+        UsageError: an unknown or absent device.
+        MissingPath: the path does not exist, and it is not a bundled model or a name on the hub.
+        CheckpointError: the weights do not make a model. Missing and unexpected keys and wrong shapes are named.
+        BadConfig: an override that the model does not have, or a size out of range.
     """
+    chosen = choose_device(device)  # before the weights are read: a wrong name is reported at once
     place = _find(os.fspath(name_or_path))
     if place.is_dir():
         weights = _weights_of(place)
@@ -103,19 +117,25 @@ def load(name_or_path: str | os.PathLike[str], **overrides: Any) -> RetrievalMod
             f"the vocabulary beside {weights} has {tokenizer.vocabulary} words, the weights {config.clip.vocabulary}",
             suggestion="take the tokenizer files that came with the weights",
         )
-    model = build(config, tokenizer)
+    # Without memory at first: the tensors that were read become the weights, so that there is one copy of them.
+    with torch.device("meta"), _NoRandomWeights():
+        model = build(config, tokenizer)
     _fill(model, state, weights)
     if dropped:
         names = ", ".join(dropped)
         log.info("%s: %d tensors dropped, which no forward pass reads: %s", weights, len(dropped), names)
-    return model.eval()
+    return model.eval().to(chosen)
 
 
 def config_class(values: Mapping[str, Any], origin: str) -> type[RetrievalConfig]:
-    """The configuration that values are of, by their `architecture`; without the word they are ProST's.
+    """Find the class of a configuration by its `architecture`; without that key it is ProST's.
+
+    Args:
+        values: keys and values of the configuration.
+        origin: where they came from, for error messages.
 
     Raises:
-        BadConfig: an architecture that there is not.
+        BadConfig: an unknown architecture.
     """
     architecture = values.get("architecture", "prost")
     if architecture not in ARCHITECTURES:
@@ -124,18 +144,18 @@ def config_class(values: Mapping[str, Any], origin: str) -> type[RetrievalConfig
 
 
 def build(config: RetrievalConfig, tokenizer: WordTokenizer | None) -> RetrievalModel[Any, Any]:
-    """A model of random weights."""
+    """Make a model with random weights."""
     model_class = next(model for known, model in ARCHITECTURES.values() if type(config) is known)
     return model_class(config, tokenizer)
 
 
-def load_prost(name_or_path: str | os.PathLike[str], **overrides: Any) -> ProST:
-    """As `load`, for what needs prototypes: a library, an explanation.
+def load_prost(name_or_path: str | os.PathLike[str], device: str = "auto", **overrides: Any) -> ProST:
+    """Open a model as `load` does, for callers that need prototypes: a library, an explanation.
 
     Raises:
-        UsageError: the model is a rival.
+        UsageError: the model is not a ProST, or what `load` raises.
     """
-    model = load(name_or_path, **overrides)
+    model = load(name_or_path, device, **overrides)
     if not isinstance(model, ProST):
         raise UsageError(
             f"{os.fspath(name_or_path)} is a {type(model).__name__}",
@@ -147,10 +167,13 @@ def load_prost(name_or_path: str | os.PathLike[str], **overrides: Any) -> ProST:
 def save(model: RetrievalModel[Any, Any], folder: str | os.PathLike[str], half: bool = False) -> None:
     """Write a model as a folder that `load` opens.
 
+    A save that is interrupted leaves the model that was there before, or a folder without `config.json`, which `load`
+    refuses; never the configuration of one model beside the weights of another.
+
     Args:
         model: what to write.
-        folder: made if absent.
-        half: store float16, half the size; `load` gives float32 again.
+        folder: made if absent; files of a model in it are replaced, others stay.
+        half: store float16, which is half the size; `load` returns float32 again.
 
     Raises:
         StorageError: no space, no permission.
@@ -162,19 +185,27 @@ def save(model: RetrievalModel[Any, Any], folder: str | os.PathLike[str], half: 
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{WEIGHTS}.partial"
-        save_file({key: tensor.contiguous() for key, tensor in kept.items()}, partial)
-        (folder / CONFIG).write_text(model.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if model.tokenizer is not None:
-            model.tokenizer.save(folder)
-        os.replace(partial, folder / WEIGHTS)
+        with TemporaryDirectory(prefix=".saving-", dir=folder) as written:
+            new = Path(written)
+            save_file({key: tensor.contiguous() for key, tensor in kept.items()}, new / WEIGHTS)
+            (new / CONFIG).write_text(model.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            if model.tokenizer is not None:
+                model.tokenizer.save(new)
+            # The configuration goes first and comes last: without it the folder holds no model.
+            (folder / CONFIG).unlink(missing_ok=True)
+            for name in (WEIGHTS, TOKENIZER):
+                if (new / name).is_file():
+                    os.replace(new / name, folder / name)
+                else:
+                    (folder / name).unlink(missing_ok=True)
+            os.replace(new / CONFIG, folder / CONFIG)
     except (OSError, safetensors.SafetensorError) as error:
         raise StorageError(f"the model cannot be written to {folder} ({error})") from None
 
 
 def _find(name_or_path: str) -> Path:
-    """Turn a name into a file or folder on this machine."""
-    # A bundled name comes before a folder that happens to be called so; `./toybox` means the folder.
+    """Find the file or folder on this machine that a name means."""
+    # A bundled name wins over a folder of the same name; `./toybox` means the folder.
     if name_or_path in BUNDLED:
         bundled = Path(str(resources.files("prost") / "models" / name_or_path))
         if not (bundled / WEIGHTS).is_file():
@@ -199,25 +230,24 @@ def _from_hub(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
-    except Exception:  # not cached yet: the library has several errors for that
+    except Exception:  # not cached yet, for which the hub's library raises several errors
         log.warning("%s is not in the local cache: downloading it", name)
     try:
         return Path(snapshot_download(name, allow_patterns=HUB_FILES))
-    except (
-        Exception
-    ) as error:  # no network, no such repository, no permission: the library has a dozen of them
+    except Exception as error:  # no network, no repository, no permission: it raises a dozen kinds
         raise CheckpointError(
-            f"{name} is no local path and cannot be fetched from the hub ({_first_line(error)})",
+            f"{name} is not a local path and cannot be fetched from the hub ({_first_line(error)})",
             suggestion="check the name and the network, or download it yourself and give the folder",
         ) from None
 
 
 def _weights_of(folder: Path) -> Path:
-    """The weights of a folder: ours, else the authors'; of several epochs, none is chosen silently."""
+    """Find the weights in a folder: ours, otherwise the authors'. Several epochs are an error, not a silent choice."""
     if (folder / WEIGHTS).is_file():
         if not (folder / CONFIG).is_file():
             raise CheckpointError(
-                f"{folder} holds {WEIGHTS} without {CONFIG}", suggestion="copy config.json there too"
+                f"{folder} holds {WEIGHTS} without {CONFIG}",
+                suggestion="copy config.json there, or save the model again",
             )
         return folder / WEIGHTS
     found = sorted(
@@ -237,26 +267,24 @@ def _weights_of(folder: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Read tensors without running any code that a pickle may carry."""
+    """Read tensors; code in a pickle is never run."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path} is no plain state dict (it is damaged, or it would run code on loading)",
+            f"{path} is not a plain state dict (it is damaged, or it would run code on loading)",
             "tensors by name, as torch.save(model.state_dict(), path) writes",
         ) from None
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error})") from None
     except (RuntimeError, EOFError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(
-            f"{path} is damaged ({_first_line(error)})", suggestion="copy it anew"
+            f"{path} is damaged ({_first_line(error)})", suggestion="copy it again"
         ) from None
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise CheckpointError(
-            f"{path} holds a {type(state).__name__} that is no state dict", "tensors by name"
-        )
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state dict", "tensors by name")
     return dict(state)
 
 
@@ -265,7 +293,7 @@ def _name_of(place: Path) -> str:
 
 
 def _modelscope(place: Path) -> dict[str, Any]:
-    """What ModelScope's `configuration.json` says beyond the shapes: the number of words."""
+    """Read the number of words from ModelScope's `configuration.json`; the shapes do not tell it."""
     beside = (place if place.is_dir() else place.parent) / "configuration.json"
     if not beside.is_file():
         return {}
@@ -273,12 +301,41 @@ def _modelscope(place: Path) -> dict[str, Any]:
     return {"max_words": words} if isinstance(words, int) else {}
 
 
-def _fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: Path) -> None:
-    """Put tensors in their places, all of them, or say by name what does not fit."""
+class _NoRandomWeights(TorchFunctionMode):
+    """Context in which modules are made without initial weights.
+
+    On the meta device torch draws random numbers by way of its compiler, whose import takes more than a second.
+    """
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        options = options or {}
+        initialises = getattr(function, "__module__", None) == torch.nn.init.__name__
+        if initialises or function in (Tensor.normal_, Tensor.uniform_):
+            return arguments[0] if arguments else options["tensor"]
+        return function(*arguments, **options)
+
+
+def _fill(model: torch.nn.Module, state: dict[str, Tensor], origin: Path) -> None:
+    """Make tensors the weights of a model that has none yet.
+
+    Args:
+        model: on the meta device.
+        state: float32 tensors become the weights without a copy.
+        origin: where they came from, for error messages.
+
+    Raises:
+        MissingKeys, UnexpectedKeys, ShapeMismatch: by name, what does not fit.
+    """
     places = model.state_dict()
     if missing := sorted(places.keys() - state.keys()):
         raise MissingKeys(
-            f"{origin} lacks {_some(missing)}", "every tensor of the model", "copy or export it anew"
+            f"{origin} lacks {_some(missing)}", "every tensor of the model", "copy or export it again"
         )
     if unexpected := sorted(state.keys() - places.keys()):
         raise UnexpectedKeys(f"{origin} holds tensors that the model has no place for: {_some(unexpected)}")
@@ -291,15 +348,17 @@ def _fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: Path) -> 
             f"{list(places[key].shape)}",
             "check that config.json belongs to these weights",
         )
-    model.load_state_dict({key: tensor.float() for key, tensor in state.items()})
+    for key in list(state):
+        state[key] = state[key].float()  # one by one, so that each half-precision tensor is freed at once
+    model.load_state_dict(state, assign=True)
 
 
 def _some(names: list[str], most: int = 6) -> str:
-    """List names in a line, the first few in full."""
+    """List the first few names in one line, and count the others."""
     listed = ", ".join(names[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of what another library said, or the kind of error where it said nothing."""
+    """The first line of an error message of another library, or the type of the error if it is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from prost.config import RetrievalConfig
+from prost.config import MOST_LAYERS, MOST_POSITIONS, RetrievalConfig
 from prost.errors import UsageError
 from prost.model.clip import CLIPBackbone, sentence_token
 from prost.model.matching import Similarity, unit
@@ -27,8 +27,8 @@ class CLIP4ClipConfig(RetrievalConfig):
     architecture: Literal["clip4clip"] = "clip4clip"
     name: str = "clip4clip"
     temporal: Literal["meanP", "seqTransf", "seqLSTM"] = "meanP"
-    temporal_layers: int = Field(4, ge=1)
-    positions: int = Field(77, ge=1)
+    temporal_layers: int = Field(4, ge=1, le=MOST_LAYERS)
+    positions: int = Field(77, ge=1, le=MOST_POSITIONS)
 
     @model_validator(mode="after")
     def _sequence_fits(self) -> Self:
@@ -36,10 +36,10 @@ class CLIP4ClipConfig(RetrievalConfig):
             return self
         if self.width % HEAD_WIDTH:
             raise ValueError(
-                f"width {self.width} is no multiple of {HEAD_WIDTH}, the width of an attention head"
+                f"width {self.width} is not a multiple of {HEAD_WIDTH}, the width of an attention head"
             )
         if self.frames > self.positions:
-            raise ValueError(f"frames {self.frames} beyond the {self.positions} positions")
+            raise ValueError(f"frames {self.frames} exceed the {self.positions} positions")
         return self
 
 

@@ -6,11 +6,12 @@ ProST and the models that it is compared with differ in what they make of tokens
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import json
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from hashlib import blake2b
 from typing import ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -54,9 +55,10 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         self.config = config
         self.clip = clip
         self.tokenizer = tokenizer
-        # Buffers, so that they lie on the device with the weights; the configuration stores them.
+        # Buffers, so that they are on the device of the weights. On the CPU even if the weights are made on the meta
+        # device: no file holds them.
         for name, values in (("pixel_mean", config.image_mean), ("pixel_std", config.image_std)):
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+            self.register_buffer(name, torch.tensor(values, device="cpu").view(3, 1, 1), persistent=False)
 
     @abstractmethod
     def text_prototypes(self, input_ids: Tensor, attention_mask: Tensor) -> Text:
@@ -143,15 +145,49 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of configuration and weights: two models of one fingerprint make the same records.
+        """Hash of all that makes the prototypes: two models of one fingerprint make the same records.
 
-        Computed once; training a model further makes it stale, saving and loading makes a new one.
+        These are the weights, the choices in the configuration that change prototypes, the normalisation of the pixels
+        and the tokenizer; not the name, the weights of scores or the dropout.
+
+        Computed once. Training the model further makes it stale; loading a saved model computes it again.
         """
-        digest = hashlib.blake2b(self.config.model_dump_json().encode(), digest_size=12)
-        for key, tensor in sorted(self.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        digest = blake2b(digest_size=12)
+        digest.update(json.dumps(self.config.prototype_choices(), sort_keys=True).encode())
+        digest.update(self.tokenizer.fingerprint.encode() if self.tokenizer else b"")
+        self._digest_weights([digest])
         return digest.hexdigest()
+
+    def former_fingerprints(self, name: str) -> frozenset[str]:
+        """What versions before the rule of `fingerprint` may have called this model.
+
+        They hashed the whole configuration: the name (often that of the model's folder), the weights of scores and the
+        dropout, but no tokenizer.
+
+        Args:
+            name: of the model at that time, as a library states it.
+        """
+        defaults = {
+            field: type(self.config).model_fields[field].default
+            for field in self.config.BESIDE_PROTOTYPES - {"name"}
+        }
+        configurations = {
+            self.config.model_copy(update={"name": each, **changed}).model_dump_json()
+            for each in (name, self.config.name)
+            for changed in ({}, defaults)
+        }
+        digests = [blake2b(values.encode(), digest_size=12) for values in configurations]
+        self._digest_weights(digests)
+        return frozenset(digest.hexdigest() for digest in digests)
+
+    def _digest_weights(self, digests: Sequence[blake2b], beginning: tuple[str, ...] = ("",)) -> None:
+        """Add the weights whose names begin so, in the order of their names, to all digests."""
+        for key, tensor in sorted(self.state_dict().items()):
+            if key.startswith(beginning):
+                content = tensor.detach().float().cpu().flatten().numpy()
+                for digest in digests:
+                    digest.update(key.encode())
+                    digest.update(content)
 
     @property
     def vision_fingerprint(self) -> str:
@@ -164,11 +200,8 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             (sorted(self.clip.shift_blocks), self.clip.shift_divisions) if self.clip.shift_blocks else None
         )
         choices = (shift, self.config.image_mean, self.config.image_std, self.class_tokens_only)
-        digest = hashlib.blake2b(repr(choices).encode(), digest_size=12)
-        for key, tensor in sorted(self.state_dict().items()):
-            if key.startswith(VISION_TOWER):
-                digest.update(key.encode())
-                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        digest = blake2b(repr(choices).encode(), digest_size=12)
+        self._digest_weights([digest], VISION_TOWER)
         return digest.hexdigest()
 
     def encode_text(self, sentences: Sequence[str]) -> Text:

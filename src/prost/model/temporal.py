@@ -13,13 +13,13 @@ from torch import Tensor, nn
 def frame_windows(frames: int, objects: int, window: float) -> list[tuple[int, int]]:
     """Columns `[start, end)` of the flattened objects that each frame query sees.
 
-    A window covers the objects of its frame and `floor(window * L * N_o)` columns after it; one that reaches the end
-    is drawn back by as much as it would stand out, plus one, as in the authors' code.
+    A window covers the objects of its frame and the next `floor(window * L * N_o)` columns. A window that reaches the
+    end starts earlier by the number of columns that exceed the end, plus one, as in the authors' code.
 
     Args:
         frames: L.
         objects: N_o.
-        window: share of all columns seen beyond the frame's own.
+        window: fraction of all columns that a query sees after those of its own frame.
 
     >>> frame_windows(4, 2, 0.25)
     [(0, 4), (2, 6), (3, 8), (3, 8)]
@@ -38,7 +38,7 @@ def frame_windows(frames: int, objects: int, window: float) -> list[tuple[int, i
 
 
 def window_mask(frames: int, objects: int, window: float) -> Tensor:
-    """Boolean mask `[L, L*N_o]` for `nn.MultiheadAttention`: true where a query must not look."""
+    """Boolean mask `[L, L*N_o]` for `nn.MultiheadAttention`: true where a query must not attend."""
     mask = torch.ones(frames, frames * objects, dtype=torch.bool)
     for row, (start, end) in enumerate(frame_windows(frames, objects, window)):
         mask[row, start:end] = False
@@ -61,7 +61,7 @@ class FeedForward(nn.Module):
 
 
 class FrameDecoderLayer(nn.Module):
-    """Attention to the memory, then a feed-forward layer, each with a residual; see DESIGN for the order of norms."""
+    """Attention to the memory, then a feed-forward layer, each with a residual."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -78,8 +78,8 @@ class FrameDecoderLayer(nn.Module):
 
         Args:
             queries: `[B, L, D]`.
-            memory: `[B, L*N_o, D]`; its norm is this layer's own and is not carried on.
-            mask: `[L, L*N_o]`, true where a query must not look.
+            memory: `[B, L*N_o, D]`; each layer normalises it for itself.
+            mask: `[L, L*N_o]`, true where a query must not attend.
 
         Returns:
             `[B, L, D]`.
@@ -109,7 +109,9 @@ class FrameDecoder(nn.Module):
         self.queries = nn.Parameter(torch.randn(frames, width))
         self.layers = nn.ModuleList(FrameDecoderLayer(width, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.register_buffer("mask", window_mask(frames, objects, window), persistent=False)
+        # On the CPU even if the weights are made on the meta device: no file holds it.
+        with torch.device("cpu"):
+            self.register_buffer("mask", window_mask(frames, objects, window), persistent=False)
 
     def forward(self, objects: Tensor) -> Tensor:
         """Decode, and average with the class tokens.

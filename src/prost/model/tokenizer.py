@@ -7,6 +7,8 @@ import html
 import json
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,12 @@ UNKNOWN, START, END = "<unknown>", "<start>", "<end>"
 # OpenAI's file lists 262,145 merges; CLIP uses those that fill its vocabulary of 49,408 beside 512 byte symbols and
 # two special tokens.
 CLIP_MERGES = 49408 - 2 * 256 - 2
+
+# Their ids tell apart tokenizers that share a vocabulary and split words differently.
+PLAIN_SENTENCES = (
+    "two people are talking in the kitchen while a dog catches a frisbee",
+    "unbelievably long thunderstorms afterwards",
+)
 
 # Function words: a sentence of nothing else describes no picture.
 _FUNCTION_WORDS = """
@@ -74,6 +82,17 @@ class WordTokenizer:
     def vocabulary(self) -> int:
         """How many ids there are."""
         return int(self._tokenizer.get_vocab_size())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the vocabulary and of the ids of two plain sentences.
+
+        It does not hash the file, since the three forms of CLIP's vocabulary, and later versions of the tokenizers
+        library, write the same tokenizer differently.
+        """
+        vocabulary = sorted(self._tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+        ids = [self._tokenizer.encode(sentence).ids for sentence in PLAIN_SENTENCES]
+        return blake2b(json.dumps([vocabulary, ids]).encode(), digest_size=12).hexdigest()
 
     def __call__(self, sentences: Sequence[str], max_words: int) -> tuple[Tensor, Tensor]:
         """Tokenise, cut and pad.

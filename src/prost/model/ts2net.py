@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from prost.config import TokenShiftConfig
+from prost.config import MOST_LAYERS, MOST_POSITIONS, TokenShiftConfig
 from prost.errors import UsageError
 from prost.model.clip import CLIPBackbone, sentence_token
 from prost.model.matching import Similarity, unit
@@ -31,25 +31,27 @@ class TS2NetConfig(TokenShiftConfig):
     under noise of deviation `selection_noise`; `positions` of the temporal transformer hold them all.
     """
 
+    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "selection_samples", "selection_noise"})
+
     architecture: Literal["ts2net"] = "ts2net"
     name: str = "ts2net"
-    selected_tokens: int = Field(3, ge=1)
-    selection_samples: int = Field(500, ge=2)
+    selected_tokens: int = Field(3, ge=1, le=MOST_POSITIONS)
+    selection_samples: int = Field(500, ge=2, le=100_000)
     selection_noise: float = Field(0.05, gt=0.0)
-    temporal_layers: int = Field(4, ge=1)
-    positions: int = Field(77, ge=1)
+    temporal_layers: int = Field(4, ge=1, le=MOST_LAYERS)
+    positions: int = Field(77, ge=1, le=MOST_POSITIONS)
 
     @model_validator(mode="after")
     def _tokens_fit(self) -> Self:
         if self.width % HEAD_WIDTH:
             raise ValueError(
-                f"width {self.width} is no multiple of {HEAD_WIDTH}, the width of an attention head"
+                f"width {self.width} is not a multiple of {HEAD_WIDTH}, the width of an attention head"
             )
         if self.selected_tokens >= self.clip.tokens:
             raise ValueError(f"selected_tokens {self.selected_tokens} of {self.clip.tokens - 1} patches")
         if self.passing_tokens > self.positions:
             raise ValueError(
-                f"{self.passing_tokens} tokens of {self.frames} frames beyond the {self.positions} positions"
+                f"{self.passing_tokens} tokens of {self.frames} frames exceed the {self.positions} positions"
             )
         return self
 

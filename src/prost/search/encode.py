@@ -29,6 +29,9 @@ class PrototypeModel(VideoModel[VideoPrototypes], Protocol):
     def fingerprint(self) -> str:
         """What tells it from every other model."""
 
+    def former_fingerprints(self, name: str) -> frozenset[str]:
+        """What earlier versions may have called it, under a name."""
+
     def encode_text(self, sentences: list[str]) -> TextPrototypes:
         """Prototypes of B sentences, float32 on the CPU."""
 

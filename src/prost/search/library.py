@@ -500,7 +500,9 @@ def _description(model: PrototypeModel, clips: ClipSettings) -> Description:
 
 def _expect_same_model(store: Store, model: PrototypeModel | None) -> None:
     made_by = store.description
-    if model is not None and model.fingerprint != made_by.fingerprint:
+    if model is None or model.fingerprint == made_by.fingerprint:
+        return
+    if made_by.fingerprint not in model.former_fingerprints(made_by.model):
         raise ModelMismatch(
             f"{store.root} was made by model {made_by.model!r} ({made_by.fingerprint}), "
             f"and this is {model.config.name!r} ({model.fingerprint})",
