@@ -58,9 +58,7 @@ def test_version_is_that_of_the_installed_package() -> None:
     assert prost.__version__ == version("prost-video")
 
 
-def test_encoding_and_searching_do_without_transformers(
-    toybox_folder: Path, tmp_path: Path
-) -> None:
+def test_encoding_and_searching_do_without_transformers(toybox_folder: Path, tmp_path: Path) -> None:
     library, video = str(tmp_path / "own.prost"), str(sorted(toybox_folder.glob("*.mp4"))[0])
     code = f"""
 import prost
