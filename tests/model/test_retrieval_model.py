@@ -8,13 +8,16 @@ import pytest
 import torch
 
 from prost.config import ModelConfig
-from prost.errors import NeedsTokenizer, UsageError
+from prost.errors import NeedsTokenizer, UsageError, VideoError
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.encoding import join
 from prost.model.prost import ProST
 from prost.model.retrieval_model import FrameFeatures, SentenceFeatures
 from prost.model.tokenizer import whole_words
 from prost.model.ts2net import TS2Net, TS2NetConfig
+from prost.video.decode import decode_frames
+from prost.video.probe import probe
+from prost.video.sampling import sample_times
 
 WORDS = ["a", "red", "ball", "falls", "blue", "boat", "sails", "left", "."]
 
@@ -37,6 +40,27 @@ def test_from_files_and_sentences_to_scores(model: CLIP4Clip | TS2Net, toybox_fo
     total = model.match(text, video).total
     assert total.shape == (2, 2)
     assert total.abs().max() <= 1
+
+
+def test_videos_are_encoded_in_the_order_given_in_any_number(
+    model: CLIP4Clip | TS2Net, toybox_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = sorted(toybox_folder.glob("*.mp4"))[:5][::-1]
+    monkeypatch.setattr("prost.model.encoding.CPU_BATCH_FRAMES", 6)  # two clips a batch
+    record = model.encode_video(paths)
+    for path, own in zip(paths, record.frame, strict=True):
+        frames = decode_frames(path, sample_times(0.0, probe(path).duration, 3), 32).pixels
+        with torch.no_grad():
+            expected = model.video_prototypes(model.normalise_pixels(frames[None])).frame[0]
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=2e-6)
+
+
+def test_a_file_that_cannot_be_shown_is_named(
+    model: CLIP4Clip | TS2Net, toybox_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(VideoError, match=r"text\.mp4"):
+        model.encode_video([*sorted(toybox_folder.glob("*.mp4"))[:1], tmp_path / "text.mp4"])
 
 
 def test_encoding_is_tokenising_and_text_prototypes(model: CLIP4Clip | TS2Net) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from typing import ClassVar, Generic, Self, TypeVar
@@ -25,8 +25,8 @@ from prost.model.clip import CLIPBackbone
 from prost.model.encoding import VideoEncoder, encode_text, join
 from prost.model.matching import Record, Similarity, expect
 from prost.model.tokenizer import WordTokenizer
-from prost.video.decode import decode_frames
-from prost.video.probe import probe
+from prost.video.probe import VideoInfo
+from prost.video.reader import Event, ReadRequest, ReadWindow, VideoReader
 from prost.video.sampling import sample_times
 
 # Where the weights of the vision tower are, by the beginning of their names.
@@ -227,16 +227,12 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         if not paths:
             raise UsageError("no video", "at least one path")
         encoder = VideoEncoder(self)
+        requests = [ReadRequest(path=os.fspath(path), windows=self._whole_video) for path in paths]
+        with VideoReader(size=self.config.image_size) as reader:
+            return join(list(encoder.stream(_batches(reader.read(requests), encoder.batch_clips))))
 
-        def batches() -> Iterator[NDArray[np.uint8]]:
-            for first in range(0, len(paths), encoder.batch_clips):
-                yield np.stack([self._frames_of(path) for path in paths[first : first + encoder.batch_clips]])
-
-        return join(list(encoder.stream(batches())))
-
-    def _frames_of(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-        times = sample_times(0.0, probe(path).duration, self.config.frames)
-        return decode_frames(path, times, self.config.image_size).pixels
+    def _whole_video(self, info: VideoInfo) -> list[NDArray[np.float64]]:
+        return [sample_times(0.0, info.duration, self.config.frames)]
 
     def tokenize(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokenise sentences: ids and mask, both `[B, max_words]`.
@@ -295,6 +291,21 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         expected = (self.config.frames, 3, size, size)
         if pixels.ndim != 5 or pixels.shape[1:] != expected:
             raise UsageError(f"pixels of shape {list(pixels.shape)}", f"[B, {', '.join(map(str, expected))}]")
+
+
+def _batches(events: Iterable[Event], clips: int) -> Iterator[NDArray[np.uint8]]:
+    """The frames of windows, some windows at a time; raises the first failure."""
+    waiting = []
+    for event in events:
+        if isinstance(event, ReadWindow):
+            waiting.append(event.frames.pixels)
+        elif event.failure is not None:
+            raise event.failure
+        if len(waiting) == clips:
+            yield np.stack(waiting)
+            waiting = []
+    if waiting:
+        yield np.stack(waiting)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

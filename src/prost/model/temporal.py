@@ -106,7 +106,7 @@ class FrameDecoder(nn.Module):
         self, frames: int, objects: int, width: int, layers: int, window: float, dropout: float
     ) -> None:
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(frames, width))
+        self.queries = nn.Parameter(nn.init.normal_(torch.empty(frames, width)))
         self.layers = nn.ModuleList(FrameDecoderLayer(width, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         # On the CPU even if the weights are made on the meta device: no file holds it.
@@ -173,7 +173,7 @@ class EventDecoder(nn.Module):
 
     def __init__(self, events: int, width: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(events, width))
+        self.queries = nn.Parameter(nn.init.normal_(torch.empty(events, width)))
         self.layers = nn.ModuleList(EventDecoderLayer(width, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
