@@ -1,9 +1,9 @@
-"""What a large contrastive batch costs: whole, cut into parts (cached representations), with checkpointed activations.
+"""Time and memory of a large contrastive batch: whole, in parts (cached representations), with checkpointing.
 
-Each way runs in a process of its own, since a process never gives its peak of memory back. That all ways have the same
-gradient is tested in tests/training/test_grad_cache.py.
+Each way runs in a separate process, because the peak memory of a process never falls. tests/training/test_grad_cache.py
+tests that all ways have the same gradient.
 
-    python benchmarks/contrastive_batches.py                          batches of 32, 64 and 128 clips, parts of 16
+    python benchmarks/contrastive_batches.py                          batches of 32, 64 and 128 clips in parts of 16
     python benchmarks/contrastive_batches.py --batch 16 --part 4      others
 """
 
@@ -37,7 +37,7 @@ WAYS = ("whole", "parts", "checkpointed", "parts, checkpointed")
 
 
 def measure(way: str, batch: int, part: int, steps: int) -> dict[str, float]:
-    """Seconds a step, and peak memory above that of the model at rest."""
+    """Seconds for each step, and peak memory above that of the idle model."""
     torch.manual_seed(0)
     model = ProST(ModelConfig.parse(MODEL)).train()
     model.clip.activation_checkpointing = "checkpointed" in way

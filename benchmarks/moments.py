@@ -1,8 +1,8 @@
-"""Is the found moment right? Recall@1 at a temporal IoU, against answering with the whole clip.
+"""Recall@1 of moments at a temporal IoU, compared with answering with the whole clip.
 
-Longer Toybox videos (20 to 40 seconds, six to ten events) are cut into clips as a library cuts them; each query names
-one event and is true of no other event of its video. The best clip is found by exact matching, and the stated rule of
-`prost.search.moments` tells start and end in it. The answer of the baseline is the very same clip, whole.
+Long Toybox videos (20 to 40 seconds, six to ten events) are cut into clips as in a library. Each query describes one
+event and no other event of its video. Exact matching finds the best clip, and `prost.search.moments` determines start
+and end in it. The baseline answers with the same clip as a whole.
 
     python benchmarks/moments.py                      measure on the test split
     python benchmarks/moments.py --split val --tune   try other weights of the rule, on the val split only
@@ -32,13 +32,13 @@ SHARE = Metric(lambda values: 100.0 * values.mean(axis=-1), higher_is_better=Tru
 
 @dataclass(frozen=True)
 class FoundClip:
-    """What the rule needs of one query and the clip that was found for it.
+    """One query with the clip that was found for it.
 
     Attributes:
         truth: start and end of the event, seconds.
         window: start and end of the clip, seconds.
         times: of the clip's frames `[L]`, seconds.
-        curves: what speaks for each frame `[4, L]`.
+        curves: evidence for each frame `[4, L]`.
     """
 
     truth: tuple[float, float]
@@ -47,13 +47,13 @@ class FoundClip:
     curves: np.ndarray
 
     def answer(self, rule: MomentRule) -> tuple[float, float]:
-        """Start and end by the rule."""
+        """Start and end given by the rule."""
         return moment(self.times, *self.window, weighted(self.curves, rule), rule)
 
 
 @torch.inference_mode()
 def found_clips(model: ProST, split: str, videos: int) -> Iterator[FoundClip]:
-    """Every event of so many videos, and the clip that its sentence finds in its video."""
+    """For each event of the first videos, the clip that its sentence finds in its video."""
     rng = np.random.default_rng(0)
     for scene in itertools.islice(scene_stream(split, 0, long=True), videos):
         windows, times, video = encode(model, scene)
@@ -64,7 +64,7 @@ def found_clips(model: ProST, split: str, videos: int) -> Iterator[FoundClip]:
 
 
 def encode(model: ProST, scene: Scene) -> tuple[list[tuple[float, float]], list[np.ndarray], VideoPrototypes]:
-    """Clips of a scene, as a library cuts them."""
+    """Encode the clips of a scene, cut as in a library."""
     windows = clip_windows(scene.duration)
     times = [sample_times(*window, model.config.frames) for window in windows]
     pixels = render(scene, np.concatenate(times), model.config.image_size)
@@ -81,7 +81,7 @@ def found(
     window: tuple[float, float],
     times: np.ndarray,
 ) -> FoundClip:
-    """Take out of both batches what the rule needs."""
+    """Collect what the rule needs for one text and one clip."""
     assert video.event_attention is not None
     sentence, event = texts.sentence[text].numpy(), video.event[clip].numpy()
     curves = evidence(
@@ -95,13 +95,13 @@ def found(
 
 
 def iou(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Shared time over covered time."""
+    """Intersection over union of two intervals."""
     shared = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
     return shared / (one[1] - one[0] + other[1] - other[0] - shared)
 
 
 def tune(clips: list[FoundClip]) -> None:
-    """Print the rules that answer best on these clips."""
+    """Print the best rules on these clips."""
     weights = (0.0, 0.5, 1.0, 2.0)
     rows = []
     for sentence, objects, wins, attention in itertools.product(weights, repeat=4):

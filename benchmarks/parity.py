@@ -1,4 +1,4 @@
-"""How close is our arithmetic to the authors'? The largest absolute difference of every output, for every reference.
+"""The largest absolute difference of each output from that of the authors' code, for every reference.
 
 The references are outputs of the authors' public code on the CPU (tests/golden/README.md says how they were made).
 
@@ -25,7 +25,7 @@ RIVALS = ("clip4clip_meanP", "clip4clip_seqTransf", "ts2net")
 
 @torch.inference_mode()
 def differences(name: str) -> dict[str, float]:
-    """Open the authors' state dict through the one door, and compare."""
+    """Load the authors' state dict with `prost.load`, and compare the outputs."""
     golden = load_golden(name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pytorch_model.bin"

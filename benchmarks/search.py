@@ -1,10 +1,10 @@
-"""How search grows: time, recall and memory in generated libraries, and R@1 of real videos with and without the scan.
+"""Time, recall and memory of search by library size, and R@1 on real videos with and without the scan.
 
-    python benchmarks/search.py                              10,000 and 100,000 clips: some 5 GB of disk
-    python benchmarks/search.py --clips 1000000 --queries 100   a million: some 45 GB
+    python benchmarks/search.py                              10,000 and 100,000 clips, about 5 GB on disk
+    python benchmarks/search.py --clips 1000000 --queries 100   a million clips, about 45 GB
 
-Beside the table, `--folder` receives all figures as JSON, and curves and histograms as a picture, for each size. What
-an earlier run left in `--work` is used again: real prototypes, libraries, their exact best, and the rivals' indexes.
+For each size all figures go to `--folder` as JSON, and curves and histograms as a picture. Results of earlier runs in
+`--work` are used again: real prototypes, libraries, exact best clips and the indexes of rivals.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ COLUMNS = (
 
 
 def tell(line: str) -> None:
-    """Say what is going on; the table goes to stdout."""
+    """Print a line to stderr; the table goes to stdout."""
     print(line, file=sys.stderr, flush=True)
 
 
 def growth(given: argparse.Namespace) -> None:
-    """Run each size, and print one row each."""
+    """Run each size and print one row for each."""
     rows = []
     for clips in given.clips:
         rivals = [] if given.rivals == "none" else given.rivals.split(",")
@@ -96,7 +96,7 @@ def growth(given: argparse.Namespace) -> None:
 
 @torch.inference_mode()
 def same_recall(model: ProST, name: str) -> None:
-    """R@1 on a gallery of real videos: all scored exactly in float32, and by scan and rerank of 8-bit prototypes."""
+    """Compare R@1 on a gallery of real videos: exact float32 scores against scan and rerank of 8-bit prototypes."""
     scenes, weight = gallery(name), model.config.object_phrase_weight
     real = encode_scenes(model, scenes.scenes, lambda done, total, what: None)
     text = encode_captions(model, [query.text for query in scenes.queries])

@@ -1,12 +1,12 @@
-"""What a search takes, and whether it is right, while another process writes to the library.
+"""Time and correctness of searches while another process writes to the library.
 
-    python benchmarks/search_while_writing.py                      20,000 clips: some 0.6 GB of disk, minutes
+    python benchmarks/search_while_writing.py                      20,000 clips, about 0.6 GB on disk, minutes
     python benchmarks/search_while_writing.py --clips 200000 --seconds 60
 
-The same sentences are searched over and over (a) with nothing beside, (b) while another process adds videos in small
-commits and codes them, as `prost add` does once they are encoded, and (c) while another process runs `optimize` with
-new codebooks. A search is right if its hits are those of scoring every clip of one version of the library that was
-the latest while it ran. Times of (b) and (c) are told as multiples of (a); all processes share the cores.
+The same sentences are searched repeatedly (a) without another process, (b) while another process adds videos in small
+commits and codes them, as `prost index` does with encoded videos, and (c) while another process runs `optimize` with
+new codebooks. A search is correct if its hits are those of exact scores of all clips in a version of the library that
+was the latest one during the search. Times of (b) and (c) are given as multiples of (a); all processes share the cores.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from prost.video.sampling import sample_times
 
 WANTED = 10
 CLIPS_A_VIDEO, CLIP_SECONDS = 8, 12.0
-# A commit of the writer, and how long it rests after one.
+# Videos in each commit of the writer, and seconds of pause after it.
 VIDEOS_A_COMMIT, PAUSE = 16, 0.5
 SCORE_TOLERANCE = 1e-4
 QUIET, ADDING, OPTIMIZING = "nothing beside", "another process adds", "another process optimizes"
@@ -50,8 +50,8 @@ class Searched:
     Attributes:
         query: number of the sentence.
         began, ended: seconds since 1970.
-        hits: path and score, best first.
-        uncoded: thousands of clips had no codes at that moment and were scored exactly, as its notes say.
+        hits: path and score of each hit, best first.
+        uncoded: whether clips without codes were scored exactly, according to the notes of the result.
     """
 
     query: int
@@ -63,24 +63,24 @@ class Searched:
 
 @dataclass
 class Phase:
-    """Searches beside the same work of another process."""
+    """Searches during one kind of work of another process."""
 
     searches: list[Searched] = field(default_factory=list)
 
     def milliseconds(self) -> np.ndarray:
-        """Of each search."""
+        """Time of each search."""
         return np.array([1000 * (each.ended - each.began) for each in self.searches])
 
 
 def generator(model: Any, given: argparse.Namespace) -> Generator:
-    """Of clips like those of so many drawn videos."""
+    """A generator from the prototypes of rendered videos."""
     return Generator(
         real_prototypes(model, given.work, given.videos, lambda done, total, what: None), Recombination()
     )
 
 
 def put_videos(store: Store, clips: Generator, block: int, first: int, count: int) -> list[str]:
-    """Commit some videos made of one block's clips; their paths."""
+    """Commit videos made of clips of one block; returns their paths."""
     recipe = clips.block(block, CLIPS_A_VIDEO * (first + count))
     made = clips.materialise(recipe)
     codes, scales = quantise(made.object.transpose(0, 2, 1, 3))
@@ -116,7 +116,7 @@ def put_videos(store: Store, clips: Generator, block: int, first: int, count: in
 
 
 def write(given: argparse.Namespace) -> None:
-    """The other process: write until told to stop by a line, and say of each commit what it added and when."""
+    """The other process: write until the time is over, and print for each commit its time and what it added."""
     model = load_prost(given.model)
     library = Library(given.library, model)
     store = Store.open(library.path)
@@ -142,7 +142,7 @@ def write(given: argparse.Namespace) -> None:
 def search_beside(
     library: Library, queries: list[str], given: argparse.Namespace, work: str
 ) -> tuple[Phase, list[dict[str, Any]]]:
-    """Search while another process does some work; the searches, and the commits of that process."""
+    """Search while another process works; returns the searches and the commits of that process."""
     log = given.work / "commits.txt"
     writer = None
     if work != QUIET:
@@ -174,14 +174,14 @@ def search_beside(
 
 
 def agreement(search: Searched, exact: list[tuple[str, float]], commits: list[dict[str, Any]]) -> float:
-    """The share of hits that scoring every clip gives, of the version that fits best among those it may have read.
+    """The fraction of hits that agree with exact scores, for the best-matching version that it may have read.
 
     Args:
         search: one search.
-        exact: all videos that may be among the best of any version, by exact scores of the last one.
-        commits: what was added when, in order.
+        exact: all videos that may be among the best in any version, with exact scores in the last version.
+        commits: added paths with times, in order.
     """
-    # A commit is seen a moment before its writer has said so.
+    # A commit becomes visible slightly before its writer prints it.
     oldest = sum(each["at"] <= search.began for each in commits)
     newest = min(sum(each["at"] <= search.ended for each in commits) + 1, len(commits))
     shares = []
@@ -194,7 +194,7 @@ def agreement(search: Searched, exact: list[tuple[str, float]], commits: list[di
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """Make a library, search it in three ways, and compare with scoring every clip."""
+    """Make a library, search it in three phases, and compare with exact scores of all clips."""
     model = load_prost(given.model)
     folder = given.work / f"writing-{given.clips}.prost"
     shutil.rmtree(folder, ignore_errors=True)
@@ -207,13 +207,13 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     library.optimize()
     queries = held_out_captions(given.queries)
     for query in queries:
-        library.search(query, limit=WANTED, per_video=1, coarse="scan")  # what is read is in memory
+        library.search(query, limit=WANTED, per_video=1, coarse="scan")  # warms the caches
 
     phases, commits = {}, []
     for work in (QUIET, ADDING, OPTIMIZING):
         phases[work], added = search_beside(library, queries, given, work)
         commits += added
-    # Any version lacks no more videos than were added, so that its best are among these.
+    # A version lacks at most the videos that were added later, so its best videos are among these.
     limit = WANTED + sum(len(each["paths"]) for each in commits)
     exact = []
     for query in queries:

@@ -1,1 +1,1 @@
-"""How search behaves in libraries of up to millions of clips, made from few real videos."""
+"""Measurements of search in generated libraries of up to millions of clips, and of matching."""

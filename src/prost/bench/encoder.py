@@ -1,10 +1,10 @@
-"""Generated clips as a library stores and scans them: 8-bit prototypes and codes, made in one pass over the recipes.
+"""Encodes generated clips in the form in which a library stores and scans them: 8-bit prototypes and codes.
 
 Comparing 144 million vectors with 16,384 centroids each would take hours. A generated vector lies between two real
-ones, and its centroid mostly near theirs: the search starts at the centroids of both, and of the frame before, and
-walks to the best neighbour of the best so far until none is better. How often this ends where the full search ends,
-and what cosine is lost where it does not, is measured on clips of every build (`CodingQuality`), beside the same
-figures of the library's own way of coding. What it loses makes the scan's candidates worse, never better.
+ones, and its centroid is usually close to theirs. So the search starts at the centroids of both and of the previous
+frame, and walks to better neighbours until there is none. `CodingQuality` measures, on clips of every build, how often
+the walk ends at the nearest centroid and how much cosine is lost otherwise, beside the same figures for the library's
+own coding. The loss makes the scan's candidates worse, never better.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from prost.bench.generator import ClipBlock, Generator, turn
 from prost.search.codebook import Codebook
 from prost.search.quantise import LARGEST_CODE
 
-# Neighbours of a centroid among which a walk goes on. With 32 of 16,384 it ends at the nearest centroid for nine
-# vectors in ten, after some 65 comparisons.
+# Neighbours of each centroid that a walk may step to. With 32 of 16,384 the walk ends at the nearest centroid for nine
+# vectors in ten, after about 65 comparisons.
 NEIGHBOURS = 32
 COSINES_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedBlock:
-    """n clips as they are stored.
+    """Stored form of n clips.
 
     Attributes:
         object_codes: 8-bit object prototypes `[n, L, N_o, D]`.
         object_scales: `[n, L, N_o]`.
-        centroids: nearest centroid of each object prototype `[n, L, N_o]`, uint16; 0 for a dead one.
+        centroids: nearest centroid of each object prototype `[n, L, N_o]`, uint16; 0 for a zero vector.
         event: unit event prototypes `[n, N_e, D]`.
     """
 
@@ -45,14 +45,14 @@ class EncodedBlock:
 
 @dataclass(frozen=True, kw_only=True)
 class CodingQuality:
-    """Ways to find a centroid, against comparing with every one.
+    """Quality of two ways to find a centroid, compared with a search through all centroids.
 
     Attributes:
         cosine: mean cosine of a vector with its nearest centroid.
-        agreement: share of vectors for which the walk ends at the nearest centroid.
-        lost_cosine: mean cosine that the walk loses.
-        library_agreement: share of vectors to which a library gives the nearest centroid (`Codebook.assign`).
-        library_lost_cosine: mean cosine that a library loses.
+        agreement: fraction of vectors for which the walk ends at the nearest centroid.
+        lost_cosine: mean cosine lost by the walk.
+        library_agreement: fraction of vectors to which a library assigns the nearest centroid (`Codebook.assign`).
+        library_lost_cosine: mean cosine lost by a library.
     """
 
     cosine: float
@@ -63,11 +63,11 @@ class CodingQuality:
 
 
 class BlockEncoder:
-    """Turns recipes into what is stored.
+    """Encodes recipes of clips.
 
     Args:
-        generator: of the clips.
-        codebook: of object prototypes.
+        generator: generator of the clips.
+        codebook: codebook of the object prototypes.
     """
 
     def __init__(self, generator: Generator, codebook: Codebook) -> None:
@@ -84,7 +84,7 @@ class BlockEncoder:
         )  # [V, N_o, L]
 
     def encode(self, block: ClipBlock) -> EncodedBlock:
-        """The block's clips."""
+        """Encode the clips of a block."""
         generator, recipe = self._generator, block.object
         clips, slots, frames = recipe.angle.shape
         codes = np.empty((clips, frames, slots, generator.tracks.shape[-1]), np.int8)
@@ -111,7 +111,7 @@ class BlockEncoder:
         )
 
     def quality(self, block: ClipBlock) -> CodingQuality:
-        """Compare the walk, and the library's way, with the full search on one block."""
+        """Compare the walk and the library's coding with the full search on one block."""
         walked = self.encode(block).centroids.transpose(0, 2, 1).reshape(-1).astype(np.int64)
         vectors = self._generator.materialise(block).object.reshape(-1, self._centroids.shape[1])
         alive = vectors.any(axis=1)
@@ -134,9 +134,9 @@ class BlockEncoder:
 def nearest_centroids(
     vectors: NDArray[np.float32], centroids: NDArray[np.float32], count: int
 ) -> NDArray[np.uint16]:
-    """The nearest centroids of each vector, in no order, by comparing it with all: `[..., count]` of `[..., D]`.
+    """The `count` nearest centroids of each vector `[..., D]`, unordered: `[..., count]`.
 
-    Centroid 0, the zero vector, is near to nothing. Where there are fewer centroids, `count` is what there is.
+    Centroid 0, the zero vector, is never among them. If there are fewer centroids than `count`, all are returned.
     """
     width = vectors.shape[-1]
     table = torch.from_numpy(centroids[1:]).T
@@ -152,7 +152,7 @@ def nearest_centroids(
 
 @numba.njit(nogil=True, parallel=True)
 def _largest(values, places):  # type: ignore[no-untyped-def]
-    """Columns of the largest values of each row, in no order."""
+    """Columns of the largest values of each row, unordered."""
     rows, count = places.shape
     for row in numba.prange(rows):
         best = np.full(count, -np.inf, np.float32)
@@ -167,7 +167,7 @@ def _largest(values, places):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, fastmath=True)
 def _walk(vector, start, neighbours, centroids):  # type: ignore[no-untyped-def]
-    """From one centroid to the best neighbour of the best so far; returns where it ends."""
+    """Step to the best neighbour until none is better; returns the last centroid."""
     here, best = start, _dot(vector, centroids[start])
     while True:
         found = here

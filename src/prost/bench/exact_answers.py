@@ -1,14 +1,13 @@
-"""The exact best clips of every query, over the generator's float prototypes.
+"""The exact best clips of each query, computed from the generator's float prototypes.
 
-Scoring a million clips by matrix products costs two teraflops a query (L 12, N_o 12, N_p 28, D 256). But a generated
-vector is a sum of three known ones before it is scaled to length one, and so is its cosine with a phrase:
+Scoring a million clips by matrix products takes 2 * 10^12 operations for each query (L 12, N_o 12, N_p 28, D 256). But
+a generated vector is a sum of three known vectors, scaled to length one, and so is its cosine with a phrase:
 
-    <p, v> = <p, m> + (cos(a) <p, own - m> + sin(a) <p, partner - m>), over the length of v
+    <p, v> = (<p, m> + cos(a) <p, own - m> + sin(a) <p, partner - m>) / length of v
 
-The products with the real vectors are taken once a query; each clip then costs two rows of that table for each of its
-vectors, and every clip is scored: nothing is left out, sampled or bounded. The sum is the same number in another
-order, and what `prost.match` gives for the materialised vectors differs by float32 rounding alone: a test holds it to
-1e-5, and every run reports the largest difference that it saw (`largest_difference`).
+The products with the real vectors are computed once for each query. Each vector of a clip then needs two rows of that
+table. Every clip is scored, without sampling. The result differs from `prost.match` on the materialised vectors only by
+float32 rounding: a test requires less than 1e-5, and every run reports the largest difference (`largest_difference`).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from prost.bench.generator import Blend, Generator, turn
 from prost.model.matching import TextPrototypes, VideoPrototypes, match, unit
 from prost.progress import Advance
 
-# Queries whose tables are in memory together: 3,000 videos of the bundled model's sizes take 48 MB a query.
+# Queries whose tables are in memory together; with 3,000 videos of the bundled model each takes 48 MB.
 QUERIES_AT_ONCE = 8
 
 
@@ -41,7 +40,7 @@ class ExactAnswers:
     scores: NDArray[np.float32]
 
     def recall(self, found: list[NDArray[np.int64]]) -> float:
-        """Mean share of a query's true best that are among the rows found for it.
+        """Mean fraction of the exact best clips that are among the rows found for a query.
 
         >>> answers = ExactAnswers(rows=np.array([[4, 2]]), scores=np.zeros((1, 2), np.float32))
         >>> answers.recall([np.array([2, 9])])
@@ -59,15 +58,15 @@ def find_exact_answers(
     count: int,
     progress: Advance,
 ) -> ExactAnswers:
-    """The `count` best of the first `clips` clips for each query.
+    """Find the `count` best of the first `clips` clips for each query.
 
     Args:
-        generator: of the clips.
-        clips: how many.
+        generator: generator of the clips.
+        clips: number of clips.
         text: prototypes of Q queries, on the CPU.
-        object_phrase_weight: of the model's configuration.
+        object_phrase_weight: from the model's configuration.
         count: k; at most `clips`.
-        progress: is told what is done, how much there is, and what.
+        progress: called after each block of clips.
     """
     queries = len(text)
     rows, scores = np.empty((queries, count), np.int64), np.empty((queries, count), np.float32)
@@ -91,12 +90,12 @@ def find_exact_answers(
 
 
 class RecipeScorer:
-    """Exact similarity of q sentences and clips, from the clips' recipes.
+    """Exact similarity of q sentences with clips, computed from the recipes of the clips.
 
     Args:
-        generator: of the clips.
+        generator: generator of the clips.
         text: prototypes of q sentences.
-        object_phrase_weight: of the model's configuration.
+        object_phrase_weight: from the model's configuration.
     """
 
     def __init__(self, generator: Generator, text: TextPrototypes, object_phrase_weight: float) -> None:
@@ -107,24 +106,24 @@ class RecipeScorer:
         self._event_tables = _tables(generator.events, generator.event_means, sentences.numpy())
 
     def score(self, object: Blend, event: Blend) -> NDArray[np.float32]:
-        """Similarity `[q, n]` of the clips of a block."""
+        """Similarity `[q, n]` with the clips of a block."""
         generator = self._generator
         object_phrase = _best_cosines(*self._object_tables, object, generator.tracks, generator.track_means)
         event_sentence = _best_cosines(*self._event_tables, event, generator.events, generator.event_means)
-        # Slots of a clip are averaged, events compete.
+        # Scores are averaged over slots; for events the maximum counts.
         return event_sentence.max(axis=2).T + self._weight * object_phrase.mean(axis=2).T
 
 
 def largest_difference(
     generator: Generator, clips: int, text: TextPrototypes, object_phrase_weight: float
 ) -> float:
-    """How far the scores of some clips' recipes are from those of their materialised prototypes.
+    """Largest difference between scores from recipes and scores from materialised prototypes.
 
     Args:
-        generator: of the clips.
-        clips: of the first block.
+        generator: generator of the clips.
+        clips: number of clips of the first block to compare.
         text: prototypes of queries.
-        object_phrase_weight: of the model's configuration.
+        object_phrase_weight: from the model's configuration.
     """
     block = generator.block(0, clips)
     made = generator.materialise(block)
@@ -137,7 +136,7 @@ def largest_difference(
 def _tables(
     tracks: NDArray[np.float32], means: NDArray[np.float32], queries: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Products of q x P vectors with the centred tracks `[V, S, L, q, P]` and with the means `[S, q, P]`."""
+    """Products of q x P vectors with the centred tracks, `[V, S, L, q, P]`, and with the means, `[S, q, P]`."""
     count, vectors, width = queries.shape
     flat = torch.from_numpy(queries).reshape(-1, width).T
     of_means = (torch.from_numpy(means) @ flat).numpy()  # [S, q*P]

@@ -1,14 +1,14 @@
-"""Large libraries from few real videos: tracks of clips that look alike are recombined and turned towards each other.
+"""Generates large libraries from few real videos by recombining tracks of similar videos and rotating their vectors.
 
-A generated vector is a turn of a real one about its slot's mean `m`, towards the same place of a partner clip:
+A generated vector is a real one, rotated about the mean `m` of its slot towards the same vector of a partner video:
 
     v = unit(m + cos(a) (own - m) + sin(a) (partner - m))
 
-Where both are drawn alike this keeps means and covariances, which a plain average would shrink. The partner is turned
-to in all frames of a slot, so that a track stays as steady as real ones are. It is linear before `unit`, and that is
-what makes the exact truth of a million clips affordable (`prost.bench.exact_answers`).
+If both come from the same distribution, this keeps means and covariances, which a plain average would shrink. All
+frames of a slot have the same partner, so a track changes as slowly as real ones do. The sum is linear before `unit`,
+which makes the exact scores of a million clips affordable (`prost.bench.exact_answers`).
 
-Every block of clips is a function of the seed and the block's number: nothing but the settings needs to be kept.
+Each block of clips is a function of the seed and the block's number, so only the settings need to be stored.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ CLIPS_A_BLOCK = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Recombination:
-    """How far generated clips are from real ones; the two turns are found by `prost.bench.realism`.
+    """Settings of the generator; `prost.bench.realism` fits the two angles.
 
     Attributes:
-        seed: of all random numbers.
-        object_turn: the largest angle of an object prototype, radians; the smallest is half of it.
-        event_turn: the same of an event prototype.
-        steadiness: share of an angle's variation that all frames of a slot have in common.
-        foreign: share of object slots that come from a look-alike of the clip's own video.
-        lookalikes: share of all videos, the nearest, among which look-alikes and partners are drawn.
+        seed: seed of all random numbers.
+        object_turn: largest angle of an object prototype, radians; the smallest is half of it.
+        event_turn: largest angle of an event prototype, likewise.
+        steadiness: fraction of the variation of an angle that all frames of a slot share.
+        foreign: fraction of object slots that come from a look-alike of the clip's own video.
+        lookalikes: fraction of all videos, the nearest ones, from which look-alikes and partners are drawn.
     """
 
     seed: int = 0
@@ -48,12 +48,12 @@ class Recombination:
 
 @dataclass(frozen=True, kw_only=True)
 class Blend:
-    """What n clips with S slots of L vectors are made of.
+    """Recipes of n clips with S slots of L vectors.
 
     Attributes:
-        own: the real video of each slot `[n, S]`, int32.
-        partner: the video that it is turned to `[n, S]`, int32.
-        angle: `[n, S, L]`, radians; 0 where the partner's vector is dead.
+        own: real video of each slot `[n, S]`, int32.
+        partner: video towards which it is rotated `[n, S]`, int32.
+        angle: angle of each vector `[n, S, L]`, radians; 0 if the partner's vector is zero.
     """
 
     own: NDArray[np.int32]
@@ -66,7 +66,7 @@ class Blend:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipBlock:
-    """Clips `first`, `first + 1`, ... of a generated library, as recipes."""
+    """Recipes of the clips `first`, `first + 1`, ... of a generated library."""
 
     first: int
     object: Blend
@@ -80,8 +80,8 @@ class Generator:
     """An endless library of clips.
 
     Args:
-        real: what is recombined.
-        recombination: how.
+        real: prototypes to recombine.
+        recombination: settings.
 
     Attributes:
         tracks: object prototypes of the real videos `[V, N_o, L, D]`.
@@ -100,24 +100,23 @@ class Generator:
         self._lookalikes = lookalikes(real, recombination.lookalikes)  # [V, k]
 
     def blocks(self, clips: int) -> Iterator[ClipBlock]:
-        """The recipes of the first `clips` clips, block by block."""
+        """Yield the recipes of the first `clips` clips, block by block."""
         for number, first in enumerate(range(0, clips, CLIPS_A_BLOCK)):
             yield self.block(number, min(CLIPS_A_BLOCK, clips - first))
 
     def block(self, number: int, clips: int = CLIPS_A_BLOCK) -> ClipBlock:
-        """The recipes of one block; fewer clips than a whole one are its first."""
+        """Recipes of the first `clips` clips of one block."""
         how = self.recombination
         rng = np.random.default_rng(np.random.SeedSequence([how.seed, number]))
         videos, slots, frames, _ = self.tracks.shape
         events = self.events.shape[1]
-        kept = slice(
-            clips
-        )  # a whole block is drawn whatever is wanted of it, so that its start is always the same
+        # A whole block is always drawn, so that its first clips do not depend on how many are wanted.
+        kept = slice(clips)
 
         video = rng.integers(videos, size=CLIPS_A_BLOCK)[kept]
         companion = self._look_alike(rng, video[:, None])[:, 0]  # [n]
         foreign = rng.random((CLIPS_A_BLOCK, slots), dtype=np.float32)[kept] < how.foreign
-        foreign[:, 0] = False  # the class token tells of the frame as a whole
+        foreign[:, 0] = False  # the class token describes the whole frame
         own = np.where(foreign, companion[:, None], video[:, None])  # [n, N_o]
         partner = self._look_alike(rng, own)  # [n, N_o]
         partner[:, 0] = companion
@@ -153,33 +152,33 @@ class Generator:
         return blend(self.events, self.event_means, block.event)[:, :, 0]
 
     def _look_alike(self, rng: np.random.Generator, video: NDArray[np.int64]) -> NDArray[np.int32]:
-        """A random look-alike of each of `[n, ...]` videos; never the video itself."""
+        """A random look-alike of each of the videos `[n, ...]`, never the video itself."""
         size = (CLIPS_A_BLOCK, *video.shape[1:])
         return self._lookalikes[video, rng.integers(self._lookalikes.shape[1], size=size)[: len(video)]]
 
 
 def slot_means(tracks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of each slot's living vectors: `[S, D]` of `[V, S, L, D]`."""
+    """Mean of the nonzero vectors of each slot: `[V, S, L, D]` to `[S, D]`."""
     alive = np.maximum(1, np.any(tracks, axis=-1).sum(axis=(0, 2)))  # [S]
     return (tracks.sum(axis=(0, 2), dtype=np.float64) / alive[:, None]).astype(np.float32)
 
 
-def lookalikes(real: RealPrototypes, share: float) -> NDArray[np.int32]:
-    """For each video the nearest others `[V, k]`, by the sum of its mean event and its mean class token.
+def lookalikes(real: RealPrototypes, fraction: float) -> NDArray[np.int32]:
+    """The k nearest other videos of each video `[V, k]`, by the sum of its mean event and its mean class token.
 
-    k is this share of the others, one at least.
+    k is the given fraction of the other videos, at least 1.
     """
     whole = real.event.mean(axis=1) + real.object[:, 0].mean(axis=1)  # [V, D]
     whole -= whole.mean(axis=0)
     whole /= np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     cosines = whole @ whole.T
     np.fill_diagonal(cosines, -np.inf)
-    count = max(1, int(share * (len(real) - 1)))
+    count = max(1, int(fraction * (len(real) - 1)))
     return np.argpartition(-cosines, count - 1, axis=1)[:, :count].astype(np.int32)
 
 
 def blend(tracks: NDArray[np.float32], means: NDArray[np.float32], recipe: Blend) -> NDArray[np.float32]:
-    """Unit vectors `[n, S, L, D]` by a recipe; a dead vector stays dead."""
+    """Unit vectors `[n, S, L, D]` from recipes; a zero vector stays zero."""
     vectors = np.empty((*recipe.angle.shape, tracks.shape[-1]), np.float32)
     _blend(tracks, means, recipe.own, recipe.partner, recipe.angle, vectors)
     return vectors
@@ -187,7 +186,7 @@ def blend(tracks: NDArray[np.float32], means: NDArray[np.float32], recipe: Blend
 
 @numba.njit(nogil=True, fastmath=True)
 def turn(mean, own, partner, angle, vector):  # type: ignore[no-untyped-def]
-    """Write one generated vector `[D]`, not yet a unit; returns one over its length, 0 for a dead one."""
+    """Write one generated vector `[D]`, unnormalised; returns one over its length, 0 for a zero vector."""
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     rest = np.float32(1) - cos - sin
     square, alive = np.float32(0), np.float32(0)

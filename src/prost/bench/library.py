@@ -1,9 +1,9 @@
-"""A generated library on disk: the tables and packs of any other library, written in one stream.
+"""A generated library on disk, with the tables and packs of any other library, written in one stream.
 
 WORK/library-<fingerprint>-<clips>/
-    clips.prost/    what `Library` opens; one video a block of clips
-    means.npy       mean class token of each clip, for the rival that pools; no part of a library
-    build.json      what it was made of and how long that took; written last, so it marks a whole one
+    clips.prost/    the library, opened by `Library`; one video for each block of clips
+    means.npy       mean class token of each clip, for the rival that pools; not part of the library
+    build.json      settings and build times; written last, so its presence marks a complete library
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ BLOCKS_A_COMMIT = 8
 BLOCKS_SAMPLED = 256
 CHECKED_CLIPS = 64
 CLIP_SECONDS = 12.0
-# Keys, versions and file footers, a clip; and what the disk should keep free for others.
+# Bytes of keys, versions and file footers for each clip, and bytes that stay free on the disk.
 ROW_OVERHEAD = 200
 KEPT_FREE = 2 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """How a generated library was made.
+    """Statistics of the build of a generated library.
 
     Attributes:
-        seconds: by part: codebooks, clips (making, coding and writing them), packs.
-        bytes: on disk, by part.
-        coding: how good its codes are.
-        codes_a_slot: mean number of different codes in the frames of a slot.
-        centroids: of object prototypes, and of events.
+        seconds: time for each part: codebooks; clips (generating, coding and writing them); packs.
+        bytes: size on disk of each part.
+        coding: quality of the codes.
+        codes_a_slot: mean number of different codes over the frames of a slot.
+        centroids: numbers of centroids for object prototypes and for events.
     """
 
     seconds: dict[str, float]
@@ -69,21 +69,21 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedLibrary:
-    """A generated library on disk, and how it was made."""
+    """A generated library on disk and the statistics of its build."""
 
     folder: Path
     build: Build
 
     def store(self) -> Store:
-        """Its tables."""
+        """Open its tables."""
         return Store.open(str(self.folder / TABLES))
 
     def packs(self) -> PackFolder:
-        """Its packs."""
+        """Open its packs."""
         return pack_folder(self.store())
 
     def snapshot(self) -> ClipSnapshot:
-        """Its clips, none of whose prototypes stay in memory."""
+        """A snapshot of its clips that keeps no prototypes in memory."""
         return ClipSnapshot(self.store(), memory=0)
 
     def means(self) -> NDArray[np.float32]:
@@ -92,7 +92,7 @@ class GeneratedLibrary:
 
 
 def pack_folder(store: Store) -> PackFolder:
-    """Where the packs of a library lie."""
+    """Folder of the packs of a library."""
     return PackFolder(Path(store.root) / PACKS, store.description.fingerprint, store.description.sizes)
 
 
@@ -102,7 +102,7 @@ def sizes_of(model: ProST) -> PrototypeSizes:
 
 
 def needed_bytes(clips: int, sizes: PrototypeSizes) -> int:
-    """What a generated library takes on disk at most, while and after it is written."""
+    """Upper bound of the size of a generated library on disk, in bytes, also while it is written."""
     slots = sizes.frames * sizes.objects
     row = slots * (sizes.width + 4) + sizes.events * (4 * sizes.width + 4 * sizes.frames) + 8 * sizes.frames
     scanned = 2 * slots + 8 + sizes.events * (sizes.width + 6)
@@ -110,10 +110,10 @@ def needed_bytes(clips: int, sizes: PrototypeSizes) -> int:
 
 
 def expect_room(folder: Path, needed: int) -> int:
-    """Free bytes where a library is to be written.
+    """Free bytes on the disk where a library is to be written.
 
     Raises:
-        StorageError: fewer than `needed` and what is kept for others.
+        StorageError: fewer than `needed` plus `KEPT_FREE`.
     """
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
@@ -127,12 +127,12 @@ def expect_room(folder: Path, needed: int) -> int:
 
 
 def library_folder(work: Path, fingerprint: str, clips: int) -> Path:
-    """Where a generated library lies."""
+    """Folder of a generated library."""
     return work / f"library-{fingerprint[:12]}-{clips}"
 
 
 def open_library(folder: Path, made_of: dict[str, Any]) -> GeneratedLibrary | None:
-    """A library that an earlier run made of the very same; None where there is none."""
+    """Open a library that an earlier run built with the same settings; None if there is none."""
     try:
         notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -148,18 +148,18 @@ def open_library(folder: Path, made_of: dict[str, Any]) -> GeneratedLibrary | No
 def build_library(
     folder: Path, model: ProST, generator: Generator, clips: int, made_of: dict[str, Any], progress: Advance
 ) -> GeneratedLibrary:
-    """Write a library of generated clips; what is in the folder is replaced.
+    """Write a library of generated clips and replace what is in the folder.
 
     Args:
-        folder: its own; its parents are made.
-        model: whose prototypes these are.
-        generator: of the clips.
-        clips: how many.
-        made_of: plain values that tell it from other builds.
-        progress: is told what is done, how much there is, and what.
+        folder: folder of this library; created with its parents.
+        model: model of the prototypes.
+        generator: generator of the clips.
+        clips: number of clips.
+        made_of: settings that identify the build, as plain values.
+        progress: called after each block of clips.
 
     Raises:
-        StorageError: there is not enough room.
+        StorageError: not enough free space.
     """
     sizes = sizes_of(model)
     shutil.rmtree(folder, ignore_errors=True)
@@ -208,7 +208,7 @@ def build_library(
 
 
 def _train(generator: Generator, clips: int) -> Codebooks:
-    """Codebooks of a library's size, trained on a sample of its own prototypes, as a library trains them."""
+    """Train codebooks of the size that a library uses on a sample of its own prototypes."""
     blocks = -(-clips // CLIPS_A_BLOCK)
     chosen = np.unique(np.linspace(0, blocks - 1, min(BLOCKS_SAMPLED, blocks)).astype(int))
     rng = np.random.default_rng(0)
@@ -219,7 +219,7 @@ def _train(generator: Generator, clips: int) -> Codebooks:
         each = -(-SAMPLES_A_CENTROID * size // len(chosen))
         sample = []
         for number in chosen.tolist():
-            # As many clips as the sample needs, a few vectors of each.
+            # As many clips as the sample needs, with a few vectors from each.
             wanted = min(
                 clips - number * CLIPS_A_BLOCK, CLIPS_A_BLOCK, max(16, -(-each // min(per_clip, 12)))
             )
@@ -236,10 +236,10 @@ def _train(generator: Generator, clips: int) -> Codebooks:
 
 
 class _Stream:
-    """Clips on their way to the tables, and their codes, which stay in memory until the packs are written.
+    """Writes clips to the tables and keeps their codes in memory until the packs are written.
 
     Attributes:
-        different: different codes of all slots so far.
+        different: number of different codes in each slot, summed over the slots so far.
     """
 
     def __init__(self, store: Store, books: Codebooks, means: NDArray[np.float32]) -> None:
@@ -251,7 +251,7 @@ class _Stream:
         self.different = 0
 
     def put(self, recipe: ClipBlock, block: EncodedBlock) -> None:
-        """Take in one block."""
+        """Add one block."""
         clips, frames, slots, _ = block.object_codes.shape
         events = block.event.shape[1]
         video = f"generated-{recipe.first:08d}"
@@ -292,7 +292,7 @@ class _Stream:
             self._commit()
 
     def finish(self) -> tuple[CodedClips, float]:
-        """Write what is left; all coded clips, and the sum of their events' errors."""
+        """Write the remaining clips; returns all coded clips and the sum of the errors of their events."""
         self._commit()
         self._store.put_videos(self._videos)
         return CodedClips.joined(self._coded), self._event_error
@@ -318,7 +318,7 @@ class _Stream:
 
 
 def _write_packs(store: Store, books: Codebooks, coded: CodedClips, errors: NDArray[np.float64]) -> None:
-    """Packs of whole fragments, as many clips in each as a library puts there."""
+    """Write packs of whole fragments, with as many clips in each as a library uses."""
     folder, table, sizes = pack_folder(store), store.clips(), store.description.sizes
     codebooks = folder.write_codebooks(books)
     names: list[str] = []
@@ -345,7 +345,7 @@ def _write_packs(store: Store, books: Codebooks, coded: CodedClips, errors: NDAr
 
 
 def _groups(fragments: list[Any]) -> Iterator[tuple[int, list[Any]]]:
-    """Fragments that share a pack, with the place of their first clip."""
+    """Yield groups of fragments that share a pack, each with the position of its first clip."""
     first, size = 0, 0
     group: list[Any] = []
     for fragment in fragments:
@@ -362,7 +362,7 @@ def _pages(uri: str, fragment: Any, sizes: PrototypeSizes) -> dict[str, list[tup
 
 
 def _disk_bytes(store: Store, clips: int) -> dict[str, int]:
-    """Bytes by part: the columns of prototypes as they are defined, the tables' files, the packs."""
+    """Size of each part in bytes: columns of prototypes, rest of the tables, packs."""
     sizes = store.description.sizes
     slots = sizes.frames * sizes.objects
     files = sum(file.stat().st_size for file in Path(store.root).glob("*.lance/**/*") if file.is_file())

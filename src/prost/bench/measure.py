@@ -1,8 +1,8 @@
-"""A generated library is searched as a library is, in a process of its own: time, recall and memory.
+"""Measures time, recall and memory of searches in a generated library, in a separate process.
 
-Memory is read from `/proc/self/status` after every query. `rss_mb` is what the process holds for itself (RssAnon) at
-its largest; pages of the tables and packs that it maps (RssFile) belong to the system's cache, which takes them back
-when it needs room, and are told apart.
+Memory is read from `/proc/self/status` after each query. `rss_mb` is the largest anonymous memory of the process
+(RssAnon). Mapped pages of tables and packs (RssFile) belong to the system's cache, which can reclaim them, and are
+reported separately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from prost.search.exact import ClipPrototypes, score
 from prost.search.rerank import CANDIDATES, Ranking, rerank
 from prost.search.shortlist import open_packs
 
-# Candidates that are scored exactly: the points of the curves.
+# Numbers of candidates that are scored exactly, one for each point of the curves.
 DEPTHS = (50, 100, 200, 500, 1000, 2000)
 WARM_PASSES = 3
 Read = Callable[[NDArray[np.int64]], ClipPrototypes]
@@ -38,25 +38,25 @@ Find = Callable[[TextPrototypes, int], NDArray[np.int64]]
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """Milliseconds of each query `[Q]`, part by part."""
+    """Milliseconds of each query `[Q]`, for each part of the search."""
 
     text: list[float]
     find: list[float]
     rerank: list[float]
 
     def whole(self, with_text: bool = True) -> NDArray[np.float64]:
-        """Milliseconds from the sentence, or from its prototypes, to the ranked clips."""
+        """Milliseconds from the sentence, or without text from its prototypes, to the ranked clips."""
         return np.array(self.find) + self.rerank + (np.array(self.text) if with_text else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """One depth of one way to choose candidates.
+    """One point of the curve of one way to choose candidates.
 
     Attributes:
-        depth: N.
-        ms: median of a query, without its text.
-        recall: of the exact top-10.
+        depth: number of candidates N.
+        ms: median time of a query without its text.
+        recall: recall of the exact top-10.
     """
 
     depth: int
@@ -66,16 +66,16 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What searching a library by scan and rerank takes and gives.
+    """Time, recall and memory of searching a library by scan and rerank.
 
     Attributes:
-        warm: rows that the queries need are in the system's cache.
-        cold: they have to be read from the disk.
-        recall: of the exact top-10, with the recall target of a library.
-        reranked: clips scored exactly, for each query.
-        curve: with a fixed number of candidates instead.
-        rss_mb: memory of the process itself, at its largest.
-        mapped_mb: pages of mapped files that were counted to it then.
+        warm: times with the rows that the queries need in the system's cache.
+        cold: times with these rows read from the disk.
+        recall: recall of the exact top-10, with the default recall target.
+        reranked: number of clips scored exactly for each query.
+        curve: recall and time with fixed numbers of candidates.
+        rss_mb: largest memory of the process itself.
+        mapped_mb: mapped pages of files at that moment.
     """
 
     warm: Times
@@ -90,13 +90,13 @@ class Measurement:
 def measure_search(
     library: GeneratedLibrary, model: str, captions: Sequence[str], truth: ExactAnswers
 ) -> Measurement:
-    """Measure in a new process, which has loaded nothing but what a search needs.
+    """Measure in a new process that loads only what a search needs.
 
     Args:
-        library: to search.
-        model: what `prost.load` takes.
+        library: library to search.
+        model: name or path, as for `prost.load`.
         captions: the queries.
-        truth: their exact best.
+        truth: the exact best clips of the queries.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
@@ -106,22 +106,22 @@ def measure_search(
 def curve(
     text: TextPrototypes, truth: ExactAnswers, find: Find, read: Read, object_phrase_weight: float, clips: int
 ) -> list[CurvePoint]:
-    """Recall against time, for some numbers of candidates.
+    """Recall and time for several numbers of candidates.
 
     Args:
         text: prototypes of Q queries.
-        truth: their exact best.
+        truth: the exact best clips of the queries.
         find: chooses candidates.
-        read: gives their prototypes.
-        object_phrase_weight: of the model's configuration.
-        clips: in the library; larger depths are left out, except for the first.
+        read: reads the prototypes of candidates.
+        object_phrase_weight: from the model's configuration.
+        clips: number of clips in the library; depths beyond it are left out.
     """
     points = []
     for depth in [depth for depth in DEPTHS if depth <= clips] or [clips]:
         _rank(text[:1], find, read, object_phrase_weight, depth)
         found, times = [], []
         for query in range(len(text)):
-            # Once to have the rows in the cache, once for the time.
+            # The first run brings the rows into the cache, the second one is timed.
             for _ in range(2):
                 start = time.perf_counter()
                 ranking = _rank(text[query : query + 1], find, read, object_phrase_weight, depth)
@@ -158,7 +158,7 @@ def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: E
         memory.append(_memory_mb())
         return ranking, (1000 * (encoded - start), 1000 * (chosen - encoded), 1000 * (done - chosen))
 
-    search(captions[0], snapshot.reader(packs.pages).read)  # compiled code is loaded, packs are read
+    search(captions[0], snapshot.reader(packs.pages).read)  # loads compiled code and packs
     _forget_rows(library)
     read = snapshot.reader(packs.pages).read
     _, cold = zip(*(search(caption, read) for caption in captions), strict=True)
@@ -167,7 +167,7 @@ def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: E
     warm = np.median([[times for _, times in one] for one in passes], axis=0)
 
     def find(text: TextPrototypes, count: int) -> NDArray[np.int64]:
-        # The first of those that a search has, whatever is scored of them.
+        # The same candidates as in a search, cut to `count`.
         return shortlist.find(text, weight, min(max(count, CANDIDATES), len(snapshot)), None).rows[:count]
 
     text = model.encode_text(captions)
@@ -185,13 +185,13 @@ def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: E
 
 
 def _forget_rows(library: GeneratedLibrary) -> None:
-    """Take the rows out of the system's cache, where it can be asked to; nobody may have them mapped."""
+    """Drop the rows from the system's cache where the system supports it; no process may have them mapped."""
     if not hasattr(os, "posix_fadvise"):
         return
     for file in (library.folder / TABLES).glob("clips.lance/data/*"):
         handle = os.open(file, os.O_RDONLY)
         try:
-            os.fsync(handle)  # what is not on the disk yet cannot be forgotten
+            os.fsync(handle)  # pages not written yet cannot be dropped
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(handle)
@@ -204,7 +204,7 @@ def _times(parts: NDArray[np.float64]) -> Times:
 
 
 def _memory_mb() -> tuple[float, float]:
-    """Memory of this process itself and pages of files mapped into it; elsewhere than on Linux, the largest of all."""
+    """Anonymous memory of this process and its mapped pages, MiB; the peak of all memory and 0 on other systems."""
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         values = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith("Rss")}

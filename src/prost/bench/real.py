@@ -1,4 +1,4 @@
-"""Real prototypes: those of rendered Toybox videos, which the generator recombines and is compared with."""
+"""Real prototypes, of rendered Toybox videos: the generator recombines some and is compared with others."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from prost.model.prost import ProST
 from prost.progress import Advance
 from prost.video.sampling import sample_times
 
-# Scenes of the videos and of the captions come from different streams of the test split: no caption tells of a video
-# that the generator has seen.
+# Videos and captions come from different streams of the test split, so no caption describes a video that the generator
+# has seen.
 VIDEO_STREAM, CAPTION_STREAM = 101, 102
 SPLIT = "test"
 VIDEOS_AT_ONCE = 32
@@ -28,10 +28,10 @@ VIDEOS_AT_ONCE = 32
 
 @dataclass(frozen=True, kw_only=True)
 class RealPrototypes:
-    """Unit prototypes of n videos; a dead slot is the zero vector.
+    """Unit prototypes of n videos; the prototype of a dead slot is the zero vector.
 
     Attributes:
-        object: `[n, N_o, L, D]`: the L vectors of a slot, its *track*, lie side by side.
+        object: `[n, N_o, L, D]`; the L vectors of a slot are its *track*.
         event: `[n, N_e, D]`.
     """
 
@@ -46,13 +46,13 @@ class RealPrototypes:
 
 
 def real_prototypes(model: ProST, folder: Path, count: int, progress: Advance) -> RealPrototypes:
-    """Prototypes of the first `count` videos of the stream, encoded once and kept in `folder`.
+    """Prototypes of the first `count` videos of the stream, encoded once and cached in `folder`.
 
     Args:
-        model: what they are prototypes of; another model's are kept apart.
-        folder: made if absent.
-        count: videos.
-        progress: is told what is done, how much there is, and what.
+        model: model that encodes the videos; each model has its own cache.
+        folder: created if absent.
+        count: number of videos.
+        progress: called after each batch of videos.
     """
     place = folder / f"real-{model.fingerprint[:12]}-{count}"
     if not place.is_dir():
@@ -69,7 +69,7 @@ def real_prototypes(model: ProST, folder: Path, count: int, progress: Advance) -
 
 
 def encode_scenes(model: ProST, scenes: Sequence[Scene], progress: Advance) -> RealPrototypes:
-    """Render each scene as one clip at the model's own size, and encode it; pixels never touch the disk."""
+    """Render each scene in memory as one clip of the model's frame size, and encode it."""
     config = model.config
     frames, slots, width = config.frames, config.object_prototypes, config.width
     real = RealPrototypes(
@@ -97,7 +97,7 @@ def encode_scenes(model: ProST, scenes: Sequence[Scene], progress: Advance) -> R
 
 
 def held_out_captions(count: int) -> list[str]:
-    """Captions of test scenes that are in no gallery here: the queries."""
+    """The queries: captions of test scenes that are not among the videos."""
     rng = np.random.default_rng(CAPTION_STREAM)
     scenes = itertools.islice(scene_stream(SPLIT, CAPTION_STREAM), count)
     return [describe(scene, rng).text for scene in scenes]

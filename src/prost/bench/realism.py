@@ -1,7 +1,7 @@
-"""Are generated clips like real ones? Distances and scores, against real videos that had no part in them.
+"""Compares distances and scores of generated clips with those of held-out real videos.
 
-Two samples of equally many clips are compared, since neighbours come closer as a library grows. The turns of the
-generator are those for which the distances agree best; the scores of queries are not fitted, and are the check.
+Both samples have the same number of clips, because nearest neighbours get closer as a library grows. The angles of the
+generator are fitted to the distances. The scores of queries are not fitted and serve as the check.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ BINS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """Two samples in the same bins.
+    """Histograms of two samples with the same bins.
 
     Attributes:
-        edges: of the bins `[b + 1]`.
-        real: share of the real values in each `[b]`.
-        generated: share of the generated values in each `[b]`.
-        ks: largest difference of the two cumulative distributions (Kolmogorov and Smirnov), 0 to 1.
-        ks_real: the same of real values against other real ones: what chance makes of it.
+        edges: edges of the bins `[b + 1]`.
+        real: fraction of the real values in each bin `[b]`.
+        generated: fraction of the generated values in each bin `[b]`.
+        ks: largest difference of the two cumulative distributions (Kolmogorov-Smirnov), 0 to 1.
+        ks_real: the same for real values against other real values, for comparison.
     """
 
     edges: list[float]
@@ -43,14 +43,14 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class Realism:
-    """Generated clips against real ones.
+    """Comparison of generated clips with real ones.
 
     Attributes:
-        clips: in each sample.
-        object_distance: from an object prototype to the nearest of any other clip, 1 - cosine.
-        event_distance: the same of event prototypes.
+        clips: number of clips in each sample.
+        object_distance: 1 - cosine of an object prototype with the nearest one of any other clip.
+        event_distance: the same for event prototypes.
         score: similarity of queries and clips.
-        steps: from a frame's object prototype to the next frame's of the slot, 1 - cosine.
+        steps: 1 - cosine of a slot's object prototypes in two successive frames.
     """
 
     clips: int
@@ -61,12 +61,12 @@ class Realism:
 
 
 def fit_recombination(real: RealPrototypes, held_out: RealPrototypes, seed: int) -> Recombination:
-    """The turns for which generated clips are as far from each other as held-out real ones.
+    """Fit the angles so that generated clips are as far from each other as held-out real ones.
 
     Args:
-        real: what is recombined.
+        real: prototypes to recombine.
         held_out: other real videos.
-        seed: of the generator.
+        seed: seed of the generator.
     """
     clips = min(len(held_out), CLIPS_A_BLOCK)
     wanted = [nearest_distances(part) for part in _tracks(held_out[:clips])]
@@ -87,14 +87,14 @@ def fit_recombination(real: RealPrototypes, held_out: RealPrototypes, seed: int)
 def judge(
     generator: Generator, held_out: RealPrototypes, text: TextPrototypes, object_phrase_weight: float
 ) -> Realism:
-    """Compare the generator's second block with real videos that it does not know.
+    """Compare the second block of the generator with real videos that it has not used.
 
     Args:
-        generator: to judge; its first block is what its turns were fitted on.
-        held_out: videos that were neither recombined nor fitted to; one half of them is compared with generated
-            clips, and with the other half, which tells what chance does.
+        generator: its first block was used for the fit of the angles.
+        held_out: videos that were used neither by the generator nor for the fit. The first half is compared with
+            generated clips and, for reference, with the second half.
         text: prototypes of queries, on the CPU.
-        object_phrase_weight: of the model's configuration.
+        object_phrase_weight: from the model's configuration.
     """
     clips = min(len(held_out) // 2, CLIPS_A_BLOCK)
     real, other = held_out[:clips], held_out[clips : 2 * clips]
@@ -115,7 +115,7 @@ def judge(
 
 
 def nearest_distances(tracks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 - cosine of some vectors and the nearest one of any other clip.
+    """1 - cosine of some vectors with the nearest vector of any other clip.
 
     Args:
         tracks: unit vectors `[n, S, L, D]`.
@@ -150,7 +150,7 @@ def ks_statistic(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 def histogram(
     real: NDArray[np.float32], other: NDArray[np.float32], generated: NDArray[np.float32]
 ) -> Histogram:
-    """Real and generated values in the same bins, over the range of all but the outermost thousandth."""
+    """Histograms of real and generated values, from the 0.1 to the 99.9 percentile of both together."""
     low, high = np.quantile(np.concatenate([real, generated]), [0.001, 0.999])
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     real_share, generated_share = (

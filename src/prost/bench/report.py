@@ -1,4 +1,4 @@
-"""What a run found out: as plain values, as tables, and as a figure."""
+"""The outcome of a run as plain values, as tables and as a figure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TextTable = tuple[str, list[str], list[list[str]]]
 
 
 def to_dict(outcome: Outcome) -> dict[str, Any]:
-    """Plain values.
+    """The outcome as plain values for JSON.
 
-    `p50_ms` and `p95_ms` are of a whole query, its sentence encoded, one at a time, its rows in the system's cache;
-    `speedup_vs_exact` compares without the sentence's encoding, which both need.
+    `p50_ms` and `p95_ms` are times of single queries, including the encoding of the sentence, with the rows in the
+    system's cache. `speedup_vs_exact` leaves out the encoding of the sentence, which both ways need.
     """
     measured, build = outcome.measured, outcome.library.build
     clips = outcome.plan.clips
@@ -67,7 +67,7 @@ def to_dict(outcome: Outcome) -> dict[str, Any]:
 
 
 def tables(report: dict[str, Any]) -> list[TextTable]:
-    """Title, columns and rows of each table; a column that starts with `>` is of numbers."""
+    """Title, columns and rows of each table; a heading that starts with `>` belongs to a column of numbers."""
     exact, machine = report["exact"], report["machine"]
     scaled = f" (timed on {exact['resident']:,} clips, scaled up linearly)" if exact["scaled"] > 1 else ""
     summary = [
@@ -134,7 +134,7 @@ REALISM_TITLES = {
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Curves and histograms, as a picture of the kind that the file's name ends with.
+    """Draw curves and histograms; the extension of the file gives its format.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -172,7 +172,7 @@ def _draw_histogram(place: Any, histogram: dict[str, Any], label: str) -> None:
         place.stairs(histogram[name], histogram["edges"], label=name, linewidth=1.5)
     place.set(
         xlabel=label,
-        ylabel="share",
+        ylabel="fraction",
         title=f"KS {histogram['ks']:.3f}; real against real {histogram['ks_real']:.3f}",
     )
     place.legend(fontsize="small")
@@ -194,5 +194,5 @@ def _parts(times: Times) -> dict[str, float]:
 
 
 def _percentiles(values: NDArray[np.float64]) -> list[float]:
-    """The 50th and the 95th."""
+    """The 50th and the 95th percentile."""
     return np.percentile(values, [50, 95]).tolist()

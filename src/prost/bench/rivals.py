@@ -1,4 +1,4 @@
-"""What else finds the best clips: scoring them all exactly, and indexes whose candidates get the same rerank."""
+"""Other ways to find the best clips: exact scores of all clips, and indexes with the same rerank."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ EXACT_QUERIES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Exhaustive:
-    """Scoring every clip by blocked matrix products, the blocks in memory.
+    """Time of scoring every clip exactly, with the prototypes in memory.
 
     Attributes:
-        ms: median of a query; scaled up linearly where the library is larger than the blocks.
-        ms_together: of a query, when all of several share the products.
-        resident: clips that were scored.
-        scaled: by what that was multiplied.
-        dtype: float32, or bfloat16 where the processor multiplies it in hardware.
+        ms: median time of a query, scaled up linearly if not all clips fit in memory.
+        ms_together: time for each of several queries that are scored together.
+        resident: number of clips that were scored.
+        scaled: factor by which the time was scaled up.
+        dtype: float32, or bfloat16 where the processor is faster with it.
     """
 
     ms: float
@@ -62,14 +62,14 @@ class Exhaustive:
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """One index with the same rerank.
+    """An index with the same rerank.
 
     Attributes:
-        name: of RIVALS.
-        title: in words.
-        build_s: seconds.
-        bytes: of the index.
-        curve: recall against time.
+        name: key in `RIVALS`.
+        title: description.
+        build_s: build time, seconds.
+        bytes: size of the index.
+        curve: recall and time for several numbers of candidates.
     """
 
     name: str
@@ -86,10 +86,10 @@ def measure_exhaustive(
     """Time the exact formula over all clips.
 
     Args:
-        generator: of the clips.
-        clips: in the library.
+        generator: generator of the clips.
+        clips: number of clips in the library.
         text: prototypes of queries, on the CPU.
-        object_phrase_weight: of the model's configuration.
+        object_phrase_weight: from the model's configuration.
     """
     dtype = torch.bfloat16 if bfloat16_is_faster() else torch.float32
     resident = min(clips, RESIDENT_BLOCKS * CLIPS_A_BLOCK)
@@ -128,15 +128,15 @@ def measure_rivals(
     object_phrase_weight: float,
     progress: Advance,
 ) -> list[Rival]:
-    """Build the indexes, or open those that an earlier run built, and measure them.
+    """Build the indexes, or open those of an earlier run, and measure them.
 
     Args:
-        library: whose clips they index, and whose rows the rerank reads.
-        names: of RIVALS.
+        library: library to index; the rerank reads its rows.
+        names: keys in `RIVALS`.
         text: prototypes of Q queries, on the CPU.
-        truth: their exact best.
-        object_phrase_weight: of the model's configuration.
-        progress: is told what is done, how much there is, and what.
+        truth: the exact best clips of the queries.
+        object_phrase_weight: from the model's configuration.
+        progress: called before each step.
 
     Raises:
         UsageError: an unknown name, or faiss is not installed.
@@ -160,11 +160,11 @@ def measure_rivals(
 
 
 def _nearest_clips(index: Any, clips: int, text: TextPrototypes, count: int) -> NDArray[np.int64]:
-    """The clips of the vectors nearest to a sentence, best first, `count` at most."""
+    """The clips of the vectors nearest to a sentence, best first, at most `count`."""
     vectors = index.ntotal // clips
     wanted = min(count * vectors, index.ntotal)
     if hasattr(index, "hnsw"):
-        # It keeps an eye on as many nodes as it returns, at least: fewer would return others.
+        # HNSW must track at least as many nodes as it returns.
         index.hnsw.efSearch = max(WATCHED, wanted)
     _, found = index.search(unit(text.sentence).numpy(), wanted)
     rows = found[0][found[0] >= 0] // vectors
@@ -173,7 +173,7 @@ def _nearest_clips(index: Any, clips: int, text: TextPrototypes, count: int) -> 
 
 
 def _index(library: GeneratedLibrary, name: str) -> tuple[Any, float, int]:
-    """A faiss index as a library builds it, the seconds that took, and its bytes; kept beside the library."""
+    """A faiss index built as in a library, its build time in seconds and its bytes; cached beside the library."""
     file, notes = library.folder / f"{name}.npy", library.folder / f"{name}.json"
     if not notes.is_file():
         clips = _mean_clips(library) if name == MEAN_HNSW else _event_clips(library)
@@ -195,7 +195,7 @@ def _event_clips(library: GeneratedLibrary) -> list[CodedClips]:
 
 
 def _mean_clips(library: GeneratedLibrary) -> list[CodedClips]:
-    """The clips as a pooled model has them: one event, the mean class token."""
+    """The clips as in a model that pools: one event, the mean class token."""
     means = np.array(library.means())
     event, event_scales = event_directions(means[:, None])
     return [

@@ -1,4 +1,4 @@
-"""One run: real prototypes, a library like them, its exact best, our search and its rivals, a report."""
+"""One run: encode real videos, generate a library, find its exact best clips, and measure search and rivals."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """What to measure.
+    """Settings of a run.
 
     Attributes:
-        clips: of the generated library.
-        work: folder for real prototypes and libraries; what is there already is used again.
-        model: what `prost.load` takes.
-        queries: held-out captions, each with its exact best ten.
-        videos: real videos to encode; three quarters are recombined, the others tell how real that looks.
-        rivals: of `RIVALS`.
-        seed: of the generator.
+        clips: number of clips in the generated library.
+        work: folder for real prototypes and libraries; results of earlier runs there are used again.
+        model: name or path, as for `prost.load`.
+        queries: number of held-out captions, each with its exact best ten clips.
+        videos: number of real videos to encode; three quarters are recombined, the others are compared with the result.
+        rivals: keys in `RIVALS`.
+        seed: seed of the generator.
     """
 
     clips: int
@@ -71,20 +71,20 @@ class BenchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """All that a run found out.
+    """Results of a run.
 
     Attributes:
-        plan: what was asked for.
+        plan: the settings.
         width: D.
-        recombination: as it was fitted.
-        realism: generated clips against real ones.
-        library: and how it was built.
-        truth_s: seconds that the exact best of all queries took.
-        truth_difference: largest difference of the streamed scores and plain ones.
-        measured: our search.
-        exhaustive: all clips scored exactly.
+        recombination: fitted settings of the generator.
+        realism: comparison of generated clips with real ones.
+        library: the library and the statistics of its build.
+        truth_s: time to find the exact best clips of all queries, seconds.
+        truth_difference: largest difference between scores from recipes and from prototypes.
+        measured: measurement of scan and rerank.
+        exhaustive: time of scoring all clips exactly.
         rivals: indexes with the same rerank.
-        machine: where it ran.
+        machine: processor and versions.
     """
 
     plan: BenchSettings
@@ -101,21 +101,21 @@ class Outcome:
 
 
 def run(plan: BenchSettings, say: Say, progress: Advance) -> Outcome:
-    """Make what is missing, then measure.
+    """Build what is missing, then measure.
 
     Args:
-        plan: what to measure.
-        say: is told what is done and what it takes, a line each.
-        progress: is told what is done, how much there is, and what.
+        plan: settings.
+        say: called with one line after each step.
+        progress: called during each step.
 
     Raises:
-        StorageError: there is not enough room for the library.
+        StorageError: not enough free space for the library.
     """
     model = load_prost(plan.model)
     sizes, weight = sizes_of(model), model.config.object_phrase_weight
     folder = library_folder(plan.work, model.fingerprint, plan.clips)
     if not folder.is_dir():
-        expect_room(folder, needed_bytes(plan.clips, sizes))  # before minutes are spent on encoding
+        expect_room(folder, needed_bytes(plan.clips, sizes))  # before minutes of encoding
 
     real = real_prototypes(model, plan.work, plan.videos, progress)
     recombined = len(real) * 3 // 4
@@ -167,7 +167,7 @@ def _truth(
     weight: float,
     progress: Advance,
 ) -> tuple[ExactAnswers, float]:
-    """The exact best of the queries, kept beside the library, and the seconds that finding it took."""
+    """The exact best clips of the queries, cached beside the library, and the seconds it took to find them."""
     file = library.folder / f"truth-{plan.queries}.npz"
     if not file.is_file():
         start = time.perf_counter()
