@@ -43,12 +43,15 @@ class Hit:
         video: what the library knows of the file.
         moments: best first; never empty.
         copies: paths of other files with the same content.
+        near_duplicates: paths of files that would have been hits of their own, but show the same film in another size,
+            codec or container.
         missing: whether the file is not there now: deleted, moved, or on a disk that is not mounted.
     """
 
     video: VideoRow
     moments: tuple[Moment, ...]
     copies: tuple[str, ...] = ()
+    near_duplicates: tuple[str, ...] = ()
     missing: bool = False
 
     @property

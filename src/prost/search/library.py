@@ -20,6 +20,7 @@ from prost.search.hits import SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
 from prost.search.missing_files import is_gone, is_under
 from prost.search.moments import MOMENT_RULE, MomentRule
+from prost.search.near_duplicates import near_duplicates
 from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
 from prost.search.packs import pack_folder
 from prost.search.records import ClipSettings, PrototypeSizes, VideoRow
@@ -296,6 +297,7 @@ class Library:
         *,
         coarse: str | None = None,
         recall: float = RECALL,
+        all_duplicates: bool = False,
     ) -> SearchResult:
         """Find the videos that fit a sentence best, and the moments in them.
 
@@ -313,6 +315,7 @@ class Library:
                 an index over event prototypes, `exact` scores every clip. By default a library of a few
                 thousand clips or more is scanned, a smaller one scored exactly.
             recall: expected share of the best clips that the first two find; more takes longer.
+            all_duplicates: also list files that show the film of a better hit in another size, codec or container.
 
         Raises:
             EmptyQuery: not a word.
@@ -334,9 +337,14 @@ class Library:
             where=where,
             coarse=coarse,
             recall=recall,
+            all_duplicates=all_duplicates,
         )
         found = self._searcher.search(request)
         return SearchResult(found, [*_notes(model, query), *found.notes])
+
+    def duplicates(self) -> list[list[VideoRow]]:
+        """Groups of two or more files that show one film: copies, and other sizes, codecs and containers of it."""
+        return near_duplicates(self._store, self._store.read_videos())
 
     def optimize(
         self,

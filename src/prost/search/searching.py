@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from prost.search.exact import ClipScores
 from prost.search.fragments import RowReader
 from prost.search.hits import Hit, Moment, SearchResult
 from prost.search.moments import MomentRule, merge_moments, moment, relevance, winning_event
+from prost.search.near_duplicates import collapse
 from prost.search.packs import Current, pack_folder
 from prost.search.rerank import CANDIDATES, RECALL, Ranking, Reranking
 from prost.search.shortlist import OpenedPacks, Shortlist, open_packs
@@ -26,6 +27,8 @@ from prost.search.snapshot import ClipEvidence, ClipSnapshot
 from prost.search.store import Store
 
 SCAN, INDEX, EXACT = "scan", "index", "exact"
+# Searches begun anew because a writer had replaced the files meanwhile, before the error is believed.
+ATTEMPTS = 5
 COARSE = (SCAN, INDEX, EXACT)
 
 
@@ -41,6 +44,7 @@ class Request:
         where: an expression over the videos.
         coarse: how candidates are chosen; None chooses what suits the library.
         recall: expected fraction of the best clips that is found.
+        all_duplicates: whether files that show the film of a better hit are hits as well.
     """
 
     text: TextPrototypes
@@ -50,6 +54,7 @@ class Request:
     where: str | None = None
     coarse: str | None = None
     recall: float = RECALL
+    all_duplicates: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("per_video", self.per_video)):
@@ -132,14 +137,27 @@ class Searcher:
             LibraryDamaged: the tables cannot be read.
             StorageError: the disk refuses.
         """
-        try:
-            return self._search(request)
-        except LibraryDamaged:
-            if not self._is_behind():
-                raise
-        # A writer has replaced the files that this search was reading.
-        self.forget()
-        return self._search(request)
+        wanted = request.limit
+        while True:
+            hits, clips, notes = self._current(replace(request, limit=wanted))
+            if request.all_duplicates:
+                return SearchResult(hits, notes)
+            kept = collapse(hits, clips)
+            if len(kept) >= request.limit or len(hits) < wanted:
+                return SearchResult(kept[: request.limit], notes)
+            wanted *= 2  # near-duplicates took places that belong to other videos
+
+    def _current(self, request: Request) -> tuple[list[Hit], list[list[ClipEvidence]], list[str]]:
+        """As `_found`, of a version of the library whose files are still there."""
+        for _ in range(ATTEMPTS):
+            try:
+                return self._found(request)
+            except LibraryDamaged:
+                if not self._is_behind():
+                    raise
+            # A writer has replaced the files that this search was reading.
+            self.forget()
+        return self._found(request)
 
     def _is_behind(self) -> bool:
         """Whether the library has changed since a search looked at it."""
@@ -147,11 +165,12 @@ class Searcher:
             seen = (self._catalogue and self._catalogue.version, self._view and self._view.snapshot.version)
         return seen != self._store.versions()
 
-    def _search(self, request: Request) -> SearchResult:
+    def _found(self, request: Request) -> tuple[list[Hit], list[list[ClipEvidence]], list[str]]:
+        """Hits, the clips that each of them was made of, and notes."""
         catalogue, places, view, allowed = self._look(request)
         notes: list[str] = []
         if not allowed.any():
-            return SearchResult(notes=notes)
+            return [], [], notes
         ranking = self._ranked(view, request, allowed, notes)
         snapshot, scores = view.snapshot, ranking.scores
         best = _best_videos(snapshot.content_of[ranking.rows], request.limit)
@@ -160,9 +179,11 @@ class Searcher:
         owners = catalogue.owners(contents, places)
         members = [self._members(request, found[scores.total[found] >= last_score]) for _, found in best]
         evidence = snapshot.evidence(ranking.rows[np.concatenate(members)], view.reader())
-        hits = []
+        hits: list[Hit] = []
+        clips_of_hits: list[list[ClipEvidence]] = []
         for content, found in zip(contents, members, strict=True):
             clips, evidence = evidence[: len(found)], evidence[len(found) :]
+            clips_of_hits.append(clips)
             moments = [
                 self._moment(clip, request.text, scores, place)
                 for clip, place in zip(clips, found, strict=True)
@@ -178,7 +199,7 @@ class Searcher:
                     missing=video is None,
                 )
             )
-        return SearchResult(hits, notes)
+        return hits, clips_of_hits, notes
 
     def _look(self, request: Request) -> tuple[Catalogue, NDArray[np.int64], View, NDArray[np.bool_]]:
         """The latest versions, and the clips that may be found.

@@ -21,6 +21,7 @@ from prost.apps.cli.bench import bench
 from prost.apps.cli.data import data
 from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
+from prost.apps.cli.duplicates import duplicates
 from prost.apps.cli.evaluate import compare, evaluate
 from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
@@ -84,6 +85,7 @@ app.command()(status)
 app.command()(tag)
 app.command()(untag)
 app.command()(remove)
+app.command()(duplicates)
 app.command()(optimize)
 app.command()(toybox)
 app.command("eval")(evaluate)

@@ -39,11 +39,17 @@ def search(
             "(index), or all clips (exact).",
         ),
     ] = None,
+    all_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Also list files that show the film of a better hit (another size or codec)."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the moments that a sentence describes."""
     with open_library(library, model, device) as opened:
-        hits = opened.search(query, limit=limit, where=where, coarse=coarse)
+        hits = opened.search(query, limit=limit, where=where, coarse=coarse, all_duplicates=all_duplicates)
     for note in hits.notes:
         say(f"note: {note}")
     if as_json:
@@ -60,7 +66,7 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
     rows = [
         [
             str(rank),
-            f"{hit.path}  (the file is gone)" if hit.missing else hit.path,
+            hit.path + _remarks(hit),
             f"{hit.start:.1f} - {hit.end:.1f} s",
             f"{hit.score:.3f}",
             f"{hit.event_sentence:.3f}",
@@ -71,11 +77,20 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
     print_table([">", "video", ">moment", ">score", ">event-sentence", ">object-phrase"], rows, title)
 
 
+def _remarks(hit: Hit) -> str:
+    """What a person should know about a hit's file, to stand behind its path."""
+    others = len(hit.copies) + len(hit.near_duplicates)
+    remarks = [*(["the file is gone"] if hit.missing else []), *([f"{others} more of it"] if others else [])]
+    return f"  ({', '.join(remarks)})" if remarks else ""
+
+
 def hit_as_dict(hit: Hit) -> dict[str, Any]:
     """A hit for programs: times in seconds, scores as cosines."""
     return {
         "path": hit.path,
         "missing": hit.missing,
+        "copies": list(hit.copies),
+        "near_duplicates": list(hit.near_duplicates),
         "start": hit.start,
         "end": hit.end,
         "score": hit.score,
