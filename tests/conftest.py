@@ -1,4 +1,4 @@
-"""What tests of many floors share: models, and a folder of small videos."""
+"""What tests of several packages share: models, and a folder of small videos."""
 
 from __future__ import annotations
 

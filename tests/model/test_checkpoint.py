@@ -1,4 +1,4 @@
-"""The one door: every form of checkpoint opens, and each way to be wrong is named."""
+"""Every form of checkpoint loads, and every kind of fault is named."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The doors that every model has, on real files and sentences."""
+"""The interface of every model, on real files and sentences."""
 
 from pathlib import Path
 from typing import Any

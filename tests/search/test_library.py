@@ -1,4 +1,4 @@
-"""The door of the search floor: real videos in, colours asked, moments out."""
+"""The library as a whole: real videos in, sentences about colours, moments out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The doors that every model has: files, pixels, sentences and ids in; the model's own records out; scores of both.
+"""The interface of every model: files, pixels, sentences and ids in; the model's own records out; scores of both.
 
-ProST and the models that it is compared with differ in what they make of tokens, and in nothing before that.
+ProST and the models that it is compared with differ in how they use tokens, and in nothing before that.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Video = TypeVar("Video", bound=Record)
 
 
 class RetrievalModel(nn.Module, Generic[Text, Video]):
-    """The doors; a model adds `text_prototypes`, `video_head` and `match`.
+    """The interface; a model adds `text_prototypes`, `video_head` and `match`.
 
     Args:
         config: sizes and choices.
@@ -130,7 +130,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         """Score every text against every video, on the scale of cosines."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> tuple[Text, Video]:
-        """Encode a batch of both kinds, as training does; shapes as in the two doors."""
+        """Encode a batch of both kinds, as training does; shapes as in the two functions that it calls."""
         return self.text_prototypes(input_ids, attention_mask), self.video_prototypes(pixels)
 
     @property

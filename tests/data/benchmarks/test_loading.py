@@ -1,4 +1,4 @@
-"""One door to all benchmarks."""
+"""Benchmarks are loaded by their names."""
 
 from pathlib import Path
 
