@@ -43,7 +43,7 @@ SCORE_TOLERANCE = 1e-4
 QUIET, ADDING, OPTIMIZING = "nothing beside", "another process adds", "another process optimizes"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Searched:
     """One search.
 

@@ -34,7 +34,7 @@ MADE_OF = {"clips": CLIPS}
 
 @pytest.fixture(scope="module")
 def small_model() -> ProST:
-    """Of the sizes of the drawn prototypes; its weights play no part."""
+    """A model with the sizes of the drawn prototypes; its weights do not matter."""
     config = {
         "clip": {
             "image_size": 16,

@@ -22,7 +22,16 @@ DOG = ("a dog",)
 
 
 def info(duration: float, fps: float = 10.0) -> VideoInfo:
-    return VideoInfo("video.mp4", duration, fps, 64, 48, "h264", 0, 0.0)
+    return VideoInfo(
+        path="video.mp4",
+        duration=duration,
+        fps=fps,
+        width=64,
+        height=48,
+        codec="h264",
+        rotation=0,
+        start=0.0,
+    )
 
 
 def times(start: float | None, end: float | None, duration: float, frames: int, sampling: str) -> list[float]:

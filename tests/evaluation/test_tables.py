@@ -6,7 +6,10 @@ import io
 from prost.evaluation.tables import PaperTable, mean_and_spread, with_interval
 
 TABLE = PaperTable(
-    "50% & more", ("model_name", "R@1"), (("a, {b}", "1.0 ± 0.5"), ('say "c"', "2.0")), notes=("x_1",)
+    title="50% & more",
+    columns=("model_name", "R@1"),
+    rows=(("a, {b}", "1.0 ± 0.5"), ('say "c"', "2.0")),
+    notes=("x_1",),
 )
 
 

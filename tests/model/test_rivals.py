@@ -106,7 +106,7 @@ def test_a_missing_tensor_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["clip4clip_meanP", "clip4clip_seqTransf", "ts2net"])
-def test_the_one_door_opens_them_and_what_it_saved(name: str, tmp_path: Path) -> None:
+def test_load_opens_them_and_what_it_saved(name: str, tmp_path: Path) -> None:
     golden = load_golden(name)
     torch.save(golden.draw_weights(), tmp_path / "pytorch_model.bin")
     model = load(tmp_path / "pytorch_model.bin", frames=golden.spec["frames"])

@@ -149,7 +149,7 @@ def on_own_pairs(tmp_path: Path, toybox_folder: Path) -> Path:
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_captions_that_change_are_another_result(on_own_pairs: Path, split: str) -> None:
-    """Of train and val the training depends, of test the report alone; neither is reused for other captions."""
+    """Training depends on train and val, the report on test as well; neither is reused for other captions."""
     folder = on_own_pairs.parent
     run_grid(on_own_pairs, folder / "out", lambda line: None)
     run_grid(on_own_pairs, folder / "out", lambda line: None)

@@ -30,7 +30,7 @@ from prost.search.codes import Codebooks, CodedClips, event_directions, pack_cod
 from prost.search.coding import PACK_CLIPS
 from prost.search.description import Description
 from prost.search.fragments import data_file, find_pages
-from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder
+from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder, pack_folder
 from prost.search.quantise import dequantise
 from prost.search.records import ClipRows, ClipSettings, PrototypeSizes, VideoRow
 from prost.search.snapshot import ClipSnapshot
@@ -38,7 +38,6 @@ from prost.search.store import Store
 from prost.video.sampling import sample_times
 
 TABLES, MEANS, NOTES = "clips.prost", "means.npy", "build.json"
-PACKS = "packs"
 BLOCKS_A_COMMIT = 8
 BLOCKS_SAMPLED = 256
 CHECKED_CLIPS = 64
@@ -80,7 +79,7 @@ class GeneratedLibrary:
 
     def packs(self) -> PackFolder:
         """Open its packs."""
-        return pack_folder(self.store())
+        return _local_packs(self.store())
 
     def snapshot(self) -> ClipSnapshot:
         """A snapshot of its clips that keeps no prototypes in memory."""
@@ -91,9 +90,11 @@ class GeneratedLibrary:
         return np.load(self.folder / MEANS, mmap_mode="r")
 
 
-def pack_folder(store: Store) -> PackFolder:
-    """Folder of the packs of a library."""
-    return PackFolder(Path(store.root) / PACKS, store.description.fingerprint, store.description.sizes)
+def _local_packs(store: Store) -> PackFolder:
+    """The packs of a generated library, which always lies in a folder."""
+    packs = pack_folder(store)
+    assert packs is not None
+    return packs
 
 
 def sizes_of(model: ProST) -> PrototypeSizes:
@@ -318,8 +319,8 @@ class _Stream:
 
 
 def _write_packs(store: Store, books: Codebooks, coded: CodedClips, errors: NDArray[np.float64]) -> None:
-    """Write packs of whole fragments, with as many clips in each as a library uses."""
-    folder, table, sizes = pack_folder(store), store.clips(), store.description.sizes
+    """Packs of whole fragments, as many clips in each as a library puts there."""
+    folder, table, sizes = _local_packs(store), store.clips(), store.description.sizes
     codebooks = folder.write_codebooks(books)
     names: list[str] = []
     for first, fragments in _groups(table.get_fragments()):
@@ -374,5 +375,5 @@ def _disk_bytes(store: Store, clips: int) -> dict[str, int]:
     return {
         **rows,
         "rest of the tables": files - sum(rows.values()),
-        **{f"packs: {part}": size for part, size in pack_folder(store).nbytes().items()},
+        **{f"packs: {part}": size for part, size in _local_packs(store).nbytes().items()},
     }

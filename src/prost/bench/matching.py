@@ -38,7 +38,7 @@ BATCH = 16
 EINSUM_COSINES = 2**26
 PRODUCT_SIZE = 2048
 REPETITIONS = 3
-# Of a frame the class token and three selected tokens; layers of the temporal transformer.
+# Each frame has its class token and three selected tokens; layers of the temporal transformer.
 TS2NET_TOKENS, TS2NET_LAYERS = 4, 4
 
 

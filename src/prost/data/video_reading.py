@@ -110,11 +110,11 @@ def _requests(
         if path is None:
             yield from group
             continue
-        clips = _FileClips(list(group), frames, sampling)
+        clips = _FileClips(records=list(group), frames=frames, sampling=sampling)
         yield ReadRequest(path=str(path), windows=clips.windows, key=clips)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _FileClips:
     """The records of one request, and which of them is next.
 

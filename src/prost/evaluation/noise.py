@@ -27,7 +27,7 @@ SEEDS = 5
 VIDEOS = 100
 BANK = 300
 LEVEL = 0.9999
-"""Of the interval of chance. A report has dozens of rows, and none of them should fail by bad luck."""
+"""Confidence level of the interval of chance. A report has dozens of rows, and none should fail by bad luck."""
 
 Draw = Callable[[tuple[int, ...], torch.Generator], Tensor]
 

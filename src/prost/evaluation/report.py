@@ -278,9 +278,9 @@ class EvaluationReport:
                 f"{self.twins:,} videos have one; R@1 of a perfect model that is blind to order: {ceiling}"
             )
         return PaperTable(
-            f"{self.setting.model} on {self.setting.benchmark} ({self.setting.split}): {title}",
-            ("score", "post-processing", *METRICS, *(["twins"] if shows_twins else [])),
-            tuple(lines),
+            title=f"{self.setting.model} on {self.setting.benchmark} ({self.setting.split}): {title}",
+            columns=("score", "post-processing", *METRICS, *(["twins"] if shows_twins else [])),
+            rows=tuple(lines),
             words=2,
             notes=tuple(notes),
         )
@@ -438,8 +438,8 @@ def _published_table(figures: Sequence[Published]) -> PaperTable:
         if line not in lines:
             lines.append(line)
     return PaperTable(
-        f"Published for {figures[0].benchmark}, text to video (not measured here)",
-        ("model", "post-processing", *METRICS, "source"),
-        tuple(lines),
+        title=f"Published for {figures[0].benchmark}, text to video (not measured here)",
+        columns=("model", "post-processing", *METRICS, "source"),
+        rows=tuple(lines),
         words=2,
     )

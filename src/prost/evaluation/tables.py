@@ -27,7 +27,7 @@ _LATEX = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PaperTable:
     """A table whose cells are text.
 

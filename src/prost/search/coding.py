@@ -70,7 +70,7 @@ class CodingReport:
 
 
 @dataclass(kw_only=True)
-class _Found:
+class _SoundFiles:
     """The undamaged files of a folder.
 
     Attributes:
@@ -151,16 +151,16 @@ class Coding:
         self._sum_up([*kept.values(), *fresh])
         return self._report
 
-    def _open(self) -> _Found:
+    def _open(self) -> _SoundFiles:
         """Open what is undamaged; the rest is reported and made again."""
         try:
             current = self._folder.current()
         except PackDamaged as damage:
             self._report.damaged.append(damage.arrived)
-            return _Found(index=self._folder.lost_index())
+            return _SoundFiles(index=self._folder.lost_index())
         if current is None:
-            return _Found(index=self._folder.lost_index())
-        found = _Found(current=current, index=current.index)
+            return _SoundFiles(index=self._folder.lost_index())
+        found = _SoundFiles(current=current, index=current.index)
         try:
             found.books = open_or_damaged(lambda: self._folder.codebooks(current.codebooks))
         except PackDamaged as damage:

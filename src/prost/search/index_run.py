@@ -37,7 +37,7 @@ COMMIT_SECONDS = 10.0
 COMMIT_BYTES = 64 << 20
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AddReport:
     """What `Library.add` found; paths are absolute.
 
@@ -64,7 +64,7 @@ class AddReport:
         return ", ".join(f"{count} {part}" for part, count in counts.items() if count or part != "missing")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class IndexProgress:
     """How far an `add` is.
 
@@ -342,7 +342,9 @@ class IndexRun:
     def _finish(self, path: str) -> None:
         self._done += 1
         if self._progress is not None:
-            self._progress(IndexProgress(self._done, self._total, path, len(self._report.failed)))
+            self._progress(
+                IndexProgress(done=self._done, total=self._total, path=path, failed=len(self._report.failed))
+            )
 
     def _commit_is_due(self) -> bool:
         return (

@@ -228,7 +228,7 @@ class Current:
         return _index_kind(self.index) if self.index else None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PackFolder:
     """The derived files of one library.
 
@@ -442,7 +442,9 @@ def pack_folder(store: Store) -> PackFolder | None:
     if not store.local:
         return None
     description = store.description
-    return PackFolder(Path(store.root, FOLDER), description.fingerprint, description.sizes)
+    return PackFolder(
+        path=Path(store.root, FOLDER), fingerprint=description.fingerprint, sizes=description.sizes
+    )
 
 
 def open_or_damaged(read: Callable[[], Read]) -> Read:

@@ -49,9 +49,9 @@ def _table(result: GridResult, comparisons: Sequence[Comparison]) -> PaperTable:
         for figure in (published(grid.published) if grid.published else [])
     ]
     return PaperTable(
-        grid.title,
-        (*columns, *PAPER_COLUMNS, *(TIME_COLUMNS if grid.times else ())),
-        tuple(lines),
+        title=grid.title,
+        columns=(*columns, *PAPER_COLUMNS, *(TIME_COLUMNS if grid.times else ())),
+        rows=tuple(lines),
         words=len(columns),
         notes=tuple(_notes(result, comparisons)),
     )

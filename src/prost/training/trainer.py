@@ -262,7 +262,7 @@ class Trainer:
                     f"validation after step {step}: {error.arrived}", suggestion=self._lower_rate()
                 ) from None
             self._log(stage="validation", step=step, **found.to_dict())
-            # Of equal steps the later one: few videos cannot distinguish them, and it was trained for longer.
+            # Among equal steps the later one wins: few videos cannot distinguish them, and it was trained for longer.
             if self.best is None or found.quality >= self.best:
                 self.best = found.quality
                 self._save("best", step=step, validation=found.to_dict())

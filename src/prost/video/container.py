@@ -184,7 +184,7 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[OpenVideo]:
 class OpenVideo:
     """A video file, opened at its stream and decoded up to its first clean frame; `open_video` makes them.
 
-    All times are seconds on the player's clock: it starts with the first sound or picture of the file. Of several
+    All times are seconds on the player's clock: it starts with the first sound or picture of the file. Among several
     video streams the default one is taken, then the largest; cover art is no video.
 
     Attributes:

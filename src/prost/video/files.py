@@ -166,7 +166,7 @@ def _sorted_paths(names: Iterable[str]) -> list[Path]:
 def content_hash(path: str | os.PathLike[str]) -> str:
     """A fingerprint (32 hexadecimal digits, BLAKE2b) by which a moved or copied file is recognised.
 
-    Up to 64 MiB every byte counts. Of a larger file the size and three blocks of 4 MiB count, at the head, in
+    Up to 64 MiB every byte counts. For a larger file the size and three blocks of 4 MiB count, at the head, in
     the middle and at the tail: enough to recognise a video, not to prove that nobody changed a byte of it.
 
     Raises:

@@ -327,7 +327,7 @@ class _Conversation:
     def answer(self, request: dict[str, Any]) -> None:
         with self._failures_told():
             with open_video(request["path"]) as video:
-                progress = _Progress(lambda: self.send({"moving": True}))
+                progress = _Heartbeat(lambda: self.send({"moving": True}))
                 video.on_picture, video.on_packet = progress.note_picture, progress.note_packet
                 if request["task"] == "probe":
                     self.send(_packed_info(describe(video)))
@@ -362,7 +362,7 @@ class _Conversation:
             self.send(_packed_failure(Reason.CRASHED, f"{type(error).__name__}: {error}"))
 
 
-class _Progress:
+class _Heartbeat:
     """Calls `report` after every `REPORTED_SECONDS` of video and every `REPORTED_BYTES`, wherever in the file."""
 
     def __init__(self, report: Callable[[], None]) -> None:

@@ -30,7 +30,7 @@ LONGEST_GAP = 3_600.0
 SANE_FPS = (0.01, 1000.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VideoInfo:
     """A video, as a player would show it.
 

@@ -67,7 +67,7 @@ def test_9k_as_frozen_in_time_packs_it(mini: Miniature) -> None:
     frozen_package(mini)
     benchmark = load_benchmark("msrvtt-9k", mini.folder)
     assert ids(benchmark, "train") == ["video0", "video1", "video6513"]
-    # Of the test video only the caption that the pickle names is its query.
+    # The query of the test video is the one caption that the pickle names.
     assert [record.captions for record in benchmark.splits["test"]] == [("an auto brakes",)]
 
 

@@ -12,7 +12,17 @@ from prost.errors import UsageError
 def _two_events(first: str, second: str, kind: str = "ball") -> Scene:
     thing = Thing(kind, "red", "small", "plain", 0.5, 0.5)
     events = (Event(0, first, 1, 2), Event(0, second, 3, 4))
-    return Scene(5.0, 12, 96, 96, "sea", (thing,), events, 0, "test")
+    return Scene(
+        duration=5.0,
+        fps=12,
+        width=96,
+        height=96,
+        background="sea",
+        objects=(thing,),
+        events=events,
+        seed=0,
+        split="test",
+    )
 
 
 def _query(*actions: str, kind: str = "ball") -> Caption:

@@ -34,15 +34,15 @@ BALL = Thing("ball", "red", "small", "striped", 0.2, 0.5)
 STAR = Thing("star", "blue", "medium", "plain", 0.5, 0.5)
 WALL = Thing("wall", "grey", "big", "plain", 0.8, 0.5)
 STORY = Scene(
-    8.0,
-    12,
-    96,
-    96,
-    "sea",
-    (BALL, STAR, WALL),
-    (Event(0, "falls", 1, 2, 0.3), Event(1, "spins", 3, 4, 1.0), Event(0, "hides", 5, 6, 0.0, 2)),
-    0,
-    "train",
+    duration=8.0,
+    fps=12,
+    width=96,
+    height=96,
+    background="sea",
+    objects=(BALL, STAR, WALL),
+    events=(Event(0, "falls", 1, 2, 0.3), Event(1, "spins", 3, 4, 1.0), Event(0, "hides", 5, 6, 0.0, 2)),
+    seed=0,
+    split="train",
 )
 
 

@@ -15,7 +15,15 @@ TURN = Event(0, "spins", 1.0, 3.0, 1.0)
 
 def _scene(event: Event) -> Scene:
     return Scene(
-        4.0, 12, 96, 96, "paper", (Thing("ball", "red", "medium", "plain", 0.5, 0.5),), (event,), 0, "train"
+        duration=4.0,
+        fps=12,
+        width=96,
+        height=96,
+        background="paper",
+        objects=(Thing("ball", "red", "medium", "plain", 0.5, 0.5),),
+        events=(event,),
+        seed=0,
+        split="train",
     )
 
 

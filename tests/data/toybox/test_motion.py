@@ -14,7 +14,17 @@ WALL = Thing("wall", "grey", "big", "plain", 0.2, 0.5)
 
 
 def _scene(*events: Event) -> Scene:
-    return Scene(6.0, 12, 320, 240, "paper", (BALL, WALL), events, 0, "train")
+    return Scene(
+        duration=6.0,
+        fps=12,
+        width=320,
+        height=240,
+        background="paper",
+        objects=(BALL, WALL),
+        events=events,
+        seed=0,
+        split="train",
+    )
 
 
 def _pose(scene: Scene, time: float) -> Pose:

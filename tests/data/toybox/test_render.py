@@ -54,7 +54,17 @@ def test_stage_is_the_whole_picture_scaled_and_cropped(seed: int) -> None:
 
 def test_thing_is_where_the_record_says() -> None:
     ball = Thing("ball", "red", "small", "plain", 0.25, 0.75)
-    scene = Scene(4.0, 12, 200, 100, "paper", (ball,), (Event(0, "moves right", 1, 2, 0.5),), 0, "train")
+    scene = Scene(
+        duration=4.0,
+        fps=12,
+        width=200,
+        height=100,
+        background="paper",
+        objects=(ball,),
+        events=(Event(0, "moves right", 1, 2, 0.5),),
+        seed=0,
+        split="train",
+    )
     before, after = render(scene, [0.0, 3.0]).astype(int)
     # The stage is columns 50 to 150: the ball goes from column 75 to column 125, at row 75.
     rows, columns = np.nonzero(np.abs(before - after).sum(-1) > 60)
@@ -67,7 +77,17 @@ def test_thing_is_where_the_record_says() -> None:
 
 def test_half_opacity_is_half_way() -> None:
     wall = Thing("square", "black", "big", "plain", 0.5, 0.5)
-    scene = Scene(4.0, 12, 96, 96, "paper", (wall,), (Event(0, "disappears", 1, 2),), 0, "train")
+    scene = Scene(
+        duration=4.0,
+        fps=12,
+        width=96,
+        height=96,
+        background="paper",
+        objects=(wall,),
+        events=(Event(0, "disappears", 1, 2),),
+        seed=0,
+        split="train",
+    )
     shown, half, gone = render(scene, [0.0, 1.55, 3.0], 96)[:, 48, 48].astype(float)
     assert half == pytest.approx((shown + gone) / 2, abs=1)
 

@@ -75,7 +75,17 @@ def test_twin_differs_in_order_alone(seed: int) -> None:
 def test_impossible_orders_are_no_twins() -> None:
     ball = Thing("ball", "red", "small", "plain", 0.5, 0.5)
     star = Thing("star", "blue", "small", "plain", 0.2, 0.5)
-    scene = Scene(5.0, 12, 96, 96, "sea", (ball, star), (), 0, "train")
+    scene = Scene(
+        duration=5.0,
+        fps=12,
+        width=96,
+        height=96,
+        background="sea",
+        objects=(ball, star),
+        events=(),
+        seed=0,
+        split="train",
+    )
     appears, blinks, gone = Event(0, "appears", 1, 2), Event(0, "blinks", 3, 4), Event(0, "disappears", 3, 4)
     assert not can_twin(replace(scene, events=(appears, blinks)))
     assert not can_twin(replace(scene, events=(replace(blinks, start=1, end=2), gone)))

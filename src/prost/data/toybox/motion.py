@@ -10,7 +10,7 @@ from .drawing import COVERS, extent
 from .scene import SIZES, Event, Scene, Thing
 
 JUMP_HEIGHT = 0.24
-"""Of the stage's side."""
+"""As a fraction of the side of the stage."""
 
 
 @dataclass(slots=True)

@@ -84,7 +84,7 @@ class Event:
     cover: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """The record of one video.
 
