@@ -7,7 +7,7 @@
 >>> library.search("a red ball falls")[0].start         # doctest: +SKIP
 3.5
 
-`import prost` is quick: torch, Lance and FFmpeg are loaded when a name that needs them is first used.
+`import prost` is quick: torch, Lance and FFmpeg are imported when a name that needs them is first used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The authors' state dicts: what their shapes tell, and what their keys are called here.
+"""State dicts of the authors' code: sizes from shapes, and our names for their keys.
 
 Two codes wrote such files: GitHub's (`pytorch_model.bin.N`) and ModelScope's (`pytorch_model.bin` beside a
 `configuration.json`). Both hold OpenAI's CLIP under `clip.`; vision blocks with token shift spell `attn.net.`.
@@ -69,7 +69,7 @@ _NORMS = {
 
 
 def is_authors(state: Mapping[str, Tensor]) -> bool:
-    """Whether keys look like the authors' ProST, of either code."""
+    """Whether the keys are those of the authors' ProST, of either code."""
     return any(key.startswith(("patch_prototype_weight.", "word_prototype_weight.")) for key in state)
 
 
@@ -81,7 +81,7 @@ def shape_of(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
 
 
 def count_blocks(state: Mapping[str, Tensor], pattern: str) -> int:
-    """One more than the greatest number that a pattern finds in the keys: how many blocks there are."""
+    """Count blocks: one more than the greatest number that a pattern finds in the keys."""
     found = [int(match[1]) for key in state if (match := re.match(pattern, key))]
     return max(found, default=-1) + 1
 
@@ -112,7 +112,7 @@ def clip_sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def read_configuration(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read off the shapes what shapes tell; what they do not tell gets the authors' defaults.
+    """Read the sizes off the shapes; what shapes do not tell gets the authors' defaults.
 
     Args:
         state: the authors' state dict.
@@ -149,7 +149,7 @@ def read_configuration(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def translate(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Give every tensor the name that it has here.
+    """Rename every tensor to its name in our models.
 
     Args:
         state: the authors' state dict.
@@ -193,7 +193,7 @@ def _decoder(kind: str, layer: str | None, rest: str) -> str:
 
 
 def _tower(key: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """OpenAI's names to those of `transformers.CLIPModel`; the fused attention input becomes q, k and v."""
+    """Rename OpenAI's tensors as `transformers.CLIPModel` does; the fused attention input is split into q, k and v."""
     match = re.fullmatch(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)\.?(weight|bias)", key)
     if match is None:
         if key in _TRANSPOSED:

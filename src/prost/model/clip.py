@@ -1,4 +1,4 @@
-"""The backbone: CLIP's two towers, all tokens of frames and words, projected into one space.
+"""The backbone: CLIP's two towers. All tokens of frames and words are projected into one space.
 
 The vision tower runs here, block by block, since token shift enters it.
 """
@@ -24,7 +24,7 @@ class CLIPBackbone(nn.Module):
         shape: sizes of the towers.
         width: D.
         shift_blocks: vision blocks (0-based) whose attention sees shifted tokens.
-        shift_divisions: see `token_shift.lent_positions`.
+        shift_divisions: see `token_shift.shifted_positions`.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ def sentence_token(words: Tensor, attention_mask: Tensor) -> Tensor:
 
     Args:
         words: `[B, T, D]`.
-        attention_mask: `[B, T]`, 1 where a word stands.
+        attention_mask: `[B, T]`, 1 where there is a word.
 
     Returns:
         `[B, D]`.

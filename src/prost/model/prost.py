@@ -58,7 +58,7 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
 
         Args:
             input_ids: `[B, T]`, padded with 0; the authors pad to exactly `max_words`.
-            attention_mask: `[B, T]`, 1 where a word stands.
+            attention_mask: `[B, T]`, 1 where there is a word.
 
         Raises:
             UsageError: shapes that do not fit each other or the model.
@@ -70,7 +70,7 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
         )
 
     def video_head(self, tokens: Tensor) -> VideoPrototypes:
-        """Frame tokens `[B, L, M, D]` to object prototypes, to frames, to events."""
+        """Compute object, frame and event prototypes from frame tokens `[B, L, M, D]`."""
         objects = self.object_prototypes(tokens)  # [B, L, N_o, D]
         frames = self.frame_decoder(objects)  # [B, L, D]
         events, attention = self.event_decoder(frames, objects[:, :, 0])  # [B, N_e, D], [B, N_e, L]

@@ -1,6 +1,6 @@
-"""The interface of every model: files, pixels, sentences and ids in; the model's own records out; scores of both.
+"""The interface of every model: files, pixels, sentences and ids in; records of the model and scores out.
 
-ProST and the models that it is compared with differ in how they use tokens, and in nothing before that.
+ProST and the models that it is compared with differ only in what they compute from tokens.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Video = TypeVar("Video", bound=Record)
 
 
 class RetrievalModel(nn.Module, Generic[Text, Video]):
-    """The interface; a model adds `text_prototypes`, `video_head` and `match`.
+    """The common part of every model. A model adds `text_prototypes`, `video_head` and `match`.
 
     Args:
         config: sizes and choices.
@@ -66,7 +66,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
 
         Args:
             input_ids: `[B, T]`, padded with 0.
-            attention_mask: `[B, T]`, 1 where a word stands.
+            attention_mask: `[B, T]`, 1 where there is a word.
 
         Raises:
             UsageError: shapes that do not fit each other or the model.
@@ -84,7 +84,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         return self.video_head(self.frame_tokens(pixels))
 
     def frame_tokens(self, pixels: Tensor) -> Tensor:
-        """What the head reads of each frame; while the vision tower is frozen it stays the same, and can be kept.
+        """Compute what the head reads of each frame. With a frozen vision tower it stays the same and can be stored.
 
         Args:
             pixels: `[B, L, 3, R, R]`.
@@ -123,14 +123,14 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
 
     @abstractmethod
     def video_head(self, tokens: Tensor) -> Video:
-        """Make a video's record of its frame tokens, as `frame_tokens` gives them."""
+        """Compute the record of videos from their frame tokens `[B, L, M, D]`."""
 
     @abstractmethod
     def match(self, text: Text, video: Video) -> Similarity:
         """Score every text against every video, on the scale of cosines."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> tuple[Text, Video]:
-        """Encode a batch of both kinds, as training does; shapes as in the two functions that it calls."""
+        """Encode a batch of texts and videos; shapes as in `text_prototypes` and `video_prototypes`."""
         return self.text_prototypes(input_ids, attention_mask), self.video_prototypes(pixels)
 
     @property
@@ -248,7 +248,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         return self._need_tokenizer().count(sentence)
 
     def unknown_words(self, sentence: str) -> list[str]:
-        """Words of a sentence that the vocabulary lacks; none, ever, for CLIP's own."""
+        """Words of a sentence that are not in the vocabulary; CLIP's own vocabulary has no such words."""
         return self._need_tokenizer().unknown(sentence)
 
     def normalise_pixels(self, frames: NDArray[np.uint8] | Tensor) -> Tensor:
@@ -276,7 +276,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         return self.tokenizer
 
     def _check_words(self, input_ids: Tensor, attention_mask: Tensor) -> None:
-        """Refuse ids that the text tower cannot take."""
+        """Refuse ids of a shape that the text tower cannot take."""
         if input_ids.ndim != 2 or input_ids.shape != attention_mask.shape:
             raise UsageError(
                 f"input_ids {list(input_ids.shape)} and attention_mask {list(attention_mask.shape)}",
@@ -310,7 +310,7 @@ def _batches(events: Iterable[Event], clips: int) -> Iterator[NDArray[np.uint8]]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class SentenceFeatures(Record):
-    """What a batch of sentences becomes in a model without phrases, unnormalised.
+    """Features of a batch of sentences in a model without phrases, unnormalised.
 
     Attributes:
         sentence: the projected end token `[B, D]`.
@@ -330,7 +330,7 @@ class SentenceFeatures(Record):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FrameFeatures(Record):
-    """What a batch of videos becomes in a model without objects and events, unnormalised.
+    """Features of a batch of videos in a model without objects and events, unnormalised.
 
     Attributes:
         frame: one vector for each frame `[B, L, D]`.

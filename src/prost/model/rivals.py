@@ -1,7 +1,7 @@
-"""The rivals' authors' state dicts: what their shapes tell, and what their keys are called here.
+"""State dicts of the authors of CLIP4Clip and TS2-Net: sizes from shapes, and our names for their keys.
 
-Both hold OpenAI's CLIP under `clip.`, which `authors.translate` knows; a state dict of nothing but CLIP is CLIP4Clip's
-`meanP`, OpenAI's own released weights included.
+Both hold OpenAI's CLIP under `clip.`, which `authors.translate` can read. A state dict with nothing but CLIP, such as
+OpenAI's released weights, is a CLIP4Clip `meanP`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _TEXT_BLOCKS = "clip.towers.text_model.encoder.layers."
 
 
 def recognise(state: Mapping[str, Tensor]) -> Literal["clip4clip", "ts2net"] | None:
-    """Say which rival's authors wrote a state dict; None for ProST's, ours, or anything else."""
+    """Find which of the two models a state dict is of; None for the authors' ProST, for ours, and for anything else."""
     if authors.is_authors(state) or "clip.visual.proj" not in state:
         return None
     return "ts2net" if any(key.startswith("visual_token_selector.") for key in state) else "clip4clip"
 
 
 def read_configuration(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read off the shapes what shapes tell; what they do not tell (frames, words) has the authors' defaults.
+    """Read the sizes off the shapes; what shapes do not tell (frames, words) gets the authors' defaults.
 
     Args:
         state: an authors' state dict that `recognise` knows.
@@ -63,7 +63,7 @@ def read_configuration(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def translate(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Give every tensor the name that it has here.
+    """Rename every tensor to its name in our models.
 
     Args:
         state: an authors' state dict that `recognise` knows.

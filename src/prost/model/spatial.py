@@ -17,10 +17,10 @@ SHARPNESS = 2.0
 class PrototypeWeights(nn.Module):
     """Weights of every token for every prototype.
 
-    `relu`, the authors' choice, is sparse but unnormalised and can leave a prototype without any token: it is then the
-    zero vector, and receives no gradient. `softmax` over the tokens keeps every prototype alive; it reads the tokens at
-    a fixed length and starts with logits of deviation `SHARPNESS`, else all prototypes begin as the same mean of all
-    tokens and take long to part.
+    `relu`, the authors' choice, is sparse but unnormalised. It can give a prototype no token at all: the prototype is
+    then the zero vector and gets no gradient. `softmax` over the tokens keeps every prototype alive. It reads tokens of
+    unit root mean square, and its initial logits have standard deviation `SHARPNESS`; otherwise all prototypes would
+    start as nearly the same mean of all tokens and take long to differ.
 
     Args:
         width: D.
@@ -104,7 +104,7 @@ class PhrasePrototypes(nn.Module):
 
         Args:
             word_tokens: `[B, T, D]`.
-            attention_mask: `[B, T]`, 1 where a word stands.
+            attention_mask: `[B, T]`, 1 where there is a word.
 
         Returns:
             `[B, N_p, D]`.
@@ -114,7 +114,7 @@ class PhrasePrototypes(nn.Module):
 
 
 def dead_share(prototypes: Tensor) -> float:
-    """Share of prototypes that are exactly zero: slots that the ReLU has killed.
+    """Fraction of prototypes that are exactly zero, because the ReLU set all their weights to zero.
 
     Args:
         prototypes: `[..., N, D]`.

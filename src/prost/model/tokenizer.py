@@ -1,4 +1,4 @@
-"""Sentences to ids: the tokenizers that a checkpoint can bring."""
+"""Sentences to ids: the tokenizers that come with checkpoints."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class WordTokenizer:
             max_words: T, start and end token included.
 
         Returns:
-            ids and mask, int64 `[B, T]`; the mask is 1 where a word stands.
+            ids and mask, int64 `[B, T]`; the mask is 1 where there is a word.
 
         Raises:
             EmptyQuery: a text without a word.
@@ -137,7 +137,7 @@ class WordTokenizer:
         return len(self._encode(sentence))
 
     def unknown(self, sentence: str) -> list[str]:
-        """Words of a sentence that the vocabulary lacks; always empty for byte-level vocabularies."""
+        """Words of a sentence that are not in the vocabulary; always empty for byte-level vocabularies."""
         encoded = self._tokenizer.encode(sentence)
         return [
             sentence[start:end]
@@ -154,7 +154,7 @@ def whole_words(vocabulary: Iterable[str]) -> WordTokenizer:
     """Build a tokenizer that knows whole lower-case words.
 
     Args:
-        vocabulary: the words; punctuation that should be heard must be among them.
+        vocabulary: the words, including the punctuation that should get ids.
 
     >>> whole_words(["a", "ball"])(["A ball"], 5)[0].tolist()
     [[1, 3, 4, 2, 0]]
@@ -170,7 +170,7 @@ def whole_words(vocabulary: Iterable[str]) -> WordTokenizer:
 
 
 def find_tokenizer(folder: Path) -> WordTokenizer | None:
-    """Open the vocabulary that lies in a folder, in any of the three forms in which CLIP's is handed on.
+    """Open the vocabulary in a folder. CLIP's is published in three forms, and any of them will do.
 
     Raises:
         CheckpointError: a vocabulary that cannot be read.
