@@ -284,6 +284,25 @@ def soft_link(path: Path) -> None:
 # Transport streams, joined and damaged -------------------------------------------------------------
 
 
+def joined(**options: Any) -> Callable[[Path], None]:
+    """Three recordings one after another in one file, each with a clock that starts again."""
+
+    def make(path: Path) -> None:
+        part = path.with_name("part_of_" + path.name)
+        data = b""
+        for place in range(3):
+            write_video(part, 50, fps=25, paint=_numbered_from(50 * place), gop=10, **options)
+            data += part.read_bytes()
+        part.unlink()
+        path.write_bytes(data)
+
+    return make
+
+
+def _numbered_from(first: int) -> Callable[[int, int, int], np.ndarray]:
+    return lambda number, width, height: plain((first + number) % 216, width, height)
+
+
 def junk_before(path: Path) -> None:
     write_video(path, 50, fps=25, format="mpegts")
     path.write_bytes(bytes(range(1, 101)) + path.read_bytes())
@@ -339,6 +358,21 @@ def avi_without_index(path: Path) -> None:
     film(path, codec="mpeg4", options=SHARP["mpeg4"])
     data = path.read_bytes()
     path.write_bytes(data[: data.rfind(b"idx1")])
+
+
+def avi_with_b_frames(path: Path) -> None:
+    """H.264 with B-frames in AVI, which has no field for the time at which a frame is shown."""
+    source = path.with_suffix(".source.mp4")
+    film(source, b_frames=3, options={"bf": "3", "b_strategy": "0"})
+    with av.open(str(source)) as given, av.open(str(path), "w") as container:
+        stream = given.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        filter = av.bitstream.BitStreamFilterContext("h264_mp4toannexb", stream, copy)
+        for packet in given.demux(stream):
+            for changed in filter.filter(packet if packet.size else None):
+                changed.stream = copy
+                container.mux(changed)
+    source.unlink()
 
 
 # Files that must be refused -------------------------------------------------------------------------
@@ -409,8 +443,52 @@ def link_to_nothing(path: Path) -> None:
     path.symlink_to(path.with_name("nowhere"))
 
 
+def playlist_of_files(path: Path) -> None:
+    """A script for FFmpeg's concat demuxer that names another file."""
+    film(path.with_name("named_by_a_script.mp4"))
+    path.write_text("ffconcat version 1.0\nfile named_by_a_script.mp4\n")
+
+
+def encrypted(path: Path) -> None:
+    """Common encryption, as shops sell films."""
+    key = "76a6c65c5ea762046bd749a2e632ccbb"
+    film(
+        path,
+        container_options={
+            "encryption_scheme": "cenc-aes-ctr",
+            "encryption_key": key,
+            "encryption_kid": "a7" * 16,
+        },
+    )
+
+
 HTTP_PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
 ODD = [
+    Specimen(
+        name="b_frames.avi",
+        make=avi_with_b_frames,
+        # AVI has no field for the time at which a frame is shown: FFmpeg's guess is two frames late.
+        shown=[((index + 0.5) / 10, index - 2) for index in range(5, 39)],
+        duration=4.0,
+        tolerance=0.35,
+        why="B-frames without times",
+    ),
+    Specimen(
+        name="joined.vob",
+        make=joined(format="vob", codec="mpeg2video", options=SHARP["mpeg2video"]),
+        shown=[(1.0, 25), (2.5, 62), (5.5, 137)],
+        duration=6.0,
+        tolerance=0.3,
+        why="the clock starts again twice",
+    ),
+    Specimen(
+        name="joined.ts",
+        make=joined(format="mpegts"),
+        shown=[(1.0, 25), (2.5, 62), (5.5, 137)],
+        duration=6.0,
+        tolerance=0.3,
+        why="the clock starts again twice",
+    ),
     Specimen(
         name="one_frame.mp4",
         make=lambda p: film(p, 1),
@@ -657,6 +735,7 @@ ODD = [
         make=broken_first_packet,
         shown=[(2.55, 25)],
         duration=4.0,
+        tolerance=1.1,
         why="the first packet is rubbish",
     ),
     Specimen(
@@ -669,6 +748,15 @@ ODD = [
     ),
 ]
 BAD = [
+    Specimen(name="encrypted.mp4", make=encrypted, reason=Reason.ENCRYPTED, why="common encryption"),
+    Specimen(name="still.avif", make=photo("AVIF"), reason=Reason.NOT_A_VIDEO, why="an AVIF picture"),
+    Specimen(name="still.gif", make=photo("GIF"), reason=Reason.NOT_A_VIDEO, why="a GIF of one picture"),
+    Specimen(
+        name="script.mp4",
+        make=playlist_of_files,
+        reason=Reason.NOT_A_VIDEO,
+        why="a script that names another file",
+    ),
     Specimen(name="empty.mp4", make=written(b""), reason=Reason.EMPTY, why="0 bytes"),
     Specimen(
         name="text.mp4",

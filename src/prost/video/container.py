@@ -56,6 +56,9 @@ LONGEST_DELAY = 3_600.0
 # Files whose keyframes are remembered, so that several questions about one film read its packets once.
 REMEMBERED_FILES = 8
 
+# Brands of still pictures that lie in the same kind of file as MP4.
+STILL_BRANDS = ("avif", "heic", "heix", "mif1")
+
 # Demuxers that read still pictures, text art, and lists of other files: FFmpeg would "play" them, nobody would call
 # them videos.
 OTHER_FORMATS = ("image2", "tty", "_pipe", "concat", "hls", "dash", "sdp")
@@ -481,6 +484,9 @@ def _open_container(path: str) -> InputContainer:
     if any(name in container.format.name for name in OTHER_FORMATS):
         container.close()
         raise VideoError(path, Reason.NOT_A_VIDEO, f"FFmpeg reads it as {container.format.name}")
+    if container.metadata.get("major_brand", "").strip() in STILL_BRANDS:
+        container.close()
+        raise VideoError(path, Reason.NOT_A_VIDEO, "a still picture (AVIF or HEIF)")
     return container
 
 
