@@ -11,9 +11,9 @@ from tests.video.fuzz import mutated, run, sound_files
 @pytest.mark.timeout(300)
 def test_damage_is_survived(tmp_path: Path) -> None:
     (tmp_path / "sound").mkdir()
-    outcome = run(sound_files(tmp_path / "sound"), tmp_path, count=150, seed=7)
+    outcome = run(sound_files(tmp_path / "sound"), tmp_path, count=600, seed=0)
     assert not outcome.wrong
-    assert outcome.shown + outcome.refused.total() == 150
+    assert outcome.shown + outcome.refused.total() == 600
     assert outcome.shown > 20 and outcome.refused.total() > 20, (
         "the damage is neither too weak nor too strong"
     )

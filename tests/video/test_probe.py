@@ -380,6 +380,7 @@ def test_no_permission(make_video: MakeVideo) -> None:
     ("error", "reason"),
     [
         (PermissionError(13, "Permission denied"), Reason.NO_PERMISSION),
+        (av.error.PermissionError(1, "Operation not permitted"), Reason.NOTHING_DECODED),
         (FileNotFoundError(2, "No such file"), Reason.GONE),
         (MemoryError(), Reason.TOO_MUCH_MEMORY),
         (av.error.BlockingIOError(11, "Resource temporarily unavailable"), Reason.NOTHING_DECODED),

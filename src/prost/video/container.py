@@ -175,7 +175,10 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[OpenVideo]:
         finally:
             video.close()
     except PermissionError as error:
-        raise VideoError(name, Reason.NO_PERMISSION, error.strerror or "") from None
+        # FFmpeg's decoders say EPERM as well, of data that they refuse.
+        refused_data = error.errno == errno.EPERM and os.access(name, os.R_OK)
+        reason = Reason.NOTHING_DECODED if refused_data else Reason.NO_PERMISSION
+        raise VideoError(name, reason, error.strerror or "") from None
     except FileNotFoundError:
         raise VideoError(name, Reason.GONE) from None
     except MemoryError as error:
@@ -337,6 +340,9 @@ class OpenVideo:
             except BlockingIOError:
                 # A stretch without packets (lost sectors in a transport stream): go on after it.
                 attempts -= 1
+            except IndexError:
+                # PyAV does not know a stream that begins later than it looked; its packets are not ours.
+                continue
             except FFmpegError:
                 # The data ends here (a truncated file): what came before is good.
                 return

@@ -174,7 +174,9 @@ def _before_a_gap(stamps: list[tuple[int, int]], time_base: Fraction) -> tuple[l
 
 
 def _counted_extent(video: OpenVideo) -> _Extent:
-    """For streams without timestamps: as long as the frames in its packets, one in each."""
-    rate = float(video.stream.guessed_rate or 25)
+    """For streams without usable timestamps: as long as the frames in its packets, one in each."""
+    rate = float(video.stream.guessed_rate or 0)
+    if not SANE_FPS[0] <= rate <= SANE_FPS[1]:
+        rate = 25.0
     frames = sum(not packet.is_corrupt for packet in video.all_packets())
-    return _Extent(end=frames / rate - video.start, fps=rate)
+    return _Extent(end=video.first.time + max(1, frames) / rate, fps=rate)
