@@ -75,3 +75,20 @@ def indexed(prost: Callable[..., Any], videos: Path, library: Path, untrained_fo
     """A library of the videos."""
     assert prost("index", videos, "--library", library, "--model", untrained_folder).code == 0
     return library
+
+
+def add_second_stream(path: Path) -> None:
+    """Give a video a second video stream, a copy of its first."""
+    two = path.with_suffix(".two.mp4")
+    with av.open(str(path)) as source, av.open(str(two), "w") as target:
+        streams = [target.add_stream_from_template(source.streams.video[0]) for _ in range(2)]
+        for packet in source.demux(video=0):
+            if packet.dts is None:
+                continue
+            payload, pts, dts, key = bytes(packet), packet.pts, packet.dts, packet.is_keyframe
+            for stream in streams:
+                copy = av.Packet(payload)
+                copy.pts, copy.dts, copy.time_base, copy.is_keyframe = pts, dts, packet.time_base, key
+                copy.stream = stream
+                target.mux(copy)
+    two.replace(path)

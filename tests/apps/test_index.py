@@ -5,13 +5,16 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prost.search.library import Library
+from prost.video import files
+
+from .conftest import add_second_stream
 
 Prost = Callable[..., Any]
 
@@ -169,7 +172,9 @@ def test_another_model_is_refused_and_nothing_is_lost(
     from prost.model.checkpoint import save
 
     assert prost("index", videos, "--library", library, "--model", untrained_folder).code == 0
-    save(load(untrained_folder, object_phrase_weight=1.0), tmp_path / "other")
+    other = load(untrained_folder)
+    next(other.parameters()).data.add_(1)
+    save(other, tmp_path / "other")
     said = prost("index", videos, "--library", library, "--model", tmp_path / "other")
     assert (said.code, said.out) == (1, "")
     assert "was made by model 'untrained'" in said.err and said.err.count("\n") == 1
@@ -209,3 +214,50 @@ def test_weights_that_lack_a_key_are_named(
     assert said.code == 1
     assert "event_decoder.queries" in said.err and said.err.count("\n") == 1
     assert not library.exists()
+
+
+def test_folders_are_walked_once(
+    prost: Prost, indexed: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked = []
+    walk = files.files_under
+
+    def watched_walk(folder: str, unreadable: set[str]) -> Iterator[os.DirEntry[str]]:
+        walked.append(folder)
+        return walk(folder, unreadable)
+
+    monkeypatch.setattr(files, "files_under", watched_walk)
+    assert prost("index", videos, "--library", indexed).code == 0
+    assert walked == [str(videos)]
+
+
+def test_files_that_are_no_videos_are_counted(prost: Prost, indexed: Path, videos: Path) -> None:
+    assert (
+        "note: 1 file is no video and was passed over\n" in prost("index", videos, "--library", indexed).err
+    )
+    (videos / "picture.jpg").touch()
+    said = prost("index", videos, "--library", indexed)
+    assert "note: 2 files are no videos and were passed over\n" in said.err
+    assert prost("index", videos, "--library", indexed, "--json").json["passed_over"] == 2
+    (videos / "notes.txt").unlink()
+    (videos / "picture.jpg").unlink()
+    assert "passed over" not in prost("index", videos, "--library", indexed).err
+
+
+def test_what_is_left_out_of_a_video_is_shown(
+    prost: Prost, videos: Path, library: Path, untrained_folder: Path
+) -> None:
+    add_second_stream(videos / "red.mp4")
+    detail = "1 other video stream is left out"
+    said = prost("index", videos, "--library", library, "--model", untrained_folder)
+    assert f"note: {videos / 'red.mp4'}: {detail}\n" in said.err
+    (row,) = [row for row in Library(library).videos() if row.path == str(videos / "red.mp4")]
+    assert row.detail == detail
+    (line,) = [line for line in prost("list", "--library", library).out.splitlines() if "red.mp4" in line]
+    assert f"indexed ({detail})" in line
+    noted = [{"path": str(videos / "red.mp4"), "detail": detail}]
+    assert prost("status", "--library", library, "--json").json["notes"] == noted
+    assert f"note: {videos / 'red.mp4'}: {detail}" in prost("status", "--library", library).out
+    shutil.copy(videos / "red.mp4", videos / "copy.mp4")
+    copied = prost("index", videos, "--library", library, "--json").json["notes"]
+    assert copied == [{"path": str(videos / "copy.mp4"), "detail": detail}]

@@ -50,6 +50,8 @@ class AddReport:
             stay in the library; `add(..., remove_missing=True)` or `remove` removes them.
         failed: path and reason of each file that cannot be shown, also of those that failed before and were
             not tried again.
+        notes: path and detail of each added file of which something is left out, such as damaged clips.
+        passed_over: number of files in the folders that are no videos.
     """
 
     added: list[str] = field(default_factory=list)
@@ -58,10 +60,19 @@ class AddReport:
     removed: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many files were added, unchanged, moved, removed, failed and missing."""
+        parts = ("added", "unchanged", "moved", "removed", "failed", "missing")
+        return {part: len(getattr(self, part)) for part in parts}
 
     def __str__(self) -> str:
-        counts = {part: len(getattr(self, part)) for part in self.__dataclass_fields__}
-        return ", ".join(f"{count} {part}" for part, count in counts.items() if count or part != "missing")
+        return ", ".join(
+            f"{count} {part}" for part, count in self.counts.items() if count or part != "missing"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,25 +232,25 @@ class IndexRun:
         before = self._rows.get(read.file.path)
         info = end.info
         assert info is not None  # only a failure has none
-        self._put(
-            VideoRow(
-                path=read.file.path,
-                size=read.file.size,
-                modified=read.file.modified,
-                added=before.added if before else _now(),
-                status="indexed",
-                content=read.content,
-                detail=f"{damaged} of {end.windows} clips damaged" if damaged else None,
-                duration=info.duration,
-                fps=info.fps,
-                width=info.width,
-                height=info.height,
-                codec=info.codec,
-                clips=shown,
-                tags=self._tags_of(read.file.path),
-            )
+        of_damage = f"{damaged} of {end.windows} clips damaged" if damaged else ""
+        row = VideoRow(
+            path=read.file.path,
+            size=read.file.size,
+            modified=read.file.modified,
+            added=before.added if before else _now(),
+            status="indexed",
+            content=read.content,
+            detail="; ".join(filter(None, (of_damage, info.note))) or None,
+            duration=info.duration,
+            fps=info.fps,
+            width=info.width,
+            height=info.height,
+            codec=info.codec,
+            clips=shown,
+            tags=self._tags_of(read.file.path),
         )
-        self._report.added.append(read.file.path)
+        self._put(row)
+        self._report_added(row)
         self._finish(read.file.path)
 
     def _recognise(self, known: KnownContent) -> None:
@@ -268,8 +279,13 @@ class IndexRun:
         elif moved:
             self._report.moved.append(row.path)
         else:
-            self._report.added.append(row.path)
+            self._report_added(row)
         self._finish(row.path)
+
+    def _report_added(self, row: VideoRow) -> None:
+        self._report.added.append(row.path)
+        if row.detail:
+            self._report.notes.append((row.path, row.detail))
 
     def _keep(self, row: VideoRow) -> None:
         tags = self._tags_of(row.path)

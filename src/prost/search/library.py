@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, NoVideos, UsageError
+from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
 from prost.model.tokenizer import says_nothing
 from prost.printable import is_utf8
 from prost.progress import Advance
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_root
 from prost.search.encode import PrototypeModel
+from prost.search.finding import PathLike, absolute_paths, find_for_add
 from prost.search.forks import expect_no_fork
 from prost.search.hits import SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
-from prost.search.missing_files import is_gone, is_under
+from prost.search.missing_files import is_under
 from prost.search.moments import MOMENT_RULE, MomentRule
 from prost.search.near_duplicates import near_duplicates
 from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
@@ -29,13 +30,11 @@ from prost.search.rerank import RECALL
 from prost.search.searching import Request, Searcher
 from prost.search.store import Store
 from prost.search.verifying import Problem, verify_library
-from prost.video.files import FoundVideos, find_videos
+from prost.video.files import FoundVideos
 from prost.video.reader import VideoReader
 
 MEMORY = 2 << 30
 UNREADABLE_FOLDER = "the folder cannot be read"
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +131,7 @@ class Library:
 
     def add(
         self,
-        paths: PathLike | Iterable[PathLike],
+        paths: PathLike | Iterable[PathLike] | FoundVideos,
         *,
         tags: str | Iterable[str] = (),
         retry_failed: bool = False,
@@ -155,7 +154,7 @@ class Library:
         files of these folders, are gone.
 
         Args:
-            paths: files or folders; `~` is the home folder.
+            paths: files or folders; `~` is the home folder. Or what `find_videos` found, which is not looked for again.
             tags: words that all these files get, for `where="array_has(tags, 'holiday')"`; a text is one tag.
             retry_failed: try files again that failed before, though they did not change.
             remove_missing: also remove the files that would be reported as missing; then a path may itself be
@@ -174,8 +173,7 @@ class Library:
         """
         model = self._need_model("adding videos")
         words = _tags(tags)
-        absolute = _absolute_paths(paths)
-        found, folders = self._find(absolute, remove_missing)
+        found = paths if isinstance(paths, FoundVideos) else self._find(paths, remove_missing)
         inside = [os.fspath(path) for path in found.videos if not is_under(os.fspath(path), self.path)]
         with (
             self._store.writing(wait=wait),
@@ -190,8 +188,9 @@ class Library:
                 remove_missing=remove_missing,
                 progress=progress,
             )
-            report = run.run(inside, folders)
+            report = run.run(inside, [os.fspath(folder) for folder in found.folders])
             self._settle()
+        report.passed_over = found.passed_over
         report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
         return report
 
@@ -389,23 +388,11 @@ class Library:
                 self._settle()
         return [row.path for row in changed]
 
-    def _find(self, paths: list[str], remove_missing: bool) -> tuple[FoundVideos, list[str]]:
-        """The videos at some paths, and which of the paths are folders.
+    def _find(self, paths: PathLike | Iterable[PathLike], remove_missing: bool) -> FoundVideos:
+        def known() -> list[str]:
+            return [row.path for row in self._store.read_videos()]
 
-        Raises:
-            MissingPath: a path is not there.
-            NoVideos: no video was found.
-        """
-        gone = [path for path in paths if is_gone(path)] if remove_missing else []
-        self._known(gone)
-        rest = [path for path in paths if path not in gone]
-        try:
-            found = find_videos(rest)
-        except NoVideos:
-            if not remove_missing or not (gone or self._rows_under(rest)):
-                raise
-            found = FoundVideos([], [])
-        return found, [*gone, *(path for path in rest if os.path.isdir(path))]
+        return find_for_add(paths, known=known, remove_missing=remove_missing)
 
     def _known(self, paths: PathLike | Iterable[PathLike]) -> list[VideoRow]:
         """Rows of files, and of all files of folders, each once.
@@ -413,7 +400,7 @@ class Library:
         Raises:
             MissingPath: the library knows nothing of a path.
         """
-        given = _absolute_paths(paths)
+        given = absolute_paths(paths)
         rows = self._rows_under(given)
         for path in given:
             if not any(is_under(row.path, path) for row in rows):
@@ -472,12 +459,6 @@ class Library:
                 "Library(path, model=prost.load(...))",
             )
         return self.model
-
-
-def _absolute_paths(paths: PathLike | Iterable[PathLike]) -> list[str]:
-    """One path or several, as absolute texts."""
-    given = [paths] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
-    return [os.path.abspath(os.path.expanduser(os.fsdecode(path))) for path in given]
 
 
 def _tags(tags: str | Iterable[str]) -> list[str]:

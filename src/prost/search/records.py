@@ -58,7 +58,8 @@ class VideoRow:
         status: `indexed` or `failed`.
         content: hash of the content; None where the file could not be read.
         reason: why it failed.
-        detail: what the decoder said about it, or how many clips were damaged.
+        detail: what the decoder said about a failed file; of an indexed one, how many clips are damaged and what else
+            is left out.
         duration: seconds.
         fps: frames a second.
         width: pixels, as shown.

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prost.errors import MissingPath, NoVideos, VideoError
@@ -55,11 +55,13 @@ class FoundVideos:
         videos: absolute paths, sorted, each once; symbolic links are not resolved.
         unreadable: folders that could not be listed, sorted; what lies in them is unknown, not absent.
         passed_over: number of files in the folders that are no videos by their names, nor by their first bytes.
+        folders: absolute paths of the given paths that are folders.
     """
 
     videos: list[Path]
     unreadable: list[Path]
     passed_over: int = 0
+    folders: list[Path] = field(default_factory=list)
 
 
 def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]) -> FoundVideos:
@@ -78,9 +80,11 @@ def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
     videos: set[str] = set()
     others: set[str] = set()
     unreadable: set[str] = set()
+    folders: list[Path] = []
     for path in given:
         absolute = os.path.abspath(os.path.expanduser(os.fsdecode(path)))
         if os.path.isdir(absolute):
+            folders.append(Path(absolute))
             for entry in files_under(absolute, unreadable):
                 (videos if _looks_like_video(entry) else others).add(entry.path)
         elif os.path.lexists(absolute):
@@ -95,7 +99,9 @@ def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
             " ".join(sorted(VIDEO_EXTENSIONS)),
             "another folder, or name the file itself",
         )
-    return FoundVideos(_sorted_paths(videos), _sorted_paths(unreadable), len(others - videos))
+    return FoundVideos(
+        _sorted_paths(videos), _sorted_paths(unreadable), passed_over=len(others - videos), folders=folders
+    )
 
 
 def files_under(folder: str | os.PathLike[str], unreadable: set[str]) -> Iterator[os.DirEntry[str]]:

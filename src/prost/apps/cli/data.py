@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prost.apps.cli.index import describe_failure
+from prost.apps.cli.index import with_detail
 from prost.apps.cli.options import JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, progress, say
 
@@ -102,7 +102,7 @@ def _print(report: DataCheck) -> None:
             rest = ", ..." if len(split.missing) > NAMED else ""
             say(f"missing in {split.name}: {', '.join(split.missing[:NAMED])}{rest}")
         for file in split.undecodable:
-            say(f"cannot be decoded: {file.path}: {describe_failure(file.reason, file.detail)}")
+            say(f"cannot be decoded: {file.path}: {with_detail(file.reason, file.detail)}")
 
 
 def _row(split: SplitCheck) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from prost.search.index_run import AddReport, IndexProgress
     from prost.search.library import Library
     from prost.search.records import VideoRow
+    from prost.video.files import FoundVideos
+
+# More files with a note are counted, not listed.
+NOTES = 20
 
 
 def index(
@@ -56,14 +60,13 @@ def index(
     A file that cannot be read is recorded with the reason and does not stop the others. The exit code is 1 if a file
     that was named itself failed, or if all files failed.
     """
-    _expect_videos(
-        paths, library, yes
-    )  # before a library is made: a mistyped folder must not leave an empty one
+    # Before a library is made: a mistyped folder must not leave an empty one.
+    found = _find(paths, library, yes)
     with make_or_open_library(library, model, device) as opened:
         failed_before = {row.path: row for row in _failed_rows(opened)}
         report = add(
             opened,
-            paths,
+            found,
             tags=tag or (),
             workers=workers,
             retry_failed=retry_failed,
@@ -84,7 +87,8 @@ def index(
         for path, reason in report.failed
     ]
     if as_json:
-        print_json({**asdict(report), "failed": failures})
+        notes = [{"path": path, "detail": detail} for path, detail in report.notes]
+        print_json({**asdict(report), "failed": failures, "notes": notes})
     else:
         _print_report(report, failures)
     named = {os.path.abspath(path.expanduser()) for path in paths}
@@ -92,7 +96,7 @@ def index(
         raise typer.Exit(1)
 
 
-def add(library: Library, paths: Sequence[Path], **choices: Any) -> AddReport:
+def add(library: Library, paths: Iterable[Path] | FoundVideos, **choices: Any) -> AddReport:
     """`Library.add` with a progress bar."""
     with progress("indexing", "files") as show:
         return library.add(paths, progress=lambda at: show_indexed(show, at), **choices)
@@ -106,12 +110,22 @@ def show_indexed(show: ShowProgress, at: IndexProgress) -> None:
 def _print_report(report: AddReport, failures: list[dict[str, Any]]) -> None:
     for failure in failures:
         if not failure["known"]:
-            say(f"failed: {failure['path']}: {describe_failure(failure['reason'], failure['detail'])}")
+            say(f"failed: {failure['path']}: {with_detail(failure['reason'], failure['detail'])}")
     known = sum(failure["known"] for failure in failures)
     if known:
         say(
             f"note: {known} of the failed files failed before and did not change; `prost status` lists them, "
             "--retry-failed tries them again"
+        )
+    for path, detail in report.notes[:NOTES]:
+        say(f"note: {path}: {detail}")
+    if len(report.notes) > NOTES:
+        say(f"note: {len(report.notes) - NOTES} more files are read in part; `prost status` lists them")
+    if report.passed_over:
+        say(
+            "note: 1 file is no video and was passed over"
+            if report.passed_over == 1
+            else f"note: {report.passed_over} files are no videos and were passed over"
         )
     if report.missing:
         say(
@@ -121,9 +135,9 @@ def _print_report(report: AddReport, failures: list[dict[str, Any]]) -> None:
     print_line(str(report))
 
 
-def describe_failure(reason: str, detail: str | None) -> str:
-    """Why a file failed, in one line."""
-    return f"{reason} ({detail})" if detail else reason
+def with_detail(state: str, detail: str | None) -> str:
+    """A file's status or the reason of its failure, with the detail if there is one."""
+    return f"{state} ({detail})" if detail else state
 
 
 def _nothing_else(report: AddReport) -> bool:
@@ -135,22 +149,20 @@ def _failed_rows(library: Library) -> list[VideoRow]:
     return library.videos("status = 'failed'")
 
 
-def _expect_videos(paths: Sequence[Path], library: str, remove_missing: bool) -> None:
-    """Refuse paths without videos; where the library knows videos there, say how they can be removed.
+def _find(paths: list[Path], library: str, remove_missing: bool) -> FoundVideos:
+    """Find the videos at some paths; where there are none but the library knows some, say how they can be removed.
 
     With `remove_missing` such a path is right: its videos will be removed.
     """
+    from prost.search.finding import find_for_add
     from prost.search.missing_files import is_under
-    from prost.video.files import find_videos
 
     try:
-        find_videos(paths)
+        return find_for_add(paths, known=lambda: _known_paths(library), remove_missing=remove_missing)
     except (MissingPath, NoVideos) as error:
         for path in paths:
             absolute = os.path.abspath(path.expanduser())
             if any(is_under(known, absolute) for known in _known_paths(library)):
-                if remove_missing:
-                    return
                 suggestion = f"prost remove {path}, if its videos should leave the library"
                 raise type(error)(error.arrived, error.expected, suggestion) from None
         raise

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prost.apps.cli.index import describe_failure
+from prost.apps.cli.index import with_detail
 from prost.apps.cli.options import JsonOption, LibraryOption
 from prost.apps.cli.output import format_duration, print_json, print_table, say
 
@@ -42,9 +42,9 @@ def list_videos(
                     "" if row.width is None else f"{row.width}×{row.height}",
                     str(row.clips),
                     ", ".join(row.tags),
-                    row.status
+                    with_detail(row.status, row.detail)
                     if row.indexed
-                    else f"failed: {describe_failure(row.reason or '', row.detail)}",
+                    else f"failed: {with_detail(row.reason or '', row.detail)}",
                 ]
                 for row in rows
             ],

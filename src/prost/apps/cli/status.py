@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prost.apps.cli.index import describe_failure
+from prost.apps.cli.index import with_detail
 from prost.apps.cli.options import JsonOption, LibraryOption
 from prost.apps.cli.output import print_json, print_line, print_table
 
@@ -39,6 +39,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
         stats = opened.stats()
         rows = opened.videos()
     failed = [row for row in rows if not row.indexed]
+    noted = [row for row in rows if row.indexed and row.detail]
     places = find_places([row for row in rows if row.indexed])
     if as_json:
         values: dict[str, Any] = {
@@ -49,6 +50,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
             "failed": [
                 {"path": row.path, "reason": row.reason, "detail": row.detail or ""} for row in failed
             ],
+            "notes": [{"path": row.path, "detail": row.detail} for row in noted],
             "moved": [{"from": gone, "to": present} for gone, present in places.moved],
             "missing": places.missing,
             "duplicates": places.duplicates,
@@ -65,6 +67,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
             ["videos", f"{stats.videos:,} ({stats.seconds / 3600:.1f} hours)"],
             ["clips", f"{stats.clips:,}"],
             ["failed", f"{len(failed):,}"],
+            ["read in part", f"{len(noted):,}"],
             ["moved", f"{len(places.moved):,}"],
             ["missing", f"{len(places.missing):,}"],
             ["duplicates", f"{sum(len(paths) - 1 for paths in places.duplicates):,}"],
@@ -74,7 +77,9 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
         ],
     )
     for row in failed:
-        print_line(f"failed: {row.path}: {describe_failure(row.reason or '', row.detail)}")
+        print_line(f"failed: {row.path}: {with_detail(row.reason or '', row.detail)}")
+    for row in noted:
+        print_line(f"note: {row.path}: {row.detail}")
     for gone, present in places.moved:
         print_line(f"moved: {gone} to {present}")
     for path in places.missing:

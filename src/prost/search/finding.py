@@ -1,0 +1,57 @@
+"""What `Library.add` works on: the videos at some paths, also where some of the paths are gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from prost.errors import NoVideos
+from prost.search.missing_files import is_gone, is_under
+from prost.video.files import FoundVideos, find_videos
+
+PathLike = str | os.PathLike[str]
+
+
+def find_for_add(
+    paths: PathLike | Iterable[PathLike],
+    *,
+    known: Callable[[], Sequence[str]],
+    remove_missing: bool = False,
+) -> FoundVideos:
+    """Find the videos at some paths in one walk.
+
+    Args:
+        paths: files or folders.
+        known: gives the absolute paths that the library knows; called only where paths are gone or without videos.
+        remove_missing: a path may be gone, or have no videos, if the library knows files there.
+
+    Returns:
+        the videos; `folders` holds the gone paths too.
+
+    Raises:
+        MissingPath: a path is not there.
+        NoVideos: no video was found.
+    """
+    given = absolute_paths(paths)
+    gone = [path for path in given if is_gone(path) and remove_missing and _is_known(path, known())]
+    rest = [path for path in given if path not in gone]
+    try:
+        found = find_videos(rest)
+    except NoVideos:
+        if not gone and not (remove_missing and any(_is_known(path, known()) for path in rest)):
+            raise
+        found = FoundVideos([], [], folders=[Path(path) for path in rest if os.path.isdir(path)])
+    return replace(found, folders=[*map(Path, gone), *found.folders])
+
+
+def absolute_paths(paths: PathLike | Iterable[PathLike]) -> list[str]:
+    """One path or several, as absolute texts."""
+    given = [paths] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
+    return [os.path.abspath(os.path.expanduser(os.fsdecode(path))) for path in given]
+
+
+def _is_known(path: str, known: Sequence[str]) -> bool:
+    """Whether the library knows the path, or a file in it."""
+    return any(is_under(name, path) for name in known)
