@@ -93,21 +93,27 @@ def put_videos(store: Store, clips: Generator, block: int, first: int, count: in
         own = slice(number * CLIPS_A_VIDEO, (number + 1) * CLIPS_A_VIDEO)
         rows.append(
             ClipRows(
-                name,
-                0,
-                starts,
-                starts + CLIP_SECONDS,
-                times,
-                codes[own],
-                scales[own],
-                made.event[own],
-                attention,
+                content=name,
+                first=0,
+                start=starts,
+                end=starts + CLIP_SECONDS,
+                frame_times=times,
+                object_codes=codes[own],
+                object_scales=scales[own],
+                event=made.event[own],
+                event_attention=attention,
             )
         )
-        length = CLIPS_A_VIDEO * CLIP_SECONDS
         videos.append(
             VideoRow(
-                f"/generated/{name}.mp4", 0, 0, "", "indexed", name, duration=length, clips=CLIPS_A_VIDEO
+                path=f"/generated/{name}.mp4",
+                size=0,
+                modified=0,
+                added="",
+                status="indexed",
+                content=name,
+                duration=CLIPS_A_VIDEO * CLIP_SECONDS,
+                clips=CLIPS_A_VIDEO,
             )
         )
     store.append_clips(rows)
