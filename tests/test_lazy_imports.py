@@ -1,6 +1,7 @@
 """`import prost` and `prost --help` load nothing heavy; the public names come when they are used."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,25 @@ library.add({video!r})
 assert library.search("a red ball falls")[0].path == {video!r}
 """
     assert not {"transformers", "sympy"} & modules_after(code)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "PASSIVE"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
+        ({"GOMP_SPINCOUNT": "100"}, "None"),
+    ],
+)
+def test_waiting_threads_sleep_unless_the_user_decides(given: dict[str, str], expected: str) -> None:
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    finished = subprocess.run(
+        [sys.executable, "-c", "import os, prost; print(os.environ.get('OMP_WAIT_POLICY'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**kept, **given},
+    )
+    assert finished.stdout.strip() == expected

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from prost.search.library import Library
 
 __version__ = "0.1.0"
+
+# OpenMP's threads sleep while they wait instead of keeping cores busy, unless the user decides (decision 0033). OpenMP
+# reads this when it is loaded, so it is set before torch is imported.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 __all__ = [
     "Library",
