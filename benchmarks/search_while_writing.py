@@ -171,7 +171,7 @@ def search_beside(
         ended_at = time.time()
         hits = [(hit.path, hit.moments[0].score) for hit in found]
         uncoded = any("no codes" in note for note in found.notes)
-        phase.searches.append(Searched(query, began, ended_at, hits, uncoded))
+        phase.searches.append(Searched(query=query, began=began, ended=ended_at, hits=hits, uncoded=uncoded))
     if writer is None:
         return phase, []
     if writer.wait():
