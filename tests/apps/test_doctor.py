@@ -1,5 +1,6 @@
 """`prost doctor`: what is there, and what is wrong."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,27 @@ def test_a_damaged_library_is_an_exit_code(prost: Prost, library: Path) -> None:
     said = prost("doctor", "--library", library)
     assert said.code == 1
     assert "WRONG" in said.out and "library.json" in said.out
+
+
+@pytest.mark.usefixtures("small_model")
+def test_a_cut_file_and_a_lost_model_are_seen_without_verifying(
+    prost: Prost, library: Path, videos: Path, untrained_folder: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own-model"
+    shutil.copytree(untrained_folder, own)
+    assert prost("index", videos, "--library", library, "--model", own).code == 0
+    said = prost("doctor", "--library", library, "--json")
+    assert said.code == 0 and checks(said)["library model"]["ok"] is True
+
+    shutil.move(own, tmp_path / "elsewhere")
+    said = prost("doctor", "--library", library, "--json")
+    assert said.code == 1 and checks(said)["library model"]["ok"] is False
+    assert checks(said)["library"]["ok"] is True
+
+    (data, *_) = sorted((library / "clips.lance" / "data").iterdir())
+    data.write_bytes(b"")
+    said = prost("doctor", "--library", library, "--json")
+    assert said.code == 1 and "has 0 bytes instead of" in str(checks(said)["library"]["detail"])
 
 
 def damage(library: Path) -> None:

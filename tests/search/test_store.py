@@ -213,7 +213,9 @@ class TestCreating:
         (root / "packs").mkdir()
         (root / "model.txt").write_text("toy")
         (root / "library.json").unlink()
-        with pytest.raises(LibraryDamaged, match=r"library\.json is missing"):
+        with pytest.raises(
+            LibraryDamaged, match=r"library\.json is missing; try: prost doctor --verify --repair"
+        ):
             Store.create(str(root), DESCRIPTION)
         with pytest.raises(LibraryDamaged, match=r"library\.json is missing"):
             Store.open(str(root))

@@ -411,6 +411,14 @@ class Library:
         """Rows of files, and of all files of folders, each once; paths are absolute."""
         return [row for row in self._store.read_videos() if any(is_under(row.path, path) for path in paths)]
 
+    def check_sizes(self) -> None:
+        """Compare the sizes of the data files with those that were written; `verify` also reads them.
+
+        Raises:
+            LibraryDamaged: a file is gone, or has another size.
+        """
+        self._store.check_sizes()
+
     def verify(self) -> list[Problem]:
         """Read the whole library and list what is wrong with it; see `verify_library`.
 

@@ -306,6 +306,23 @@ class Store:
             self._record()
         return aside
 
+    def check_sizes(self) -> None:
+        """Compare the sizes of the data files in use with those that were written; nothing is read.
+
+        Raises:
+            LibraryDamaged: a file is gone, or has another size.
+        """
+        if self.files is None:
+            return
+        for name in (VIDEOS, CLIPS):
+            with storage_errors(self.root):
+                files = [
+                    file for each in self.table(name).get_fragments() for file in fragment_files(name, each)
+                ]
+                wrong = [f"{file} {fault}" for file in files if (fault := self.files.resized(file))]
+            if wrong:
+                raise LibraryDamaged(f"{self.root}: {'; '.join(wrong[:3])}", suggestion=REPAIR)
+
     def check_counts(self) -> None:
         """Compare the clips that videos claim with those that are there.
 
@@ -467,7 +484,7 @@ def _expect_no_tables(root: str) -> None:
         if rows:
             raise LibraryDamaged(
                 f"{root} holds tables, but {DESCRIPTION} is missing",
-                suggestion="restore it from a backup, or index the videos into a new library",
+                suggestion=f"{REPAIR}, or restore it from a backup",
             )
 
 

@@ -91,6 +91,19 @@ class TableFiles:
             return ""
         return "has changed" if recorded[0] == size else f"has {size} bytes instead of {recorded[0]}"
 
+    def resized(self, name: str) -> str:
+        """What is wrong with the size of a file; empty where it is the one that was written.
+
+        Args:
+            name: relative to the library's folder.
+        """
+        try:
+            size = (self._root / name).stat().st_size
+        except FileNotFoundError:
+            return "is gone"
+        recorded = self._checksums().get(name)
+        return "" if recorded is None or recorded[0] == size else f"has {size} bytes instead of {recorded[0]}"
+
     def has_checksum(self, name: str) -> bool:
         """Whether a file can be compared with what was written."""
         return name in self._checksums()

@@ -70,7 +70,7 @@ def doctor(
 ) -> None:
     """Check the installation and the library. The exit code is 1 if something is wrong.
 
-    --model, --device, --workers and --wait are for --repair.
+    --device, --workers and --wait are for --repair.
     """
     checks = [
         _info("prost", __version__),
@@ -88,6 +88,7 @@ def doctor(
     elif verify:
         checks.append(_verified(library))
     checks.append(_tried("library", lambda: _library_health(library)))
+    checks.append(_tried("library model", lambda: _library_model(library, model)))
     if as_json:
         print_json([{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks])
     else:
@@ -209,6 +210,7 @@ def _library_health(path: str) -> str:
         library = Library(path)
     except MissingPath:
         return f"none at {path} yet"
+    library.check_sizes()
     stats = library.stats()
     reasons = Counter(row.reason for row in library.videos("status = 'failed'"))
     failures = "".join(f"; {count} failed: {reason}" for reason, count in reasons.most_common())
@@ -216,3 +218,15 @@ def _library_health(path: str) -> str:
         f"{stats.videos} videos, {stats.clips} clips, {stats.seconds / 3600:.1f} hours, {stats.nbytes / 1e6:.0f} MB, "
         f"made by {stats.model} ({stats.fingerprint}){failures}"
     )
+
+
+def _library_model(path: str, model: str | None) -> str:
+    """Load the model that searches of the library load; opening the library with it compares the two."""
+    from prost.search.library import Library
+
+    try:
+        Library(path)
+    except MissingPath:
+        return f"no library at {path} yet"
+    loaded = load_library_model(path, model, "cpu")
+    return f"{Library(path, loaded).description.model} loads and fits"
