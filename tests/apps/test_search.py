@@ -36,6 +36,14 @@ def test_the_table_names_files_moments_and_parts(prost: Prost, indexed: Path, vi
         assert heading in said.out
 
 
+def test_a_hit_whose_file_is_gone_is_marked(prost: Prost, indexed: Path, videos: Path) -> None:
+    (videos / "red.mp4").unlink()
+    said = prost("search", "a ball", "--library", indexed, "--json")
+    assert {Path(hit["path"]).name for hit in said.json if hit["missing"]} == {"red.mp4"}
+    said = prost("search", "a ball", "--library", indexed)
+    assert [line for line in said.out.splitlines() if "the file is gone" in line and "red.mp4" in line]
+
+
 def test_where_filters(prost: Prost, indexed: Path) -> None:
     said = prost("search", "a ball", "--library", indexed, "--where", "name = 'red.mp4'", "--json")
     assert [Path(hit["path"]).name for hit in said.json] == ["red.mp4"]
