@@ -22,6 +22,7 @@ from prost.data.toybox import Scene, describe_event, render, scene_stream
 from prost.evaluation.bootstrap import paired_bootstrap
 from prost.evaluation.metrics import Metric
 from prost.model.checkpoint import load_prost
+from prost.model.encoding import VideoEncoder
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
 from prost.search.moments import MOMENT_RULE, MomentRule, evidence, moment, weighted, winning_event
@@ -68,8 +69,8 @@ def encode(model: ProST, scene: Scene) -> tuple[list[tuple[float, float]], list[
     windows = clip_windows(scene.duration)
     times = [sample_times(*window, model.config.frames) for window in windows]
     pixels = render(scene, np.concatenate(times), model.config.image_size)
-    batch = model.normalise_pixels(pixels).unflatten(0, (len(windows), model.config.frames))
-    return windows, times, model.video_prototypes(batch)
+    frames = pixels.reshape(len(windows), model.config.frames, *pixels.shape[1:])
+    return windows, times, VideoEncoder(model).encode(frames)
 
 
 def found(
