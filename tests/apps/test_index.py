@@ -222,9 +222,9 @@ def test_folders_are_walked_once(
     walked = []
     walk = files.files_under
 
-    def watched_walk(folder: str, unreadable: set[str]) -> Iterator[os.DirEntry[str]]:
+    def watched_walk(folder: str, *others: Any) -> Iterator[os.DirEntry[str]]:
         walked.append(folder)
-        return walk(folder, unreadable)
+        return walk(folder, *others)
 
     monkeypatch.setattr(files, "files_under", watched_walk)
     assert prost("index", videos, "--library", indexed).code == 0
@@ -261,3 +261,43 @@ def test_what_is_left_out_of_a_video_is_shown(
     shutil.copy(videos / "red.mp4", videos / "copy.mp4")
     copied = prost("index", videos, "--library", library, "--json").json["notes"]
     assert copied == [{"path": str(videos / "copy.mp4"), "detail": detail}]
+
+
+def test_excluded_files_are_left_out_and_counted(
+    prost: Prost, videos: Path, library: Path, untrained_folder: Path
+) -> None:
+    (videos / ".prostignore").write_text("# no greens\ngreen*\n")
+    given = ("index", videos, "--library", library, "--model", untrained_folder, "--exclude", "b*.mp4")
+    said = prost(*given)
+    assert said.out.startswith("1 added") and "left out by --exclude or .prostignore: 3\n" in said.err
+    assert prost(*given, "--json").json["excluded"] == 3
+    assert names([row.path for row in Library(library).videos()]) == ["red.mp4"]
+
+
+def test_a_dry_run_writes_nothing(prost: Prost, videos: Path, library: Path, untrained_folder: Path) -> None:
+    said = prost("index", videos, "--library", library, "--dry-run")
+    assert said.code == 0 and not library.exists()
+    assert said.out.splitlines() == [
+        *(f"added: {videos / name}.mp4" for name in ("blue", "broken", "green", "red")),
+        "would be: 4 added, 0 unchanged, 0 moved, 0 removed, 0 failed",
+    ]
+    assert "1 file is no video" in said.err
+
+
+def test_a_dry_run_tells_what_the_run_then_does(prost: Prost, indexed: Path, videos: Path) -> None:
+    (videos / "sub").mkdir()
+    (videos / "red.mp4").rename(videos / "sub" / "red.mp4")
+    shutil.copy(videos / "blue.mp4", videos / "copy.mp4")
+    (videos / "green.mp4").unlink()
+    before = Library(indexed).videos()
+    plan = prost("index", videos, "--library", indexed, "--dry-run", "--json").json
+    assert Library(indexed).videos() == before
+    done = prost("index", videos, "--library", indexed, "--json").json
+    parts = ("added", "unchanged", "moved", "removed", "missing", "passed_over")
+    assert {part: plan[part] for part in parts} == {part: done[part] for part in parts}
+    assert plan["moved"] == [str(videos / "sub" / "red.mp4")] and plan["removed"] == [
+        str(videos / "green.mp4")
+    ]
+    assert [(file["path"], file["reason"]) for file in plan["failed"]] == [
+        (file["path"], file["reason"]) for file in done["failed"]
+    ]

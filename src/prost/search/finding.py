@@ -19,6 +19,7 @@ def find_for_add(
     *,
     known: Callable[[], Sequence[str]],
     remove_missing: bool = False,
+    exclude: Sequence[str] = (),
 ) -> FoundVideos:
     """Find the videos at some paths in one walk.
 
@@ -26,6 +27,7 @@ def find_for_add(
         paths: files or folders.
         known: gives the absolute paths that the library knows; called only where paths are gone or without videos.
         remove_missing: a path may be gone, or have no videos, if the library knows files there.
+        exclude: globs of files and folders to leave out.
 
     Returns:
         the videos; `folders` holds the gone paths too.
@@ -38,12 +40,17 @@ def find_for_add(
     gone = [path for path in given if is_gone(path) and remove_missing and _is_known(path, known())]
     rest = [path for path in given if path not in gone]
     try:
-        found = find_videos(rest)
+        found = find_videos(rest, exclude=exclude)
     except NoVideos:
         if not gone and not (remove_missing and any(_is_known(path, known()) for path in rest)):
             raise
         found = FoundVideos([], [], folders=[Path(path) for path in rest if os.path.isdir(path)])
     return replace(found, folders=[*map(Path, gone), *found.folders])
+
+
+def outside_of(library: str, found: FoundVideos) -> list[str]:
+    """The found paths that are not in the library's own folder."""
+    return [os.fspath(path) for path in found.videos if not is_under(os.fspath(path), library)]
 
 
 def absolute_paths(paths: PathLike | Iterable[PathLike]) -> list[str]:

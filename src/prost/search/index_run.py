@@ -52,6 +52,7 @@ class AddReport:
             not tried again.
         notes: path and detail of each added file of which something is left out, such as damaged clips.
         passed_over: number of files in the folders that are no videos.
+        excluded: number of files and folders that globs left out.
     """
 
     added: list[str] = field(default_factory=list)
@@ -62,6 +63,7 @@ class AddReport:
     missing: list[str] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     passed_over: int = 0
+    excluded: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -171,14 +173,11 @@ class IndexRun:
             self._refuse(Refused(file=nothing, content=None, reason=error.reason, detail=error.detail))
             return None
         row = self._rows.get(path)
-        if row is None or (row.size, row.modified) != (file.size, file.modified):
+        if row is None or must_be_read(file, row, self._retry_failed):
             return file
         if row.indexed:
             self._keep(row)
             return None
-        # What could not even be read may be readable now: permissions leave no trace in a file.
-        if self._retry_failed or row.content is None:
-            return file
         self._report.failed.append((path, row.reason or ""))
         self._finish(path)
         return None
@@ -382,6 +381,14 @@ class IndexRun:
             self._pending_deletions = set()
         self._committing = False
         self._last_commit = time.monotonic()
+
+
+def must_be_read(file: SeenFile, row: VideoRow, retry_failed: bool) -> bool:
+    """Whether a file's row does not tell all that is known of it."""
+    if (row.size, row.modified) != (file.size, file.modified):
+        return True
+    # What could not even be read may be readable now: permissions leave no trace in a file.
+    return not row.indexed and (retry_failed or row.content is None)
 
 
 def _united(tags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

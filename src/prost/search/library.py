@@ -15,7 +15,7 @@ from prost.progress import Advance
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_root
 from prost.search.encode import PrototypeModel
-from prost.search.finding import PathLike, absolute_paths, find_for_add
+from prost.search.finding import PathLike, absolute_paths, find_for_add, outside_of
 from prost.search.forks import expect_no_fork
 from prost.search.hits import SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
@@ -174,7 +174,7 @@ class Library:
         model = self._need_model("adding videos")
         words = _tags(tags)
         found = paths if isinstance(paths, FoundVideos) else self._find(paths, remove_missing)
-        inside = [os.fspath(path) for path in found.videos if not is_under(os.fspath(path), self.path)]
+        inside = outside_of(self.path, found)
         with (
             self._store.writing(wait=wait),
             VideoReader(size=model.config.image_size, workers=workers) as reader,
@@ -190,7 +190,7 @@ class Library:
             )
             report = run.run(inside, [os.fspath(folder) for folder in found.folders])
             self._settle()
-        report.passed_over = found.passed_over
+        report.passed_over, report.excluded = found.passed_over, found.excluded
         report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
         return report
 

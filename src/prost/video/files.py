@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prost.errors import MissingPath, NoVideos, VideoError
 from prost.video.container import regular_file
+from prost.video.exclusion import Glob, globs_of, inherited_globs, read_ignore_file
 from prost.video.reasons import Reason
 from prost.video.signature import HEAD_BYTES, is_text, starts_like_video
 
@@ -56,21 +57,32 @@ class FoundVideos:
         unreadable: folders that could not be listed, sorted; what lies in them is unknown, not absent.
         passed_over: number of files in the folders that are no videos by their names, nor by their first bytes.
         folders: absolute paths of the given paths that are folders.
+        excluded: number of files and folders that globs left out; what lies in such a folder is not counted.
     """
 
     videos: list[Path]
     unreadable: list[Path]
     passed_over: int = 0
     folders: list[Path] = field(default_factory=list)
+    excluded: int = 0
 
 
-def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]) -> FoundVideos:
+def find_videos(
+    paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str], *, exclude: Sequence[str] = ()
+) -> FoundVideos:
     """Every video under the given files and folders.
 
     Folders are walked to the bottom, links to folders included, each real folder once (so loops end). Hidden
     files and folders (a name that starts with a dot) are passed over. Files with an extension that says nothing are
     taken where their first bytes are those of a video. A file that is named itself is always taken. Hard links are
     files of their own. `~` is the home folder.
+
+    What a glob of `exclude` or of an ignore file (`.prostignore`, one glob a line) matches is left out, unless it is
+    named itself. The globs of an ignore file apply to its folder and below; see `prost.video.exclusion.Glob`.
+
+    Args:
+        paths: files and folders.
+        exclude: globs that apply to each of the folders.
 
     Raises:
         MissingPath: a path that is not there.
@@ -80,12 +92,13 @@ def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
     videos: set[str] = set()
     others: set[str] = set()
     unreadable: set[str] = set()
+    excluded: set[str] = set()
     folders: list[Path] = []
     for path in given:
         absolute = os.path.abspath(os.path.expanduser(os.fsdecode(path)))
         if os.path.isdir(absolute):
             folders.append(Path(absolute))
-            for entry in files_under(absolute, unreadable):
+            for entry in files_under(absolute, unreadable, globs_of(exclude, absolute), excluded):
                 (videos if _looks_like_video(entry) else others).add(entry.path)
         elif os.path.lexists(absolute):
             videos.add(absolute)
@@ -100,38 +113,61 @@ def find_videos(paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
             "another folder, or name the file itself",
         )
     return FoundVideos(
-        _sorted_paths(videos), _sorted_paths(unreadable), passed_over=len(others - videos), folders=folders
+        _sorted_paths(videos),
+        _sorted_paths(unreadable),
+        passed_over=len(others - videos),
+        folders=folders,
+        excluded=len(excluded - videos),
     )
 
 
-def files_under(folder: str | os.PathLike[str], unreadable: set[str]) -> Iterator[os.DirEntry[str]]:
+def files_under(
+    folder: str | os.PathLike[str],
+    unreadable: set[str],
+    exclude: Sequence[Glob] = (),
+    excluded: set[str] | None = None,
+) -> Iterator[os.DirEntry[str]]:
     """Every file below a folder, those nearer to the top first, then by name: the one walk over folders.
 
     Links to folders are followed, each real folder is walked once (so loops end), and a folder that is reached both
-    ways keeps its real path. Hidden files and folders (a name that starts with a dot) are passed over.
+    ways keeps its real path. Hidden files and folders (a name that starts with a dot) are passed over, and so is what
+    ignore files exclude.
 
     Args:
         folder: where to start.
-        unreadable: receives the folders that could not be listed.
+        unreadable: receives the folders that could not be listed, or whose ignore file could not be read.
+        exclude: further globs.
+        excluded: receives what the globs match.
     """
     walked: set[tuple[int, int]] = set()
-    folders, linked = deque([os.fspath(folder)]), deque[str]()
+    start = os.fspath(folder)
+    try:
+        globs = [*exclude, *inherited_globs(os.path.abspath(start))]
+    except OSError:
+        unreadable.add(start)
+        return
+    folders, linked = deque([(start, globs)]), deque[tuple[str, list[Glob]]]()
     while folders or linked:
-        current = folders.popleft() if folders else linked.popleft()
+        current, globs = folders.popleft() if folders else linked.popleft()
         try:
             status = os.stat(current)
             if (status.st_dev, status.st_ino) in walked:
                 continue
             walked.add((status.st_dev, status.st_ino))
             entries = sorted(os.scandir(current), key=lambda entry: os.fsencode(entry.name))
+            globs = [*globs, *read_ignore_file(current)]
         except OSError:
             unreadable.add(current)
             continue
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if _is_folder(entry):
-                (linked if entry.is_symlink() else folders).append(entry.path)
+            is_folder = _is_folder(entry)
+            if any(glob.matches(entry.path, is_folder) for glob in globs):
+                if excluded is not None:
+                    excluded.add(entry.path)
+            elif is_folder:
+                (linked if entry.is_symlink() else folders).append((entry.path, globs))
             else:
                 yield entry
 

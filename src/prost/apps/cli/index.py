@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ import typer
 
 from prost.apps.cli.options import (
     DeviceOption,
+    ExcludeOption,
     JsonOption,
     LibraryOption,
     ModelOption,
@@ -44,6 +45,7 @@ def index(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try files again that failed before and did not change.")
     ] = False,
+    exclude: ExcludeOption = None,
     yes: Annotated[
         bool,
         typer.Option(
@@ -52,16 +54,29 @@ def index(
             "they stay in the library and are counted as missing.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print what would be added, moved and removed, and write nothing. Files are not decoded, so a broken "
+            "one counts as added.",
+        ),
+    ] = False,
     wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add videos to a library. Those that are in it already and did not change are not decoded again.
 
+    A file `.prostignore` in a folder names what is left out there and below: one glob a line, # starts a comment.
+
     A file that cannot be read is recorded with the reason and does not stop the others. The exit code is 1 if a file
     that was named itself failed, or if all files failed.
     """
     # Before a library is made: a mistyped folder must not leave an empty one.
-    found = _find(paths, library, yes)
+    found = _find(paths, library, yes, exclude or ())
+    if dry_run:
+        _print_plan(found, library, retry_failed=retry_failed, remove_missing=yes, as_json=as_json)
+        return
     with make_or_open_library(library, model, device) as opened:
         failed_before = {row.path: row for row in _failed_rows(opened)}
         report = add(
@@ -121,18 +136,24 @@ def _print_report(report: AddReport, failures: list[dict[str, Any]]) -> None:
         say(f"note: {path}: {detail}")
     if len(report.notes) > NOTES:
         say(f"note: {len(report.notes) - NOTES} more files are read in part; `prost status` lists them")
-    if report.passed_over:
-        say(
-            "note: 1 file is no video and was passed over"
-            if report.passed_over == 1
-            else f"note: {report.passed_over} files are no videos and were passed over"
-        )
+    _print_left_out(report)
     if report.missing:
         say(
             f"note: {len(report.missing)} videos of the library are not there now, such as {report.missing[0]}; they "
             "stay in the library in case their disk is not mounted; --yes removes them"
         )
     print_line(str(report))
+
+
+def _print_left_out(report: AddReport) -> None:
+    if report.passed_over:
+        say(
+            "note: 1 file is no video and was passed over"
+            if report.passed_over == 1
+            else f"note: {report.passed_over} files are no videos and were passed over"
+        )
+    if report.excluded:
+        say(f"note: files and folders left out by --exclude or .prostignore: {report.excluded}")
 
 
 def with_detail(state: str, detail: str | None) -> str:
@@ -149,7 +170,7 @@ def _failed_rows(library: Library) -> list[VideoRow]:
     return library.videos("status = 'failed'")
 
 
-def _find(paths: list[Path], library: str, remove_missing: bool) -> FoundVideos:
+def _find(paths: list[Path], library: str, remove_missing: bool, exclude: Sequence[str]) -> FoundVideos:
     """Find the videos at some paths; where there are none but the library knows some, say how they can be removed.
 
     With `remove_missing` such a path is right: its videos will be removed.
@@ -158,20 +179,45 @@ def _find(paths: list[Path], library: str, remove_missing: bool) -> FoundVideos:
     from prost.search.missing_files import is_under
 
     try:
-        return find_for_add(paths, known=lambda: _known_paths(library), remove_missing=remove_missing)
+        return find_for_add(
+            paths,
+            known=lambda: [row.path for row in _known_rows(library)],
+            remove_missing=remove_missing,
+            exclude=exclude,
+        )
     except (MissingPath, NoVideos) as error:
         for path in paths:
             absolute = os.path.abspath(path.expanduser())
-            if any(is_under(known, absolute) for known in _known_paths(library)):
+            if any(is_under(row.path, absolute) for row in _known_rows(library)):
                 suggestion = f"prost remove {path}, if its videos should leave the library"
                 raise type(error)(error.arrived, error.expected, suggestion) from None
         raise
 
 
-def _known_paths(library: str) -> list[str]:
+def _known_rows(library: str) -> list[VideoRow]:
     from prost.search.library import Library
 
     try:
-        return [row.path for row in Library(library).videos()]
+        return Library(library).videos()
     except ProstError:  # no library yet, or none that can be read: the paths are what is wrong here
         return []
+
+
+def _print_plan(found: FoundVideos, library: str, *, as_json: bool, **choices: bool) -> None:
+    """Print what would be added, moved and removed."""
+    from prost.search.description import library_root, read_description
+    from prost.search.library import Library
+    from prost.search.planning import plan_add
+
+    root = library_root(library)
+    rows = [] if read_description(root) is None else Library(root).videos()
+    report = plan_add(found, rows, library=root, **choices)
+    if as_json:
+        failed = [{"path": path, "reason": reason} for path, reason in report.failed]
+        print_json({**asdict(report), "failed": failed})
+        return
+    for part in ("added", "moved", "removed", "missing"):
+        for path in getattr(report, part):
+            print_line(f"{part}: {path}")
+    _print_left_out(report)
+    print_line(f"would be: {report}")

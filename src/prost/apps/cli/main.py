@@ -35,6 +35,7 @@ from prost.apps.cli.stopping import StopSignals
 from prost.apps.cli.tag import tag, untag
 from prost.apps.cli.toybox import toybox
 from prost.apps.cli.train import train
+from prost.apps.cli.watch import watch
 from prost.errors import OutOfMemory, ProstError, StorageError, TrainingInterrupted
 
 # What typer returns after Ctrl-C.
@@ -79,6 +80,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(index)
+app.command()(watch)
 app.command()(search)
 app.command("list")(list_videos)
 app.command()(status)

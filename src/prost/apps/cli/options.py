@@ -48,6 +48,15 @@ WaitOption = Annotated[
     bool,
     typer.Option("--wait", help="Wait while another process writes to the library, instead of failing."),
 ]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        help="Leave out files and folders of this name, or of this path below the given folder if the glob has a "
+        "slash; may be repeated.",
+    ),
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option(

@@ -1,0 +1,126 @@
+"""Watching folders: a file is indexed once it has stood still, and a deleted one leaves the library.
+
+The state is the library itself, so a watch that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from prost.errors import LibraryBusy, MissingPath, NoVideos, VideoError
+from prost.search.index_run import AddReport
+from prost.search.library import Library
+from prost.search.missing_files import is_gone, is_under
+from prost.search.reading import STILL_BEING_WRITTEN, SeenFile, look_at
+from prost.video.files import FoundVideos, find_videos
+
+# Files that are added at a time: what was found meanwhile waits on the disk, not in memory.
+BATCH_FILES = 64
+
+
+class Watcher:
+    """Keeps a library up to date with folders, by polling.
+
+    A file is added at the second of two polls that show the same size and modification time. A file that failed is
+    tried again when it changes. A file counts as gone at the second poll that does not show it, so that one that
+    moved is seen at its new place first.
+
+    Args:
+        library: opened with a model; nobody else may use the object meanwhile.
+        folders: folders to watch; one that is not there now is looked for at each poll.
+        exclude: globs of files and folders to leave out.
+        workers: processes that decode.
+        on_busy: called when another process writes; the watch then waits for it.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        folders: Sequence[str | os.PathLike[str]],
+        *,
+        exclude: Sequence[str] = (),
+        workers: int | None = None,
+        on_busy: Callable[[LibraryBusy], None] | None = None,
+    ) -> None:
+        self._library = library
+        self._folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in folders]
+        self._exclude = exclude
+        self._workers = workers
+        self._on_busy = on_busy
+        # Files that need nothing until they change.
+        self._settled = {
+            row.path: SeenFile(path=row.path, size=row.size, modified=row.modified)
+            for row in library.videos()
+            if row.content is not None
+            and any(is_under(row.path, os.fspath(folder)) for folder in self._folders)
+        }
+        self._seen: dict[str, SeenFile] = {}
+        self._gone: set[str] = set()
+        # Gone files that the library keeps, since they may come back.
+        self._missing: set[str] = set()
+
+    def run(self, interval: float) -> Iterator[AddReport]:
+        """Poll without end, at some seconds from the end of one poll to the next; yields what changed."""
+        while True:
+            yield from self.poll()
+            time.sleep(interval)
+
+    def poll(self) -> Iterator[AddReport]:
+        """Look at the folders once and bring the library up to date; yields a report for each batch.
+
+        Raises:
+            StorageError: the disk refuses; what was committed is kept.
+        """
+        seen = {file.path: file for file in self._look()}
+        ready = [
+            file
+            for path, file in seen.items()
+            if self._seen.get(path) == file and self._settled.get(path) != file
+        ]
+        self._seen = seen
+        for start in range(0, len(ready), BATCH_FILES):
+            yield self._add(ready[start : start + BATCH_FILES])
+        gone = {path for path in self._settled if path not in seen and is_gone(path)}
+        settled_gone, self._gone = gone == self._gone, gone
+        self._missing &= gone
+        if settled_gone and gone != self._missing:
+            report = self._remove_gone()
+            if report.removed or report.missing:
+                yield report
+
+    def _look(self) -> Iterator[SeenFile]:
+        present = [folder for folder in self._folders if folder.is_dir()]
+        try:
+            found = find_videos(present, exclude=self._exclude).videos if present else []
+        except (MissingPath, NoVideos):  # all are gone, or a folder went meanwhile
+            found = []
+        for path in found:
+            try:
+                yield look_at(os.fspath(path))
+            except VideoError:  # gone since, or a link that leads nowhere
+                continue
+
+    def _add(self, files: Sequence[SeenFile]) -> AddReport:
+        report = self._write(FoundVideos([Path(file.path) for file in files], []))
+        changing = {path for path, reason in report.failed if reason == STILL_BEING_WRITTEN}
+        self._settled.update((file.path, file) for file in files if file.path not in changing)
+        return report
+
+    def _remove_gone(self) -> AddReport:
+        shown = [Path(path) for path in self._settled if path in self._seen]
+        report = self._write(FoundVideos(shown, [], folders=self._folders))
+        self._missing = set(report.missing)
+        for path in self._gone - self._missing:  # removed, or moved before
+            del self._settled[path]
+        return AddReport(removed=report.removed, missing=report.missing)
+
+    def _write(self, found: FoundVideos) -> AddReport:
+        try:
+            return self._library.add(found, workers=self._workers)
+        except LibraryBusy as busy:
+            if self._on_busy is not None:
+                self._on_busy(busy)
+            return self._library.add(found, workers=self._workers, wait=True)

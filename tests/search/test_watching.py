@@ -1,0 +1,120 @@
+"""Watching real folders with a real library."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prost.errors import LibraryBusy
+from prost.search.index_run import AddReport
+from prost.search.library import Library
+from prost.search.store import Store
+from prost.search.watching import Watcher
+
+Paint = Callable[..., Path]
+
+
+@pytest.fixture
+def drop(tmp_path: Path) -> Path:
+    """An empty folder."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    return folder
+
+
+def added(reports: Any) -> list[str]:
+    return sorted(Path(path).name for report in reports for path in report.added)
+
+
+def poll(watcher: Watcher) -> list[AddReport]:
+    return list(watcher.poll())
+
+
+def test_a_file_is_added_at_the_second_poll(library: Library, drop: Path, paint: Paint) -> None:
+    watcher = Watcher(library, [drop], workers=1)
+    assert poll(watcher) == []
+    paint(drop / "red.mp4", ("red", 2))
+    assert poll(watcher) == []
+    assert added(poll(watcher)) == ["red.mp4"]
+    assert poll(watcher) == poll(watcher) == []
+    assert library.search("red")[0].path == str(drop / "red.mp4")
+
+
+def test_a_file_that_is_copied_slowly(library: Library, drop: Path, paint: Paint, tmp_path: Path) -> None:
+    data = paint(tmp_path / "green.mp4", ("green", 3)).read_bytes()
+    watcher = Watcher(library, [drop], workers=1)
+    third = len(data) // 3
+    with open(drop / "green.mp4", "wb", buffering=0) as file:
+        for part in (data[:third], data[third : 2 * third]):
+            file.write(part)
+            assert poll(watcher) == []
+        (report,) = poll(watcher)  # the copy stands still long enough to be taken for a whole file
+        assert [path for path, _ in report.failed] == [str(drop / "green.mp4")]
+        assert poll(watcher) == []
+        file.write(data[2 * third :])
+    assert poll(watcher) == []
+    assert added(poll(watcher)) == ["green.mp4"]
+    assert [row.status for row in library.videos()] == ["indexed"]
+
+
+def test_many_files_at_once_and_a_restart_in_the_middle(
+    library: Library, drop: Path, paint: Paint, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prost.search.watching.BATCH_FILES", 8)
+    for number in range(30):
+        paint(drop / f"{number:02}.mp4", ("red", 0.2 + number / 10))
+    watcher = Watcher(library, [drop], workers=1)
+    assert poll(watcher) == []
+    polling = watcher.poll()
+    assert len(next(polling).added) == 8
+    polling.close()  # as Ctrl-C between two batches does
+    again = Watcher(Library(library.path, model), [drop], workers=1)
+    assert poll(again) == []
+    reports = poll(again)
+    assert [len(report.added) for report in reports] == [8, 8, 6]
+    assert sum(row.indexed for row in library.videos()) == 30
+
+
+def test_moves_deletions_and_an_unmounted_folder(library: Library, folder: Path) -> None:
+    watcher = Watcher(library, [folder], workers=1)
+    poll(watcher), poll(watcher)
+    (folder / "red.mp4").rename(folder / "sea" / "red.mp4")
+    assert poll(watcher) == []
+    (report,) = poll(watcher)
+    assert report.moved == [str(folder / "sea" / "red.mp4")] and not report.added
+    assert poll(watcher) == poll(watcher) == []
+    (folder / "green.mp4").unlink()
+    assert poll(watcher) == []
+    assert poll(watcher) == [AddReport(removed=[str(folder / "green.mp4")])]
+    shutil.move(folder, folder.with_name("unmounted"))
+    assert poll(watcher) == []
+    (report,) = poll(watcher)
+    assert not report.removed and len(report.missing) == 2
+    assert poll(watcher) == []
+
+
+def test_excluded_files_are_not_added(library: Library, folder: Path) -> None:
+    (folder / ".prostignore").write_text("sea/\n")
+    watcher = Watcher(library, [folder], exclude=["gre*"], workers=1)
+    poll(watcher)
+    assert added(poll(watcher)) == ["red.mp4"]
+
+
+def test_another_writer_is_waited_for(
+    library: Library, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing = Store.open(library.path).writing()
+    told: list[LibraryBusy] = []
+
+    def on_busy(busy: LibraryBusy) -> None:
+        told.append(busy)
+        writing.__exit__(None, None, None)
+
+    watcher = Watcher(library, [folder], workers=1, on_busy=on_busy)
+    poll(watcher)
+    writing.__enter__()
+    assert len(added(poll(watcher))) == 3
+    assert len(told) == 1 and str(os.getpid()) in str(told[0])
