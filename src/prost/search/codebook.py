@@ -1,8 +1,8 @@
 """A codebook: a few thousand directions that stand for all prototypes of a library.
 
-Matching takes cosines only, so a prototype is replaced by the centroid that it makes the smallest angle with, and
-the centroids are the directions of spherical k-means (Dhillon & Modha 2001). Centroid 0 is the zero vector: a dead
-slot has this code, and its cosine with every phrase is exactly 0, as the formula of matching has it.
+Matching uses only cosines, so a prototype is replaced by the centroid at the smallest angle. The centroids come from
+spherical k-means (Dhillon & Modha 2001). Centroid 0 is the zero vector. It is the code of a dead slot, and its cosine
+with every phrase is exactly 0, as in the formula of matching.
 
 Comparing every prototype of a large library with every centroid would take hours. The centroids are therefore
 grouped into cells of neighbours, and a prototype is compared with the centroids of the few cells that are nearest
@@ -22,10 +22,10 @@ from torch import Tensor
 
 from prost.model.matching import unit
 
-# A table of so many float32 cosines takes 64 KiB, an eighth of a common core's second cache.
+# A table of this many float32 cosines takes 64 KiB, an eighth of the second-level cache of a common core.
 LARGEST_CODEBOOK = 2**14
 SMALLEST_CODEBOOK = 2**8
-# Up to here all centroids are one cell, and codes are exact.
+# Smaller codebooks have one cell, so every centroid is compared and codes are exact.
 ONE_CELL = 2**9
 CELLS_COMPARED = 8
 SAMPLES_A_CENTROID = 24
@@ -36,7 +36,7 @@ ROWS_AT_ONCE = 2**15
 
 
 def codebook_size(prototypes: int) -> int:
-    """How many centroids suit a library: a power of two near four times the square root of its prototypes.
+    """Number of centroids for a library: a power of two near four times the square root of its prototypes.
 
     >>> [codebook_size(144 * clips) for clips in (100, 10_000, 1_000_000)]
     [256, 4096, 16384]
@@ -47,10 +47,10 @@ def codebook_size(prototypes: int) -> int:
 
 @dataclass(frozen=True)
 class Codebook:
-    """Centroids, and the cells that make finding the nearest one fast.
+    """Centroids, grouped into cells so that the nearest one is found quickly.
 
     Attributes:
-        centroids: `[K, D]` of length one; row 0 is the zero vector, the rest is ordered by cell.
+        centroids: `[K, D]` of length one, ordered by cell; row 0 is the zero vector.
         cells: directions of the cells `[C, D]`.
         starts: row of the first centroid of each cell, and K at the end `[C + 1]`.
         error: mean of 1 - cosine between the prototypes that it was trained on and their centroids.
@@ -68,11 +68,11 @@ class Codebook:
         """Code vectors by their centroids.
 
         Args:
-            vectors: `[n, D]` of any length, so 8-bit codes will do without their scales.
+            vectors: `[n, D]` of any length, so 8-bit codes do not need their scales.
 
         Returns:
-            codes `[n]`, int64, 0 for a zero vector; and the cosine of each vector with its centroid `[n]`, 1 for a
-            zero vector, which loses nothing.
+            codes `[n]`, int64, 0 for a zero vector; and the cosine of each vector with its centroid `[n]`. The cosine
+            of a zero vector is given as 1, because its code loses nothing.
         """
         codes, cosines = [], []
         for block in vectors.split(ROWS_AT_ONCE):
@@ -109,7 +109,7 @@ class Codebook:
         return best, code
 
     def best_cosines(self, queries: Tensor) -> Tensor:
-        """The table of the scan: for each centroid the best cosine with any of a query's vectors.
+        """The look-up tables of the scan: the best cosine of each centroid with a query's vectors.
 
         Args:
             queries: `[Q, P, D]`, of any length: phrase prototypes, or a sentence prototype with P = 1.
@@ -125,12 +125,12 @@ class Codebook:
 def train_codebook(vectors: Tensor, size: int, seed: int = 0) -> Codebook:
     """Spherical k-means in two levels: cells, centroids within each cell, then all centroids together.
 
-    Of vectors that are the same only one counts, so still pictures do not use up the centroids. Where there are
-    fewer different vectors than centroids, they are the centroids themselves, and codes lose nothing.
+    Equal vectors count once, so still pictures do not use up the centroids. If there are fewer different vectors than
+    centroids, the vectors become the centroids, and codes lose nothing.
 
     Args:
-        vectors: `[n, D]` of any length, a sample of a library's prototypes; zero vectors do not count.
-        size: K at most, the zero vector included.
+        vectors: a sample of a library's prototypes `[n, D]`, of any length; zero vectors are left out.
+        size: K at most, including the zero vector.
         seed: of the first centroids.
     """
     directions = unit(vectors.float())
@@ -155,7 +155,7 @@ def train_codebook(vectors: Tensor, size: int, seed: int = 0) -> Codebook:
 
 
 def _different(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each different row once, in order of first appearance."""
+    """The different rows, each once, in the order of their first appearance."""
     if not len(rows):
         return rows
     whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))
@@ -164,9 +164,9 @@ def _different(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _shares(counts: Tensor, total: int) -> Tensor:
-    """Shares of centroids by the number of points in a cell: whole numbers that sum to `total` where points allow.
+    """Number of centroids of each cell, in proportion to its points.
 
-    Largest remainders (Hamilton); no cell gets more centroids than it has points.
+    The numbers sum to `total`, by largest remainders (Hamilton), unless a cell has fewer points than that.
     """
     exact = counts.double() * total / counts.sum()
     shares = exact.floor().long()
@@ -188,14 +188,14 @@ def _nearest_of(points: Tensor, centroids: Tensor) -> Tensor:
 
 
 def _means(points: Tensor, member: Tensor, centroids: Tensor) -> Tensor:
-    """Directions of the sums of each centroid's points; one without points stays where it is."""
+    """Directions of the sums of each centroid's points; a centroid without points stays the same."""
     sums = torch.zeros_like(centroids).index_add_(0, member, points)
     means = unit(sums)
     return torch.where(means.any(dim=1, keepdim=True), means, centroids)
 
 
 def _in_cells(groups: list[Tensor], width: int, error: float = math.nan) -> Codebook:
-    """A codebook of centroids that are grouped already."""
+    """A codebook of grouped centroids."""
     centroids = torch.cat([torch.zeros(1, width), *groups])
     starts = np.cumsum([1, *(len(group) for group in groups)], dtype=np.int64)
     cells = unit(torch.stack([group.sum(dim=0) for group in groups]))
@@ -203,7 +203,7 @@ def _in_cells(groups: list[Tensor], width: int, error: float = math.nan) -> Code
 
 
 def _refined(codebook: Codebook, points: Tensor, iterations: int) -> Codebook:
-    """Move all centroids together; those that nobody is nearest to move to the points that are served worst."""
+    """Move all centroids together; centroids without points move to the points with the largest errors."""
     for _ in range(iterations):
         codes, cosines = codebook.assign(points)
         centroids = _means(points, codes, codebook.centroids)

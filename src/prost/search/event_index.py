@@ -1,8 +1,8 @@
 """An approximate nearest-neighbour index over event prototypes, as the paper proposes for large scale.
 
-The event-sentence score alone chooses the candidates, which then are scored by the exact formula. It sees a
-logarithmic part of the library instead of all of it, and loses clips that only the object-phrase score would
-have found: for tens of millions of clips, where the scan takes too long.
+Only the event-sentence score chooses the candidates, which are then scored by the exact formula. A search visits a
+small part of the library, and misses clips that only the object-phrase score would have found. It is meant for tens of
+millions of clips, where the scan takes too long.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from prost.search.codes import CodedClips
 HNSW, IVF_PQ = "hnsw", "ivf-pq"
 KINDS = (HNSW, IVF_PQ)
 
-# HNSW (Malkov & Yashunin 2018): neighbours of a node, and how many nodes a search keeps an eye on at least.
+# HNSW (Malkov & Yashunin 2018): neighbours of a node, and the smallest number of nodes that a search keeps.
 NEIGHBOURS = 32
 WATCHED_WHEN_BUILT = 80
 WATCHED = 64
 SCALE_TRAINING = 2**16
-# IVF-PQ (Jégou, Douze & Schmid 2011): lists, bytes a vector, lists that a search visits at least and as a share, and
-# vectors to train on. Whole bytes need that many vectors to train on; a smaller library gets half bytes.
+# IVF-PQ (Jégou, Douze & Schmid 2011): lists, bytes of a vector, lists that a search visits (a minimum and a fraction),
+# and vectors to train on. A library with fewer vectors than WHOLE_BYTES_FROM gets half bytes.
 LISTS_A_ROOT = 4
 BYTES_A_VECTOR = 32
 VISITED_LISTS, VISITED_SHARE = 16, 16
@@ -41,7 +41,7 @@ class EventIndex:
 
     Args:
         kind: `hnsw` or `ivf-pq`.
-        index: faiss's own.
+        index: of faiss.
     """
 
     def __init__(self, kind: str, index: Any) -> None:
@@ -50,10 +50,10 @@ class EventIndex:
 
     @classmethod
     def build(cls, kind: str, clips: Sequence[CodedClips]) -> EventIndex:
-        """Index clips, one part after another, from their 8-bit events.
+        """Index the 8-bit events of clips, part after part.
 
         Raises:
-            UsageError: another kind, no clips, or faiss is not installed.
+            UsageError: an unknown kind, no clips, or faiss is not installed.
         """
         count = sum(map(len, clips))
         if kind not in KINDS or count == 0:
@@ -80,7 +80,7 @@ class EventIndex:
             index.nprobe = min(lists, max(VISITED_LISTS, lists // VISITED_SHARE))
             for clustering in (index.cp, index.pq.cp):
                 clustering.min_points_per_centroid = (
-                    1  # no words on the user's terminal about a small library
+                    1  # so that faiss prints no warning about a small library
                 )
             training = TRAINING_A_LIST * max(lists, 2**bits)
         index.train(_sample(clips, training))
@@ -100,12 +100,12 @@ class EventIndex:
         return _faiss().serialize_index(self._index)
 
     def find(self, text: TextPrototypes, count: int, allowed: NDArray[np.bool_]) -> Candidates:
-        """The clips with the events that are nearest to one sentence.
+        """The clips whose events are nearest to one sentence.
 
         Args:
             text: prototypes of the sentence, on the CPU.
             count: clips at most.
-            allowed: which clips may be found `[n]`.
+            allowed: the clips that may be found `[n]`.
         """
         faiss = _faiss()
         events = self._index.ntotal // max(1, len(allowed))
@@ -117,25 +117,25 @@ class EventIndex:
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=self._index.nprobe)
         cosines, found = self._index.search(unit(text.sentence).numpy(), wanted, params=parameters)
         there = found[0] >= 0
-        # Best first: of a clip's events the first is its event-sentence score.
+        # Events are ordered best first, so the first of a clip's events gives its event-sentence score.
         clips, first = np.unique(found[0][there] // events, return_index=True)
         return Candidates.best(clips.astype(np.int64), cosines[0][there][first], count)
 
 
 def _directions(event: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Event prototypes of length one, one after another `[n * N_e, D]`."""
+    """Event prototypes of length one, clip after clip `[n * N_e, D]`."""
     return (event.astype(np.float32) * scales[:, :, None]).reshape(-1, event.shape[2])
 
 
 def _sample(clips: Sequence[CodedClips], vectors: int) -> NDArray[np.float32]:
-    """About so many event prototypes, evenly from all clips."""
+    """About `vectors` event prototypes, evenly from all clips."""
     count, events = sum(map(len, clips)), clips[0].event.shape[1]
     step = max(1, count * events // vectors)
     return np.concatenate([_directions(part.event[::step], part.event_scales[::step]) for part in clips])
 
 
 def _faiss() -> Any:
-    """Faiss, which is an extra: most libraries are scanned."""
+    """Faiss, which is an optional dependency because most libraries are scanned."""
     try:
         import faiss
     except ImportError:

@@ -11,8 +11,8 @@ LARGEST_CODE = 127
 def quantise(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Round vectors to 8 bits, each with its own scale.
 
-    The scale is the vector's largest component over 127, so that a component moves by half a scale at most;
-    a zero vector (a slot whose sparse weights all died) stays exactly zero, with scale 0.
+    The scale is the vector's largest component divided by 127, so a component changes by half a scale at most. A zero
+    vector (a slot whose sparse weights are all zero) stays exactly zero, with scale 0.
 
     Args:
         vectors: finite `[..., D]`.
@@ -26,8 +26,7 @@ def quantise(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
     """
     vectors = np.asarray(vectors, dtype=np.float32)
     scales = np.abs(vectors).max(axis=-1) / np.float32(LARGEST_CODE)
-    # A scale below the smallest normal number would round codes beyond 127: such a vector is zero for our
-    # purposes.
+    # A scale below the smallest normal number would round codes beyond 127, so such a vector counts as zero.
     scales = np.where(scales < np.finfo(np.float32).tiny, np.float32(0), scales)
     divisors = np.where(scales == 0, np.float32(np.inf), scales)
     codes = np.rint(vectors / divisors[..., None])
