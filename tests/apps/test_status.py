@@ -48,3 +48,22 @@ def test_for_people(prost: Prost, indexed: Path, videos: Path) -> None:
     said = prost("status", "--library", indexed)
     assert said.code == 0 and "untrained" in said.out
     assert f"failed: {videos / 'broken.mp4'}: not a video (" in said.out
+
+
+def test_the_last_run_is_shown(prost: Prost, indexed: Path, videos: Path) -> None:
+    (videos / "red.mp4").unlink()
+    assert prost("index", videos, "--library", indexed).code == 0
+    run = prost("status", "--library", indexed, "--json").json["last_run"]
+    assert run["counts"] == {
+        "added": 0,
+        "unchanged": 2,
+        "moved": 0,
+        "removed": 1,
+        "failed": 1,
+        "missing": 0,
+    }
+    said = prost("status", "--library", indexed).out
+    assert f"{run['ended']} (2 unchanged, 1 removed, 1 failed)" in said
+    (indexed / "last_run.json").write_text("{")
+    assert prost("status", "--library", indexed, "--json").json["last_run"] is None
+    assert "unknown" in prost("status", "--library", indexed).out

@@ -19,6 +19,7 @@ from prost.search.finding import PathLike, absolute_paths, find_for_add, outside
 from prost.search.forks import expect_no_fork
 from prost.search.hits import SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
+from prost.search.last_run import LastRun, read_last_run, write_last_run
 from prost.search.missing_files import is_under
 from prost.search.moments import MOMENT_RULE, MomentRule
 from prost.search.near_duplicates import near_duplicates
@@ -190,8 +191,9 @@ class Library:
             )
             report = run.run(inside, [os.fspath(folder) for folder in found.folders])
             self._settle()
-        report.passed_over, report.excluded = found.passed_over, found.excluded
-        report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
+            report.passed_over, report.excluded = found.passed_over, found.excluded
+            report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
+            write_last_run(self.path, report.counts)
         return report
 
     def remove(self, paths: PathLike | Iterable[PathLike], *, wait: bool = False) -> list[str]:
@@ -271,6 +273,10 @@ class Library:
             BadFilter: the expression cannot be read.
         """
         return self._store.read_videos(where)
+
+    def last_run(self) -> LastRun | None:
+        """When the last `add` ended and what it did; None where that is not known."""
+        return read_last_run(self.path)
 
     def stats(self) -> LibraryStats:
         """The library in numbers."""

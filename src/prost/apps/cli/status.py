@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from prost.apps.cli.index import with_detail
@@ -11,6 +11,7 @@ from prost.apps.cli.options import JsonOption, LibraryOption
 from prost.apps.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from prost.search.last_run import LastRun
     from prost.search.records import VideoRow
 
 CODES = {True: "current", False: "not current; prost optimize brings them up to date", None: "none"}
@@ -38,6 +39,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
     with Library(library) as opened:
         stats = opened.stats()
         rows = opened.videos()
+        last_run = opened.last_run()
     failed = [row for row in rows if not row.indexed]
     noted = [row for row in rows if row.indexed and row.detail]
     places = find_places([row for row in rows if row.indexed])
@@ -58,6 +60,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
             "model": stats.model,
             "fingerprint": stats.fingerprint,
             "codes_current": stats.codes_current,
+            "last_run": None if last_run is None else asdict(last_run),
         }
         print_json(values)
         return
@@ -74,6 +77,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
             ["size", f"{stats.nbytes / 1e6:,.1f} MB"],
             ["model", f"{stats.model} ({stats.fingerprint})"],
             ["codes", CODES[stats.codes_current]],
+            ["last run", "unknown" if last_run is None else _describe_run(last_run)],
         ],
     )
     for row in failed:
@@ -86,6 +90,11 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
         print_line(f"missing: {path}")
     for first, *others in places.duplicates:
         print_line(f"duplicates: {first} and {', '.join(others)}")
+
+
+def _describe_run(run: LastRun) -> str:
+    counts = ", ".join(f"{count} {part}" for part, count in run.counts.items() if count)
+    return f"{run.ended} ({counts or 'no files'})"
 
 
 def find_places(rows: list[VideoRow]) -> Places:
