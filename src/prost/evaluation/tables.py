@@ -48,7 +48,8 @@ class PaperTable:
     def markdown(self) -> str:
         """A pipe table under its title, notes below.
 
-        >>> print(PaperTable("Two", ("model", "R@1"), (("a|b", "1.0"),), notes=("seed 0",)).markdown())
+        >>> rows = (("a|b", "1.0"),)
+        >>> print(PaperTable(title="Two", columns=("model", "R@1"), rows=rows, notes=("seed 0",)).markdown())
         ## Two
         <BLANKLINE>
         | model | R@1 |
@@ -67,7 +68,7 @@ class PaperTable:
     def latex(self) -> str:
         """A `table` with rules of the booktabs package.
 
-        >>> print(PaperTable("R", ("model", "R@1"), (("a_b", "1.0"),)).latex())
+        >>> print(PaperTable(title="R", columns=("model", "R@1"), rows=(("a_b", "1.0"),)).latex())
         \\begin{table}
           \\caption{R}
           \\begin{tabular}{lr}
@@ -99,7 +100,7 @@ class PaperTable:
     def csv(self) -> str:
         """Comma-separated values with the headings first, without title and notes.
 
-        >>> PaperTable("R", ("model", "R@1"), (("a, b", "1.0"),)).csv()
+        >>> PaperTable(title="R", columns=("model", "R@1"), rows=(("a, b", "1.0"),)).csv()
         'model,R@1\\n"a, b",1.0\\n'
         """
         return as_csv(self.columns, self.rows)
