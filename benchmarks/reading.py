@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from typing import Any
 import av
 import numpy as np
 
+from prost.evaluation.machine import describe_machine
 from prost.video.probe import VideoInfo
 from prost.video.reader import ReadEnd, ReadRequest, ReadWindow, VideoReader
 from prost.video.sampling import clip_windows, sample_times
@@ -217,7 +217,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report = {
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "machine": describe_machine(),
             "workers": given.workers,
             "opencv": against_opencv(folder, given.minutes, given.workers),
             "long_film": long_film(folder, given.hours, given.workers),

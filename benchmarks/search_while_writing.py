@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from prost.bench.generator import CLIPS_A_BLOCK, Generator, Recombination
-from prost.bench.machine import describe_machine
 from prost.bench.real import held_out_captions, real_prototypes
+from prost.evaluation.machine import describe_machine
 from prost.model.checkpoint import load_prost
 from prost.search.library import Library
 from prost.search.optimizing import bring_up_to_date

@@ -7,13 +7,13 @@ import pytest
 from prost.bench.encoder import CodingQuality
 from prost.bench.generator import Recombination
 from prost.bench.library import Build, GeneratedLibrary
-from prost.bench.machine import describe_machine
 from prost.bench.measure import CurvePoint, Measurement, Times
 from prost.bench.realism import Histogram, Realism
 from prost.bench.report import draw, tables, to_dict
 from prost.bench.rivals import Exhaustive, Rival
 from prost.bench.run import BenchSettings, Outcome
 from prost.errors import UsageError
+from prost.evaluation.machine import describe_machine
 
 
 @pytest.fixture

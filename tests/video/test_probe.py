@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 from tests.video.conftest import MakeVideo, numbers_of
-from tests.video.zoo import two_streams
+from tests.video.zoo import link_to_itself, sound_only, sound_with_cover, two_streams
 
 from prost.errors import VideoError
 from prost.video.container import open_video
@@ -244,33 +244,6 @@ def broken_link(path: Path) -> None:
     path.symlink_to(path.with_name("nowhere"))
 
 
-def link_to_itself(path: Path) -> None:
-    path.symlink_to(path)
-
-
-def sound(path: Path, cover: bool = False) -> None:
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=16_000)
-        picture = container.add_stream("mjpeg", rate=1) if cover else None
-        if picture is not None:
-            picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic
-            shot = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99, dtype=np.uint8), format="rgb24")
-            container.mux(picture.encode(shot))
-            container.mux(picture.encode(None))
-        for index in range(20):
-            frame = av.AudioFrame.from_ndarray(
-                np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono"
-            )
-            frame.sample_rate, frame.pts, frame.time_base = 16_000, index * 1024, Fraction(1, 16_000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
-def sound_with_cover(path: Path) -> None:
-    sound(path, cover=True)
-
-
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -285,7 +258,7 @@ def sound_with_cover(path: Path) -> None:
         (nothing, Reason.GONE),
         (broken_link, Reason.GONE),
         (link_to_itself, Reason.GONE),
-        (sound, Reason.NO_VIDEO_STREAM),
+        (sound_only, Reason.NO_VIDEO_STREAM),
         (sound_with_cover, Reason.NO_VIDEO_STREAM),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prost.bench.machine import describe_machine
 from prost.errors import UsageError
+from prost.evaluation.machine import describe_machine
 from prost.model.matching import TextPrototypes, VideoPrototypes, bfloat16_is_faster, match, unit
 from prost.model.retrieval_model import FrameFeatures, SentenceFeatures
 from prost.model.ts2net import TS2Net, TS2NetConfig

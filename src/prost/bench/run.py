@@ -20,12 +20,12 @@ from prost.bench.library import (
     open_library,
     sizes_of,
 )
-from prost.bench.machine import describe_machine
 from prost.bench.measure import Measurement, measure_search
 from prost.bench.real import encode_captions, held_out_captions, real_prototypes
 from prost.bench.realism import Realism, fit_recombination, judge
 from prost.bench.rivals import RIVALS, Exhaustive, Rival, measure_exhaustive, measure_rivals
 from prost.errors import UsageError
+from prost.evaluation.machine import describe_machine
 from prost.model.checkpoint import load_prost
 from prost.model.matching import TextPrototypes
 from prost.progress import Advance

@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import torch
+
+
+def describe_machine() -> dict[str, str | int]:
+    """Processor, cores, threads, and the versions that affect speed."""
+    return {
+        "processor": processor_name(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def processor_name() -> str:
+    """The processor's model; its architecture where the system does not say more."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
@@ -15,12 +37,11 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
     Args:
         device: the one that did the work, which need not be the fastest that the machine has.
     """
-    processor = platform.processor() or platform.machine()
     return {
         "system": platform.system(),
         "architecture": platform.machine(),
         "device": device.type,
-        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
