@@ -75,17 +75,20 @@ assert library.search("a red ball falls")[0].path == {video!r}
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "PASSIVE"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
-        ({"GOMP_SPINCOUNT": "100"}, "None"),
+        ({}, "None 10000"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"),
+        ({"GOMP_SPINCOUNT": "100"}, "None 100"),
     ],
 )
 def test_waiting_threads_sleep_unless_the_user_decides(given: dict[str, str], expected: str) -> None:
     kept = {
         name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     }
+    code = (
+        "import os, prost; print(*(os.environ.get(name) for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+    )
     finished = subprocess.run(
-        [sys.executable, "-c", "import os, prost; print(os.environ.get('OMP_WAIT_POLICY'))"],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,

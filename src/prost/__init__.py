@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# OpenMP's threads sleep while they wait instead of keeping cores busy, unless the user decides (decision 0035). OpenMP
+# OpenMP's threads wait busily for a short time only and then sleep, unless the user decides (decision 0035). OpenMP
 # reads this when it is loaded, so it is set before torch is imported.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ["GOMP_SPINCOUNT"] = "10000"
 
 __all__ = [
     "Library",
