@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from prost.config import ModelConfig
@@ -75,6 +76,24 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
         frames = self.frame_decoder(objects)  # [B, L, D]
         events, attention = self.event_decoder(frames, objects[:, :, 0])  # [B, N_e, D], [B, N_e, L]
         return VideoPrototypes(objects, events, attention)
+
+    def object_weights(self, tokens: Tensor) -> Tensor:
+        """Weights of the tokens of each frame in its object prototypes; see `RetrievalModel.object_weights`."""
+        gathered = self.object_prototypes.weights(tokens)  # [B, L, M, N_o - 1]
+        class_token = torch.zeros_like(gathered[..., :1])
+        class_token[..., 0, :] = 1.0
+        return torch.cat([class_token, gathered], dim=-1)
+
+    def phrase_weights(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Word tokens, and their weights in the phrase prototypes; see `RetrievalModel.phrase_weights`."""
+        words = self.clip.word_tokens(input_ids)
+        return words, self.phrase_prototypes.token_weights(words, attention_mask)
+
+    def event_curves(self, tokens: Tensor) -> Tensor:
+        """How much of each event comes from which frame, through both decoders; see `RetrievalModel.event_curves`."""
+        objects = self.object_prototypes(tokens)
+        _, attention = self.event_decoder(self.frame_decoder(objects), objects[:, :, 0])  # [B, N_e, L]
+        return attention @ self.frame_decoder.frame_attention(objects)
 
     def match(self, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
         """Score every text against every video, with the weight that the configuration fixes."""

@@ -24,7 +24,7 @@ from prost.errors import NeedsTokenizer, UsageError
 from prost.model.clip import CLIPBackbone
 from prost.model.encoding import VideoEncoder, encode_text, join
 from prost.model.matching import Record, Similarity, expect
-from prost.model.tokenizer import WordTokenizer
+from prost.model.tokenizer import Word, WordTokenizer
 from prost.video.probe import VideoInfo
 from prost.video.reader import Event, ReadRequest, ReadWindow, VideoReader
 from prost.video.sampling import sample_times
@@ -128,6 +128,39 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
     @abstractmethod
     def match(self, text: Text, video: Video) -> Similarity:
         """Score every text against every video, on the scale of cosines."""
+
+    def object_weights(self, tokens: Tensor) -> Tensor | None:
+        """Weight of every token of a frame in every object prototype: the prototype is the weighted sum of the tokens.
+
+        Args:
+            tokens: frame tokens `[B, L, M, D]`; token 0 is the class token, the others are patches, row by row.
+
+        Returns:
+            `[B, L, M, N_o]`; None for a model whose object prototypes are no sums of tokens.
+        """
+        return None
+
+    def phrase_weights(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Word tokens, and their weights in the phrase prototypes: a phrase is the weighted sum of the words.
+
+        Args:
+            input_ids, attention_mask: as for `text_prototypes`.
+
+        Returns:
+            `[B, T, D]` and `[B, T, N_p]`; None for a model whose phrase prototypes are no sums of words.
+        """
+        return None
+
+    def event_curves(self, tokens: Tensor) -> Tensor | None:
+        """How much of each event prototype comes from which frame.
+
+        Args:
+            tokens: frame tokens `[B, L, M, D]`.
+
+        Returns:
+            `[B, N_e, L]`, rows sum to 1; None for a model without events.
+        """
+        return None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, pixels: Tensor) -> tuple[Text, Video]:
         """Encode a batch of texts and videos; shapes as in `text_prototypes` and `video_prototypes`."""
@@ -242,6 +275,10 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             EmptyQuery: a sentence without a word.
         """
         return self._need_tokenizer()(sentences, self.config.max_words)
+
+    def split_words(self, sentence: str) -> list[Word]:
+        """The words of a sentence as they are read, each with the positions of its ids; see `WordTokenizer.words`."""
+        return self._need_tokenizer().words(sentence, self.config.max_words)
 
     def count_words(self, sentence: str) -> int:
         """Tokens of a sentence, start and end included; beyond `config.max_words` it is cut."""

@@ -109,8 +109,11 @@ class PhrasePrototypes(nn.Module):
         Returns:
             `[B, N_p, D]`.
         """
-        mask = attention_mask.bool() if self.mask_padding else None
-        return self.weights(word_tokens, mask).transpose(-1, -2) @ word_tokens
+        return self.token_weights(word_tokens, attention_mask).transpose(-1, -2) @ word_tokens
+
+    def token_weights(self, word_tokens: Tensor, attention_mask: Tensor) -> Tensor:
+        """Weight of every word in every phrase `[B, T, N_p]`; for the arguments see `forward`."""
+        return self.weights(word_tokens, attention_mask.bool() if self.mask_padding else None)
 
 
 def dead_share(prototypes: Tensor) -> float:

@@ -84,10 +84,23 @@ class FrameDecoderLayer(nn.Module):
         Returns:
             `[B, L, D]`.
         """
+        return self._refined(queries, memory, mask, need_weights=False)[0]
+
+    def with_attention(self, queries: Tensor, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and the attention to the memory `[B, L, L*N_o]`, whose rows sum to 1."""
+        queries, attention = self._refined(queries, memory, mask, need_weights=True)
+        assert attention is not None
+        return queries, attention
+
+    def _refined(
+        self, queries: Tensor, memory: Tensor, mask: Tensor, *, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
         queries, memory = self.norm_queries(queries), self.norm_memory(memory)
-        attended, _ = self.cross_attention(queries, memory, memory, attn_mask=mask, need_weights=False)
+        attended, attention = self.cross_attention(
+            queries, memory, memory, attn_mask=mask, need_weights=need_weights
+        )
         queries = self.norm_attended(queries + self.dropout(attended))
-        return self.norm_out(queries + self.feed_forward(queries))
+        return self.norm_out(queries + self.feed_forward(queries)), attention
 
 
 class FrameDecoder(nn.Module):
@@ -127,6 +140,27 @@ class FrameDecoder(nn.Module):
         for layer in self.layers:
             queries = layer(queries, memory, self.mask)
         return 0.5 * self.norm(queries) + 0.5 * objects[:, :, 0]
+
+    def frame_attention(self, objects: Tensor) -> Tensor:
+        """How much of each frame prototype comes from which frame.
+
+        Half of it is the class token of its own frame. The other half is the decoder's: the last layer's attention to
+        the objects, summed over the objects of a frame.
+
+        Args:
+            objects: object prototypes `[B, L, N_o, D]`.
+
+        Returns:
+            `[B, L, L]`: row i belongs to frame prototype i and sums to 1.
+        """
+        memory = objects.flatten(1, 2)
+        queries = self.queries.expand(len(objects), -1, -1)
+        attention = memory.new_zeros(0)
+        for layer in self.layers:
+            assert isinstance(layer, FrameDecoderLayer) and isinstance(self.mask, Tensor)
+            queries, attention = layer.with_attention(queries, memory, self.mask)
+        decoded = attention.unflatten(2, objects.shape[1:3]).sum(dim=3)  # [B, L, L]
+        return 0.5 * decoded + 0.5 * torch.eye(objects.shape[1], device=objects.device)
 
 
 class EventDecoderLayer(nn.Module):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -63,6 +63,20 @@ def clean_text(text: str) -> str:
     import ftfy
 
     return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+
+
+class Word(NamedTuple):
+    """A word of a sentence.
+
+    Attributes:
+        text: as it is written; empty for the start and the end token.
+        positions: of its ids among those of the sentence.
+        rest: the sentence without the word.
+    """
+
+    text: str
+    positions: tuple[int, ...]
+    rest: str
 
 
 class WordTokenizer:
@@ -144,6 +158,44 @@ class WordTokenizer:
             for token, (start, end) in zip(encoded.tokens, encoded.offsets, strict=True)
             if token == UNKNOWN
         ]
+
+    def words(self, sentence: str, max_words: int) -> list[Word]:
+        """The words of a sentence as the text tower reads them, each with its positions among the ids.
+
+        The start and end token are words too, with an empty text, so that every position belongs to one word.
+
+        Args:
+            sentence: a text.
+            max_words: as for a call.
+
+        Raises:
+            EmptyQuery, UsageError: as for a call.
+
+        >>> whole_words(["a", "ball"]).words("a ball", 8)[2]
+        Word(text='ball', positions=(2,), rest='a')
+        """
+        self._encode(sentence)  # its errors
+        cleaned = self._clean(sentence)
+        encoded = self._tokenizer.encode(cleaned)
+        places = list(range(len(encoded.ids)))
+        if len(places) > max_words:
+            places = [*places[: max_words - 1], places[-1]]
+        pieces: list[tuple[int | None, list[int]]] = []  # number of a word, and the positions of its ids
+        for position, place in enumerate(places):
+            number = encoded.word_ids[place]
+            if number is not None and pieces and pieces[-1][0] == number:
+                pieces[-1][1].append(position)
+            else:
+                pieces.append((number, [position]))
+        words = []
+        for number, positions in pieces:
+            start, end = encoded.offsets[places[positions[0]]][0], encoded.offsets[places[positions[-1]]][1]
+            text = "" if number is None else cleaned[start:end].strip()
+            rest = (
+                cleaned if number is None else f"{cleaned[:start].rstrip()} {cleaned[end:].lstrip()}".strip()
+            )
+            words.append(Word(text, tuple(positions), rest))
+        return words
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json`."""
