@@ -111,3 +111,65 @@ def test_scores_are_saved_and_the_temperature_is_stated(
     assert both.code == 2 and "--temperature with --tune-temperature" in both.err
     absent = prost("eval", untrained_folder, "toybox-20", "--device", "cuda:99")
     assert absent.code == 2 and "cuda:99" in absent.err
+
+
+def test_what_a_checkpoint_does_not_state_is_given_as_options(
+    prost: Prost, untrained_folder: Path, tmp_path: Path
+) -> None:
+    plain = prost(
+        "eval", untrained_folder, "toybox-10", "--plain", "--save-scores", tmp_path / "a.npz", "--json"
+    )
+    other = prost(
+        "eval", untrained_folder, "toybox-10", "--plain", "--save-scores", tmp_path / "b.npz", "--json",
+        "--max-words", "20", "--object-phrase-weight", "0.5", "--precision", "bf16",
+    )  # fmt: skip
+    assert (plain.code, other.code) == (0, 0), other.err
+    settings = plain.json["setting"], other.json["setting"]
+    keys = ("max_words", "object_phrase_weight", "precision")
+    assert [tuple(setting[key] for key in keys) for setting in settings] == [
+        (32, 1.5, "fp32"),
+        (20, 0.5, "bf16"),
+    ]
+    with np.load(tmp_path / "b.npz") as scores:
+        np.testing.assert_allclose(
+            scores["sum"], scores["event_sentence"] + 0.5 * scores["object_phrase"], atol=1e-6
+        )
+        with np.load(tmp_path / "a.npz") as before:
+            difference = np.abs(scores["event_sentence"] - before["event_sentence"]).max()
+    assert 0 < difference < 0.1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--max-words", "64", "max_words 64 exceeds the 32 text positions"),
+        ("--max-words", "2", "greater than or equal to 4"),
+        ("--object-phrase-weight", "-1", "greater than or equal to 0"),
+        ("--object-phrase-weight", "1e9", "less than or equal to 1000"),
+        ("--precision", "fp8", "'--precision': 'fp8' is not one of 'auto', 'bf16', 'fp32'; try"),
+    ],
+)
+def test_a_wrong_override_is_one_clear_line(
+    prost: Prost, untrained_folder: Path, option: str, value: str, said: str
+) -> None:
+    answer = prost("eval", untrained_folder, "toybox-10", "--plain", option, value)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err and answer.err.count("\n") == 1
+
+
+def test_a_weight_for_a_model_without_parts_is_refused(
+    prost: Prost, untrained_folder: Path, tmp_path: Path
+) -> None:
+    import prost as package
+    from prost.model.checkpoint import save
+    from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
+
+    opened = package.load(untrained_folder)
+    sizes = {"clip": opened.config.clip.model_dump(), "width": 32, "frames": 4}
+    save(CLIP4Clip(CLIP4ClipConfig.parse(sizes), opened.tokenizer).eval(), tmp_path / "rival")
+    answer = prost("eval", tmp_path / "rival", "toybox-10", "--object-phrase-weight", "1")
+    assert answer.code == 2
+    assert (
+        "a field that the configuration of a clip4clip model has; try: leave object_phrase_weight out"
+        in answer.err
+    )

@@ -25,8 +25,11 @@ def test_a_report_before_and_after(
 ) -> None:
     run = tmp_path / "run"
     words = ["finetune", untrained_folder, pairs, "--videos", toybox_folder, "--output", run, "--epochs", "1"]
+    words += ["--max-words", "20", "--object-phrase-weight", "0.5", "--precision", "fp32"]
     said = prost(*words, "--batch-size", "4", "--freeze-vision")
     assert said.code == 0, said.err
+    config = json.loads((run / "best" / "config.json").read_text())
+    assert (config["max_words"], config["object_phrase_weight"]) == (20, 0.5)
     assert "text to video on 2 sentences about 2 held-out videos" in said.out
     assert "before" in said.out and "after" in said.out and "95% interval" in said.out
     assert said.out.splitlines()[-1] == f"the model is in {run / 'best'}"

@@ -27,6 +27,16 @@ def test_json_is_a_list_of_moments_best_first(prost: Prost, indexed: Path, untra
     assert [hit["path"] for hit in said.json] == [hit.path for hit in found]
 
 
+def test_the_weight_of_the_object_phrase_score_can_be_chosen(prost: Prost, indexed: Path) -> None:
+    said = prost("search", "a ball", "--library", indexed, "--object-phrase-weight", "0", "--json")
+    assert said.code == 0, said.err
+    assert [hit["score"] for hit in said.json] == pytest.approx(
+        [hit["event_sentence"] for hit in said.json], abs=1e-5
+    )
+    refused = prost("search", "a ball", "--library", indexed, "--object-phrase-weight", "2000")
+    assert refused.code == 2 and "object_phrase_weight" in refused.err and refused.err.count("\n") == 1
+
+
 def test_the_table_names_files_moments_and_parts(prost: Prost, indexed: Path, videos: Path) -> None:
     said = prost("search", "a red ball falls", "--library", indexed, "--limit", "2")
     rows = [line for line in said.out.splitlines() if ".mp4" in line]

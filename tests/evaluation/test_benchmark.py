@@ -289,4 +289,4 @@ def test_the_machine_of_a_report_is_that_of_the_model(model: ProST) -> None:
     text, video = perfect(8)
     setting = evaluate_features(model, text, video, eight(), QUICK).setting
     assert setting.machine == machine_line(torch.device("cpu"))
-    assert f"computed on {setting.machine}" in setting.lines()
+    assert f"computed on {setting.machine}, vision tower in fp32" in setting.lines()

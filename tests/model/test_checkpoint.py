@@ -204,6 +204,11 @@ def test_what_shapes_do_not_tell_can_be_overridden(authors_state: dict[str, Tens
     assert model.clip.shift_divisions == 14
     with pytest.raises(BadConfig, match="unknown key 'max_word'; try: 'max_words'"):
         load(tmp_path / "m.pt", max_word=64)
+    with pytest.raises(
+        BadConfig,
+        match=r"temporal for .*m\.pt; expected: a field that .* a prost model has; try: leave temporal",
+    ):
+        load(tmp_path / "m.pt", temporal="meanP")
 
 
 def test_keys_that_no_forward_pass_reads_are_named(

@@ -99,6 +99,14 @@ def test_reports_say_with_what_they_were_made(ran: Any) -> None:
     assert run.report.setting.model == "ProST {2, 1}"
 
 
+def test_the_precision_of_an_evaluation_is_chosen_and_stated(ran: Any) -> None:
+    folder, result, _ = ran
+    assert result.runs["ProST {1, 1}"][0].report.setting.precision == "fp32"
+    again = run_grid(write(folder, "fast", precision="bf16"), folder / "out", lambda _: None)
+    assert {run.report.setting.precision for runs in again.runs.values() for run in runs} == {"bf16"}
+    assert len(list((folder / "out" / "cells").iterdir())) == 4  # nothing is trained again
+
+
 def test_finished_cells_are_not_run_again_and_grids_share_them(ran: Any) -> None:
     folder, result, _ = ran
     logs = sorted((folder / "out").glob("cells/*/run/log.jsonl"))

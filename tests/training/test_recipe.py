@@ -42,6 +42,10 @@ def test_defaults_of_a_stage_are_the_papers() -> None:
             "model: {architecture: xclip}\nprost: {steps: 1}",
             "architecture 'xclip'; expected: prost, clip4clip, ts2net",
         ),
+        (
+            "model: {}\nstart: toybox\noverrides: {max_words: 20}\nprost: {steps: 1}",
+            "with model, set the fields there",
+        ),
         ("prost: {steps: 1}", "neither model nor start"),
         ("model: {}\nprost: {steps: 1}\ncache_frame_tokens: memory", "needs a fixed set of clips"),
         (

@@ -33,6 +33,13 @@ def test_alone_a_start_is_trained_further_as_it_is(make_model: MakeModel, start:
         assert torch.equal(model.state_dict()[name], tensor), name
 
 
+def test_overrides_change_the_configuration_of_a_start(start: Path) -> None:
+    model = starting_model(recipe(start=str(start), overrides={"max_words": 20, "object_phrase_weight": 0.5}))
+    assert (model.config.max_words, model.config.object_phrase_weight) == (20, 0.5)
+    with pytest.raises(BadConfig, match="unknown key 'max_word'; try: 'max_words'"):
+        starting_model(recipe(start=str(start), overrides={"max_word": 20}))
+
+
 @pytest.mark.parametrize(
     ("wanted", "taken"),
     [

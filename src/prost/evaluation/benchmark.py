@@ -25,7 +25,7 @@ from prost.evaluation.post_processing import inverted_softmax
 from prost.evaluation.report import EvaluationReport, Setting
 from prost.evaluation.rows import PLAIN, Bank, RankingPlan, Row, left_out, make_rows
 from prost.evaluation.sets import BankSet, EvaluationSet
-from prost.model.encoding import Precision, VideoEncoder, encode_text, join
+from prost.model.encoding import Precision, VideoEncoder, encode_text, join, takes_bf16
 from prost.model.retrieval_model import RetrievalModel
 
 Model = RetrievalModel[Any, Any]
@@ -76,6 +76,7 @@ def evaluate_set(
         plan,
         name=name,
         training_seed=training_seed,
+        precision=precision,
         bank_text=bank_text,
         bank_video=bank_video,
         seconds=seconds,
@@ -91,6 +92,7 @@ def evaluate_features(
     *,
     name: str | None = None,
     training_seed: int | None = None,
+    precision: Precision = "fp32",
     bank_text: Any = None,
     bank_video: Any = None,
     seconds: dict[str, float] | None = None,
@@ -105,6 +107,7 @@ def evaluate_features(
         plan: see `evaluate_set`.
         name: see `evaluate_set`.
         training_seed: see `evaluate_set`.
+        precision: in which the vision tower encoded the videos, for the report.
         bank_text: the model's record of the bank's captions; None where there are none.
         bank_video: the model's record of the bank's videos; None where there are none.
         seconds: wall time so far.
@@ -145,6 +148,7 @@ def evaluate_features(
         bootstrap_samples=plan.samples,
         bootstrap_seed=plan.seed,
         machine=machine_line(model.device),
+        precision="bf16" if takes_bf16(precision, model.device) else "fp32",
         training_seed=training_seed,
         notes=(*data.notes, *_departures(model, data), *left_out(len(data.captions), bank, plan)),
         versions={

@@ -66,6 +66,7 @@ class Setting:
         bootstrap_samples: number of times that the videos are drawn.
         bootstrap_seed: of the draws.
         machine: the machine and the device that did the work.
+        precision: "fp32" or "bf16", of the vision tower.
         training_seed: of the model; None where it is unknown.
         notes: anything else that a reader has to know.
         versions: of the software that computed them.
@@ -92,6 +93,7 @@ class Setting:
     bootstrap_samples: int
     bootstrap_seed: int
     machine: str
+    precision: str = "fp32"
     training_seed: int | None = None
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -102,7 +104,7 @@ class Setting:
             self.model_line(),
             *self.shared_lines(),
             self.temperature_line(),
-            f"computed on {self.machine}",
+            f"computed on {self.machine}, vision tower in {self.precision}",
         )
 
     def model_line(self) -> str:

@@ -110,7 +110,16 @@ def load(
             "a folder with config.json and model.safetensors, or a state dict of the authors' code",
         )
     origin = str(described or weights)
-    config = config_class(values, origin).parse({**values, **overrides}, origin)
+    kind = config_class(values, origin)
+    others = {field for known, _ in ARCHITECTURES.values() for field in known.model_fields}
+    if foreign := sorted(overrides.keys() & others - kind.model_fields.keys()):
+        architecture = kind.model_fields["architecture"].default
+        raise BadConfig(
+            f"{foreign[0]} for {origin}",
+            f"a field that the configuration of a {architecture} model has",
+            f"leave {foreign[0]} out",
+        )
+    config = kind.parse({**values, **overrides}, origin)
     tokenizer = find_tokenizer(place if place.is_dir() else place.parent)
     if tokenizer is not None and tokenizer.vocabulary > config.clip.vocabulary:
         raise CheckpointError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from prost.errors import BadConfig, UsageError
 from prost.evaluation.bootstrap import confidence_interval, paired_bootstrap
 from prost.evaluation.sets import records_set
 from prost.model.checkpoint import load
+from prost.model.encoding import Precision
 from prost.model.retrieval_model import VISION_TOWER
 from prost.training.distributed import Processes, join_processes
 from prost.training.logs import StepLogger
@@ -48,6 +49,8 @@ class FineTuning:
         workers: decoding processes.
         seed: of the splits and of the training.
         device: see `prost.model.encoding.choose_device`.
+        precision: of the training, see `Recipe`.
+        overrides: fields of the start's configuration to change, see `prost.load`.
     """
 
     epochs: int = 5
@@ -60,6 +63,8 @@ class FineTuning:
     workers: int = 1
     seed: int = 0
     device: str = "auto"
+    precision: Precision = "auto"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +128,13 @@ def finetune(
             text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True), sort_keys=False)
             with written_whole(output / RECIPE) as partial:
                 partial.write_text(text, "utf-8")
-            before = _measure(held_out, start, processes)
+            before = _measure(held_out, start, processes, settings.overrides)
         processes.wait()  # for pairs.jsonl, which all processes read
         model = train(recipe, output, report, processes)
         result = None
         if before is not None:
             counts = {name: len(records) for name, records in splits.items()} | {"missing": missing}
-            after = _measure(held_out, str(model), processes)
+            after = _measure(held_out, str(model), processes, {})
             values = _report(model, counts, before, after, held_out.data.video_of_caption)
             with written_whole(output / REPORT) as partial:
                 partial.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
@@ -138,8 +143,10 @@ def finetune(
     return result
 
 
-def _measure(held_out: ValidationSet, model: str, processes: Processes) -> ValidationResult:
-    return held_out.measure(load(model).to(processes.device))
+def _measure(
+    held_out: ValidationSet, model: str, processes: Processes, overrides: Mapping[str, Any]
+) -> ValidationResult:
+    return held_out.measure(load(model, **overrides).to(processes.device))
 
 
 def _report(
@@ -213,18 +220,19 @@ def _recipe(start: str, pairs: Path, videos: int, settings: FineTuning) -> Recip
         "learning_rate": settings.learning_rate,
         "clip_learning_rate": settings.clip_learning_rate,
     }
-    frozen: dict[str, Any] = {}
+    more: dict[str, Any] = {"overrides": dict(settings.overrides)} if settings.overrides else {}
     if settings.freeze_vision:
         stage["freeze"] = VISION_TOWER
-        frozen["cache_frame_tokens"] = str(pairs.parent / "frame_tokens")
+        more["cache_frame_tokens"] = str(pairs.parent / "frame_tokens")
     return Recipe(
         start=str(Path(start).absolute()) if Path(start).exists() else start,
+        precision=settings.precision,
         benchmark=BenchmarkConfig(name="pairs", folder=pairs.absolute(), workers=settings.workers),
         prost=StageConfig(**stage),
         seed=settings.seed,
         validation="val",
         evaluate_every=max(1, steps // VALIDATIONS),
-        **frozen,
+        **more,
     )
 
 

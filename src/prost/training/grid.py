@@ -34,7 +34,7 @@ from prost.evaluation.report import JSON_FILE, EvaluationReport, read_report, wr
 from prost.evaluation.rows import METHODS, RankingPlan
 from prost.evaluation.sets import EvaluationSet, SetConfig, open_set
 from prost.model.checkpoint import load
-from prost.model.encoding import VideoEncoder, choose_device, encode_text, join
+from prost.model.encoding import Precision, VideoEncoder, choose_device, encode_text, join
 from prost.training.recipe import Recipe
 from prost.training.sources import data_digest
 from prost.training.trainer import STATE_FILE, run_recipe
@@ -55,6 +55,7 @@ class Grid(StrictConfig):
         vary: keys of the recipe (`model.frame_layers`) and their values; every combination is a cell.
         seeds: each cell is trained once with each seed.
         evaluation: the evaluation set of all cells.
+        precision: of the vision tower in the evaluation; that of a training is in its recipe.
         methods: post-processing methods that get rows of their own.
         times: measure feature extraction and similarity search, and show them beside the time of training.
         reference: name of the cell that the others are compared with; None for the one with the highest mean R@1.
@@ -67,6 +68,7 @@ class Grid(StrictConfig):
     vary: dict[str, list[Any]] = Field(default_factory=dict)
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     evaluation: SetConfig = SetConfig()
+    precision: Precision = "fp32"
     methods: tuple[str, ...] = ()
     times: bool = False
     reference: str | None = None
@@ -253,18 +255,28 @@ def _run_cell(
 ) -> Run:
     """Train and evaluate a cell and measure times, as far as there are no results yet."""
     best = _trained(cell.recipe[seed], folder, say, device)
-    key = _digest([grid.evaluation.model_dump(mode="json"), grid.methods, data.content_digest])
+    # fp32 is left out, so that reports made before there was a choice are found again.
+    precision = [] if grid.precision == "fp32" else [grid.precision]
+    key = _digest([grid.evaluation.model_dump(mode="json"), grid.methods, data.content_digest, *precision])
     report_folder = folder / f"report-{key}"
     if (report_folder / JSON_FILE).is_file():
         report = read_report(report_folder)
     else:
         plan = RankingPlan(methods=grid.methods, directions=("text_to_video",))
         model = load(best).to(device)
-        report = evaluate_set(model, data, plan, name=cell.name, training_seed=seed, cache=cache)
+        report = evaluate_set(
+            model,
+            data,
+            plan,
+            name=cell.name,
+            training_seed=seed,
+            precision=grid.precision,
+            cache=cache,
+        )
         write_report(report, report_folder)
     times: dict[str, Any] = {}
     if grid.times and seed == grid.seeds[0]:  # another seed means other weights, but the same work
-        times = _times(best, data, report_folder / TIMES_FILE, device)
+        times = _times(best, data, report_folder / TIMES_FILE, device, grid.precision)
     facts = read_json(best / "training.json")
     return Run(
         report=report,
@@ -312,12 +324,14 @@ def training_seconds(log: Path) -> float:
     return total + last
 
 
-def _times(place: Path, data: EvaluationSet, path: Path, device: torch.device) -> dict[str, Any]:
+def _times(
+    place: Path, data: EvaluationSet, path: Path, device: torch.device, precision: Precision
+) -> dict[str, Any]:
     """Seconds of encoding the gallery from pixels in memory, and of scoring all queries against it."""
     if path.is_file():
         return read_json(path)
     model = load(place).to(device)
-    encoder = VideoEncoder(model)
+    encoder = VideoEncoder(model, precision=precision)
     extraction = 0.0
     records = []
     for _, pixels in data.clips.blocks(frames=model.config.frames, size=model.config.image_size):

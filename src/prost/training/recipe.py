@@ -91,6 +91,7 @@ class Recipe(StrictConfig):
         model: the configuration of the model, by its `architecture`. Fields that it lacks are taken from `start`.
         start: a model to start from: a bundled one, a folder, a weights file, a name on the hub. Together with `model`,
             only its CLIP and its vocabulary are used; alone, it is trained further.
+        overrides: fields of the configuration of `start` to change, see `prost.load`; only without `model`.
         toybox: the data, if there is no benchmark.
         benchmark: the data.
         clip: the stage that trains a small CLIP on frames and captions of Toybox; left out with 0 steps.
@@ -108,6 +109,7 @@ class Recipe(StrictConfig):
 
     model: SerializeAsAny[RetrievalConfig] | None = None
     start: str | None = None
+    overrides: dict[str, Any] = Field(default_factory=dict)
     toybox: ToyboxConfig = ToyboxConfig()
     benchmark: BenchmarkConfig | None = None
     clip: StageConfig = StageConfig(steps=0)
@@ -131,6 +133,8 @@ class Recipe(StrictConfig):
     def _check(self) -> Self:
         if self.model is None and self.start is None:
             raise ValueError("neither model nor start: one of them is needed")
+        if self.overrides and self.model is not None:
+            raise ValueError("overrides change the model of start: with model, set the fields there")
         if self.cache_frame_tokens is not None and self.benchmark is None and self.toybox.clips is None:
             raise ValueError("cache_frame_tokens needs a fixed set of clips: set toybox.clips or benchmark")
         return self

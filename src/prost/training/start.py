@@ -22,7 +22,7 @@ def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:
     """Make the model of a recipe; random weights are drawn with the recipe's seed.
 
     Raises:
-        BadConfig: the CLIP of `start` does not fit into the model.
+        BadConfig: the CLIP of `start` does not fit into the model, or an override does not fit `start`.
         MissingPath, CheckpointError: `start` does not exist, or is no model.
     """
     torch.manual_seed(recipe.seed)
@@ -30,7 +30,7 @@ def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:
         assert recipe.model is not None
         tokenizer = whole_words(vocabulary())
         return build(sized_for(recipe.model, tokenizer), tokenizer)
-    start = load(recipe.start)
+    start = load(recipe.start, **recipe.overrides)
     if recipe.model is None:
         return start
     model = build(_completed(recipe.model, start.config, recipe.start), start.tokenizer)

@@ -306,7 +306,9 @@ class Trainer:
         if not path.is_file():
             return {"stage": "clip", "step": 0}
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        if state["recipe"] != self.recipe.model_dump_json():
+        if (
+            Recipe.parse(json.loads(state["recipe"])) != self.recipe
+        ):  # parsed, so that new fields get their defaults
             raise TrainingStopped(
                 f"{self.output} contains a run of another recipe",
                 suggestion="another output folder, or delete this one",

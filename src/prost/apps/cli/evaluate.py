@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from prost.apps.cli.options import DEFAULT_MODEL, DeviceOption, JsonOption
+from prost.apps.cli.options import (
+    DEFAULT_MODEL,
+    DeviceOption,
+    JsonOption,
+    MaxWordsOption,
+    ObjectPhraseWeightOption,
+    PrecisionOption,
+    overrides_of,
+)
 from prost.apps.cli.output import print_json, print_line, print_table, say
 from prost.errors import UsageError
 
@@ -92,7 +100,10 @@ def evaluate(
             help="Choose the temperature by R@1 on the val split of the same benchmark.",
         ),
     ] = False,
+    max_words: MaxWordsOption = None,
+    object_phrase_weight: ObjectPhraseWeightOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "fp32",
     as_json: JsonOption = False,
 ) -> None:
     """Measure how well a model retrieves: each score, both directions, each post-processing, with intervals."""
@@ -106,7 +117,7 @@ def evaluate(
 
     if tune_temperature and temperature is not None:
         raise UsageError("--temperature with --tune-temperature", "one of them")
-    place = choose_device(device)
+    choose_device(device)  # before data and model are opened: a wrong name is reported at once
     config = SetConfig(
         name=benchmark,
         folder=folder,
@@ -119,18 +130,21 @@ def evaluate(
         seed=seed,
     )
     data = open_set(config)
-    opened = load(model).to(place)
+    overrides = overrides_of(max_words=max_words, object_phrase_weight=object_phrase_weight)
+    opened = load(model, device, **overrides)
     plan = RankingPlan(methods=(), seed=seed) if plain else RankingPlan(seed=seed)
     if temperature is not None:
         plan = replace(plan, temperature=temperature, temperature_source="given")
     elif tune_temperature:
         validation = config.model_copy(update={"split": "val", "bank": 0, "bank_videos": 0})
-        plan = tuned_plan(opened, open_set(validation), plan)
+        plan = tuned_plan(opened, open_set(validation), plan, precision=precision)
     tested = None
     if noise:
         tested = noise_test(opened, plan=plan)
         tested.check()
-    report = evaluate_set(opened, data, plan, name=model, training_seed=training_seed(model))
+    report = evaluate_set(
+        opened, data, plan, name=model, training_seed=training_seed(model), precision=precision
+    )
     if tested is not None:
         report = replace(report, noise=tested.to_dict())
     if output is not None:

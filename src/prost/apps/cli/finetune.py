@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prost.apps.cli.options import DeviceOption, JsonOption
+from prost.apps.cli.options import (
+    DeviceOption,
+    JsonOption,
+    MaxWordsOption,
+    ObjectPhraseWeightOption,
+    PrecisionOption,
+    overrides_of,
+)
 from prost.apps.cli.output import print_json, print_line, print_table, say
 from prost.apps.cli.train import line_of_log
 
@@ -56,7 +63,10 @@ def finetune(
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the split and of the training.")] = 0,
+    max_words: MaxWordsOption = None,
+    object_phrase_weight: ObjectPhraseWeightOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train a model further on your own captioned videos; report before and after on held-out videos."""
@@ -73,6 +83,8 @@ def finetune(
         workers=workers,
         seed=seed,
         device=device,
+        precision=precision,
+        overrides=overrides_of(max_words=max_words, object_phrase_weight=object_phrase_weight),
     )
     result = finetune(model, pairs, videos, output, settings, lambda values: say(line_of_log(values)))
     if result is None:  # only one of the processes that torchrun starts reports

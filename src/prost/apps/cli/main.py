@@ -150,7 +150,8 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
     except ProstError as error:
         return _failed(str(error), error.exit_code)
     except TyperException as error:
-        return _failed(f"{error.format_message()}; try: prost --help", error.exit_code)
+        message = error.format_message().replace("Value error, ", "").removesuffix(".")
+        return _failed(f"{message}; try: prost --help", error.exit_code)
     except BrokenPipeError:
         raise
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -70,6 +70,36 @@ DeviceOption = Annotated[
     ),
 ]
 
+Precision = Literal["auto", "bf16", "fp32"]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option("--precision", help="Of the vision tower; auto is bf16 where the hardware is fast at it."),
+]
+MaxWordsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-words",
+        min=4,
+        show_default="the model's own",
+        help="Number of tokens of a text that the model reads, start and end included. The weights of the authors' "
+        "GitHub code do not state it: it is 32, and 64 for DiDeMo and ActivityNet.",
+    ),
+]
+ObjectPhraseWeightOption = Annotated[
+    float | None,
+    typer.Option(
+        "--object-phrase-weight",
+        min=0,
+        show_default="the model's own",
+        help="Weight of the object-phrase score in the sum; ProST only.",
+    ),
+]
+
+
+def overrides_of(**given: Any) -> dict[str, Any]:
+    """The overrides for `prost.load`: the options that were given."""
+    return {name: value for name, value in given.items() if value is not None}
+
 
 def make_or_open_library(path: str, model: str | None, device: str) -> Library:
     """Open a library for adding; it is made if absent.
@@ -99,48 +129,48 @@ def make_or_open_library(path: str, model: str | None, device: str) -> Library:
     return library
 
 
-def open_library(path: str, model: str | None, device: str) -> Library:
+def open_library(path: str, model: str | None, device: str, **overrides: Any) -> Library:
     """Open a library for searching.
 
     Args:
         path: path of the library.
         model: name or path; None for the library's own.
         device: where the model runs.
+        overrides: see `prost.load`.
 
     Raises:
         MissingPath: there is no library, or its model is no longer where it was.
         ModelMismatch: the library was made by another model.
-        UsageError: the device is unknown or absent.
+        UsageError: the device is unknown or absent, or the model does not have what is to be changed.
     """
     from prost.search.library import Library
 
     Library(path)  # before the model is loaded: a wrong path is reported at once
-    return Library(path, load_library_model(path, model, device))
+    return Library(path, load_library_model(path, model, device, **overrides))
 
 
-def load_library_model(path: str, model: str | None, device: str) -> ProST:
+def load_library_model(path: str, model: str | None, device: str, **overrides: Any) -> ProST:
     """Load the model of a library, which need not be one that can be opened.
 
     Args:
         path: path of the library.
         model: name or path; None for what was noted when the library was made.
         device: where the model runs.
+        overrides: see `prost.load`.
 
     Raises:
         MissingPath: there is no library, or its model is no longer where it was.
-        UsageError: the device is unknown or absent.
+        UsageError: the device is unknown or absent, or the model does not have what is to be changed.
     """
     from prost.search.library import Library
 
-    return _load(model or _noted_model(path) or Library(path).description.model, device)
+    return _load(model or _noted_model(path) or Library(path).description.model, device, **overrides)
 
 
-def _load(model: str, device: str) -> ProST:
+def _load(model: str, device: str, **overrides: Any) -> ProST:
     from prost.model.checkpoint import load_prost
-    from prost.model.encoding import choose_device
 
-    place = choose_device(device)  # before the model is loaded: a wrong name is reported at once
-    return load_prost(model).to(place)
+    return load_prost(model, device, **overrides)
 
 
 def _noted_model(path: str) -> str | None:

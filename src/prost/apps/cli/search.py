@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prost.apps.cli.options import DeviceOption, JsonOption, LibraryOption, ModelOption, open_library
+from prost.apps.cli.options import (
+    DeviceOption,
+    JsonOption,
+    LibraryOption,
+    ModelOption,
+    ObjectPhraseWeightOption,
+    open_library,
+    overrides_of,
+)
 from prost.apps.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -22,6 +30,7 @@ def search(
     library: LibraryOption,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    object_phrase_weight: ObjectPhraseWeightOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Largest number of hits.")] = 10,
     where: Annotated[
         str | None,
@@ -48,7 +57,8 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find the moments that a sentence describes."""
-    with open_library(library, model, device) as opened:
+    overrides = overrides_of(object_phrase_weight=object_phrase_weight)
+    with open_library(library, model, device, **overrides) as opened:
         hits = opened.search(query, limit=limit, where=where, coarse=coarse, all_duplicates=all_duplicates)
     for note in hits.notes:
         say(f"note: {note}")
