@@ -9,15 +9,18 @@ from types import TracebackType
 from typing import Self
 
 from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
+from prost.model.evidence import Evidence
+from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import says_nothing
 from prost.printable import is_utf8
 from prost.progress import Advance
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_root
 from prost.search.encode import PrototypeModel
+from prost.search.explaining import Explainer
 from prost.search.finding import PathLike, absolute_paths, find_for_add, outside_of
 from prost.search.forks import expect_no_fork
-from prost.search.hits import SearchResult
+from prost.search.hits import Hit, SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
 from prost.search.last_run import LastRun, read_last_run, write_last_run
 from prost.search.missing_files import is_under
@@ -107,6 +110,7 @@ class Library:
         self._storage_options = storage_options
         self._packs = pack_folder(self._store)
         self._searcher = Searcher(self._store, memory, moment_rule)
+        self._explainer: Explainer | None = None
 
     @property
     def path(self) -> str:
@@ -346,6 +350,30 @@ class Library:
         )
         found = self._searcher.search(request)
         return SearchResult(found, [*_notes(model, query), *found.notes])
+
+    def explain(self, query: str, hit: Hit, moment: int = 0) -> Evidence:
+        """Why a hit was found: slots, phrases, words, patches and events, whose parts add up to the score.
+
+        The clip is decoded and encoded again, in full precision: its score may differ from that of the hit by what
+        8-bit prototypes lose. What was explained last is kept.
+
+        Args:
+            query: the sentence that found it.
+            hit: of `search`.
+            moment: which of its moments.
+
+        Raises:
+            UsageError: the library was opened without a model, or the hit has no such moment.
+            MissingPath: neither the file nor a copy of it is there.
+            LibraryError: the file has changed since it was indexed.
+            VideoError: it cannot be decoded.
+        """
+        if self._explainer is None:
+            model = self._need_model("explaining")
+            if not isinstance(model, RetrievalModel):
+                raise UsageError(f"a {type(model).__name__} cannot be explained", "a model of prost.load")
+            self._explainer = Explainer(model)
+        return self._explainer.explain(query, hit, moment)
 
     def duplicates(self) -> list[list[VideoRow]]:
         """Groups of two or more files that show one film: copies, and other sizes, codecs and containers of it."""

@@ -1,0 +1,130 @@
+"""From a hit to the evidence for it: its clip is decoded and encoded again, since a library stores no evidence."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prost.errors import LibraryError, MissingPath, UsageError, VideoError
+from prost.model.encoding import VideoEncoder, encode_text
+from prost.model.evidence import Evidence, explain_clip
+from prost.model.matching import TextPrototypes, VideoPrototypes
+from prost.model.retrieval_model import RetrievalModel
+from prost.search.hits import Hit
+from prost.search.reading import look_at, windows_of
+from prost.search.records import ClipSettings
+from prost.video.isolation import IsolatedDecoder
+from prost.video.probe import VideoInfo
+from prost.video.reader import ReadRequest, ReadWindow, VideoReader
+from prost.video.sampling import sample_times
+
+# Evidence that is kept for hits that are asked for again, as a page does; each takes about a megabyte.
+KEPT = 32
+
+
+class Explainer:
+    """Explains hits of one model. What it has explained last is kept. Threads may share it.
+
+    Args:
+        model: the one that found the hits.
+    """
+
+    def __init__(self, model: RetrievalModel[TextPrototypes, VideoPrototypes]) -> None:
+        self._model = model
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], Evidence] = OrderedDict()
+
+    def explain(self, query: str, hit: Hit, moment: int = 0) -> Evidence:
+        """Evidence for a moment of a hit.
+
+        Args:
+            query: the sentence that found it.
+            hit: what it found.
+            moment: which of its moments.
+
+        Raises:
+            UsageError: the hit has no such moment.
+            MissingPath: neither the file nor a copy of it is there.
+            LibraryError: the file has changed since it was indexed.
+            VideoError: it cannot be decoded.
+        """
+        if not 0 <= moment < len(hit.moments):
+            raise UsageError(f"moment {moment} of a hit that has {len(hit.moments)}", "0 for the best one")
+        clip, path = hit.moments[moment], _file_of(hit)
+        with self._lock:
+            if (query, clip.clip) in self._kept:
+                self._kept.move_to_end((query, clip.clip))
+                return self._kept[query, clip.clip]
+        times = sample_times(clip.clip_start, clip.clip_end, self._model.config.frames)
+        with IsolatedDecoder() as decoder:
+            frames = decoder.decode(path, times, self._model.config.image_size)
+        evidence = explain_clip(self._model, query, frames.pixels, frames.times)
+        with self._lock:
+            self._kept[query, clip.clip] = evidence
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return evidence
+
+
+def explain_file(
+    model: RetrievalModel[TextPrototypes, VideoPrototypes],
+    query: str,
+    path: str | os.PathLike[str],
+    clips: ClipSettings | None = None,
+) -> Evidence:
+    """Evidence for the clip of a file that fits a sentence best; the file need not be in a library.
+
+    Args:
+        model: one that makes prototypes.
+        query: a sentence.
+        path: a video.
+        clips: how it is cut; None cuts it as a new library would.
+
+    Raises:
+        EmptyQuery: a sentence without a word.
+        MissingPath: the file does not exist.
+        VideoError: it cannot be shown.
+    """
+    settings = clips or ClipSettings()
+    text = encode_text(model, [query])
+    if not os.path.exists(path):
+        raise MissingPath(f"{os.fspath(path)} does not exist", "a video file")
+
+    def windows(info: VideoInfo) -> list[NDArray[np.float64]]:
+        return [sample_times(*window, model.config.frames) for window in windows_of(info, settings)]
+
+    encoder = VideoEncoder(model)
+    best: tuple[float, ReadWindow] | None = None
+    failure: VideoError | None = None
+    with VideoReader(size=model.config.image_size, workers=1) as reader:
+        for event in reader.read([ReadRequest(path=os.fspath(path), windows=windows)]):
+            if not isinstance(event, ReadWindow):
+                failure = event.failure or failure
+                continue
+            score = model.match(text, encoder.encode(event.frames.pixels[None])).total.item()
+            if best is None or score > best[0]:
+                best = (score, event)
+    if best is None:
+        assert failure is not None  # a file without any window ends with the reason
+        raise failure
+    return explain_clip(model, query, best[1].frames.pixels, best[1].frames.times)
+
+
+def _file_of(hit: Hit) -> str:
+    """A file with the hit's content that is there and has not changed since it was indexed."""
+    present = [path for path in (hit.path, *hit.copies) if os.path.exists(path)]
+    if not present:
+        raise MissingPath(
+            f"{hit.path} is gone", "the file that was indexed", "mount its disk, or run prost index"
+        )
+    if present[0] == hit.path:
+        file = look_at(hit.path)
+        if (file.size, file.modified) != (hit.video.size, hit.video.modified):
+            raise LibraryError(
+                f"{hit.path} has changed since it was indexed", suggestion=f"prost index {hit.path}"
+            )
+    return present[0]
