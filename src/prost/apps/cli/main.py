@@ -23,6 +23,7 @@ from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
 from prost.apps.cli.duplicates import duplicates
 from prost.apps.cli.evaluate import compare, evaluate
+from prost.apps.cli.explain import explain
 from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
 from prost.apps.cli.list import list_videos
@@ -82,6 +83,7 @@ app.command()(demo)
 app.command()(index)
 app.command()(watch)
 app.command()(search)
+app.command()(explain)
 app.command("list")(list_videos)
 app.command()(status)
 app.command()(tag)

@@ -119,7 +119,7 @@ def make_or_open_library(path: str, model: str | None, device: str) -> Library:
     if given is None:
         given = DEFAULT_MODEL
         say(f"note: the model is {given}, which knows only drawn things; for real videos give --model")
-    library = Library(path, _load(given, device))
+    library = Library(path, load_named_model(given, device))
     if "://" not in path:
         from prost.search.durable import write_whole
         from prost.search.storage_errors import storage_errors
@@ -164,10 +164,13 @@ def load_library_model(path: str, model: str | None, device: str, **overrides: A
     """
     from prost.search.library import Library
 
-    return _load(model or _noted_model(path) or Library(path).description.model, device, **overrides)
+    return load_named_model(
+        model or _noted_model(path) or Library(path).description.model, device, **overrides
+    )
 
 
-def _load(model: str, device: str, **overrides: Any) -> ProST:
+def load_named_model(model: str, device: str, **overrides: Any) -> ProST:
+    """Load a model that makes prototypes, by name or path; for arguments and errors see `load_prost`."""
     from prost.model.checkpoint import load_prost
 
     return load_prost(model, device, **overrides)

@@ -1,0 +1,116 @@
+"""`prost explain`: why a video fits a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prost.apps.cli.options import (
+    DeviceOption,
+    JsonOption,
+    LibraryOption,
+    ModelOption,
+    load_library_model,
+    load_named_model,
+)
+from prost.apps.cli.output import print_json, print_line, print_table, say
+
+if TYPE_CHECKING:
+    from prost.model.evidence import Evidence
+
+# Pixels of a frame's side in the figure.
+PICTURE_SIDE = 320
+
+
+def explain(
+    query: Annotated[str, typer.Argument(help="The sentence.")],
+    video: Annotated[Path, typer.Option("--video", help="The video; its clip that fits best is explained.")],
+    library: LibraryOption,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--figure", help="Write a figure: a name that ends in .png, .svg or .html (needs matplotlib)."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell why a video fits a sentence: which frames, words and regions its score comes from.
+
+    Without --model, the model of the library is used. The video need not be in the library.
+    """
+    from prost.search.explaining import explain_file
+    from prost.search.library import Library
+
+    if model is None:
+        with Library(library) as opened:
+            clips = opened.description.clips
+        evidence = explain_file(load_library_model(library, None, device), query, video, clips)
+    else:
+        evidence = explain_file(load_named_model(model, device), query, video)
+    if figure is not None:
+        _write_figure(figure, evidence, video)
+    if as_json:
+        print_json({"video": str(video.absolute()), **evidence.to_dict()})
+    else:
+        _print(evidence, video)
+
+
+def _write_figure(figure: Path, evidence: Evidence, video: Path) -> None:
+    from prost.explain.figure import write_figure
+    from prost.video.isolation import IsolatedDecoder
+
+    with IsolatedDecoder() as decoder:
+        pictures = decoder.decode(video, evidence.times, PICTURE_SIDE).pixels
+    write_figure(figure, evidence, pictures, title=video.name)
+    say(f"wrote {figure}")
+
+
+def _print(evidence: Evidence, video: Path) -> None:
+    print_line(
+        f"{video.name}, {evidence.times[0]:.1f} to {evidence.times[-1]:.1f} s: score {evidence.score:.3f} = "
+        f"event-sentence {evidence.event_sentence:.3f} + {evidence.object_phrase_weight:g} x object-phrase "
+        f"{evidence.object_phrase:.3f}"
+    )
+    print_table(
+        [">slot", ">best frame", "phrase", ">cosine", ">share of the score"],
+        [
+            [
+                str(slot.slot),
+                f"{slot.time:.1f} s",
+                evidence.phrase_words(slot),
+                f"{slot.cosine:.3f}",
+                f"{slot.share:.3f}",
+            ]
+            for slot in evidence.slots
+        ],
+        "Object slots",
+    )
+    lost = [
+        [word.text, f"{value:+.3f}"]
+        for word, value in zip(evidence.words, evidence.without, strict=True)
+        if word.text and value == value
+    ]
+    if lost:
+        print_table(["word", ">score lost without it"], lost, "Words")
+    if evidence.events is not None:
+        rows = [
+            [
+                f"{event + 1}{' (best)' if event == evidence.winner else ''}",
+                f"{cosine:.3f}",
+                *(f"{100 * part:.0f}%" for part in curve),
+            ]
+            for event, (cosine, curve) in enumerate(zip(evidence.event_cosines, evidence.events, strict=True))
+        ]
+        print_table(
+            ["event", ">cosine", *(f">{time:.1f} s" for time in evidence.times)],
+            rows,
+            "Attention of the events to the frames",
+        )
+        if evidence.events_coincide and len(rows) > 1:
+            say(
+                "note: the events of this model are the same for this clip, so their curves tell nothing apart"
+            )
