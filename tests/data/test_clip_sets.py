@@ -33,10 +33,15 @@ def clips() -> ToyboxClipSet:
 
 def named(count: int, captions: int = 1) -> RecordClips:
     """Records of files that nobody opens."""
+    return with_captions([captions] * count)
+
+
+def with_captions(counts: list[int]) -> RecordClips:
+    """Records of files that nobody opens, with as many captions as are said."""
     return RecordClips(
         [
-            VideoRecord(f"v{number}", Path("none.mp4"), tuple(f"v{number} c{i}" for i in range(captions)))
-            for number in range(count)
+            VideoRecord(f"v{number}", Path("none.mp4"), tuple(f"v{number} c{i}" for i in range(count)))
+            for number, count in enumerate(counts)
         ]
     )
 
@@ -65,6 +70,58 @@ def test_an_epoch_shows_each_clip_once(count: int, size: int, seed: int) -> None
         )
         assert set(seen.values()) == {1}
         assert count - size < len(seen) <= count
+
+
+@given(
+    counts=st.lists(st.integers(1, 12), min_size=1, max_size=12),
+    size=st.integers(1, 12),
+    seed=st.integers(0, 3),
+)
+def test_an_epoch_of_captions_shows_each_caption_once(counts: list[int], size: int, seed: int) -> None:
+    size = min(size, len(counts))
+    plan = with_captions(counts).plan(size, seed, "captions")
+    for epoch in range(2):
+        told: Counter[str] = Counter()
+        for step in range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch):
+            places, captions = plan.batch(step)
+            assert len(set(places.tolist())) == len(captions) == size
+            assert all(
+                caption.startswith(f"v{place} ") for place, caption in zip(places, captions, strict=True)
+            )
+            told.update(captions)
+        assert set(told.values()) == {1}
+    # No other plan has one batch more: a video fills at most one row of each.
+    most = plan.steps_per_epoch + 1
+    assert sum(min(count, most) for count in counts) < most * size
+
+
+def test_an_epoch_of_captions_has_the_steps_of_the_authors() -> None:
+    plan = with_captions([20] * 900).plan(128, 0, "captions")  # a tenth of MSR-VTT
+    assert plan.steps_per_epoch == 900 * 20 // 128
+    places = [plan.batch(step)[0] for step in range(plan.steps_per_epoch)]
+    # Videos meet at random: each video has nearly all others as negatives in an epoch.
+    met = set(np.concatenate([batch for batch in places if 7 in batch]).tolist())
+    assert len(met) > 800
+
+
+def test_a_plan_of_captions_depends_on_seed_and_step_alone() -> None:
+    records = with_captions([1, 5, 3, 2, 8, 1, 1])
+    plan = records.plan(3, 1, "captions")
+    in_order = [plan.batch(step) for step in range(3 * plan.steps_per_epoch)]
+    for step in (len(in_order) - 1, 2, 9, 0):
+        for fresh in (records.plan(3, 1, "captions"), plan.again(), plan):
+            places, captions = fresh.batch(step)
+            assert (places.tolist(), captions) == (in_order[step][0].tolist(), in_order[step][1])
+    assert [batch[1] for batch in in_order[: plan.steps_per_epoch]] != [
+        batch[1] for batch in in_order[plan.steps_per_epoch : 2 * plan.steps_per_epoch]
+    ]
+
+
+def test_toybox_has_no_epochs_of_captions(clips: ToyboxClipSet) -> None:
+    with pytest.raises(
+        BadConfig, match=r"epoch: captions, with captions that are made anew .*; expected: epoch: videos"
+    ):
+        clips.plan(4, 0, "captions")
 
 
 @pytest.mark.parametrize("kind", ["toybox", "records"])

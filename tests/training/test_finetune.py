@@ -55,7 +55,7 @@ def test_before_and_after_on_videos_kept_apart(make_model: MakeModel, folder: Pa
     assert report["R@1_difference"]["difference"] == pytest.approx(moved)
     assert load(result.model).config == load(tmp_path / "start").config
     recipe = read_recipe(out / "recipe.yaml")
-    assert (recipe.prost.steps, recipe.prost.batch_size, recipe.validation) == (2, 4, "val")
+    assert (recipe.prost.epochs, recipe.prost.batch_size, recipe.validation) == (2, 4, "val")
     facts = json.loads((result.model / "training.json").read_text())
     assert facts["data"]["selected_on"] == "val" and facts["data"]["counts"]["train"] == 6
 

@@ -56,7 +56,7 @@ def test_frozen_parameters_are_left_out_and_the_schedule_reaches_all_groups() ->
     model.clip.requires_grad_(False)
     optimizer = make_optimizer(model, stage)
     assert sum(len(group["params"]) for group in optimizer.param_groups) < len(list(model.parameters()))
-    schedule = make_schedule(optimizer, stage)
+    schedule = make_schedule(optimizer, 10, stage.warmup)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([2e-5, 2e-5])
     optimizer.step()
     schedule.step()

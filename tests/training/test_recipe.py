@@ -15,6 +15,20 @@ def test_published_recipes_are_read(path: Path) -> None:
     assert read_recipe(path).prost.steps > 0
 
 
+def test_a_changed_recipe_is_checked_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("model: {frames: 6}\nprost: {steps: 1}")
+    changes = {"seed": 3, "model.max_words": 20, "benchmark.name": "pairs", "benchmark.folder": "own"}
+    recipe = read_recipe(path, changes)
+    assert recipe.model is not None and recipe.benchmark is not None
+    assert (recipe.seed, recipe.model.frames, recipe.model.max_words) == (3, 6, 20)
+    assert recipe.benchmark.folder == Path("own")
+    with pytest.raises(BadConfig, match=r"unknown key 'model\.max_word'; try: 'max_words'"):
+        read_recipe(path, {"model.max_word": 20})
+    with pytest.raises(BadConfig, match=r"model\.frames\.x: frames holds no keys in the recipe"):
+        read_recipe(path, {"model.frames.x": 1})
+
+
 def test_defaults_of_a_stage_are_the_papers() -> None:
     stage = StageConfig(steps=1)
     assert (stage.learning_rate, stage.clip_learning_rate, stage.weight_decay) == (1e-4, 1e-7, 0.2)
@@ -53,6 +67,20 @@ def test_defaults_of_a_stage_are_the_papers() -> None:
             "'benchmark.foldr'; try: 'folder'",
         ),
         ("model: {}\nclip: {steps: 1}", "prost: Field required"),
+        ("model: {}\nprost: {batch_size: 4}", "prost: neither steps nor epochs"),
+        ("model: {}\nprost: {steps: 1, epochs: 1}", "prost: both steps and epochs"),
+        ("model: {}\nprost: {steps: 1, epoch: captions}", "but steps are counted: set epochs"),
+        ("model: {}\nprost: {epochs: 0}", "prost.epochs: Input should be greater than or equal to 1"),
+        (
+            "model: {}\nprost: {epochs: 1, epoch: clips}",
+            "prost.epoch: Input should be 'videos' or 'captions'",
+        ),
+        ("model: {}\nclip: {epochs: 1}\nprost: {steps: 1}", "drawn anew for each step: set clip.steps"),
+        ("model: {}\nprost: {epochs: 1}", "prost.epochs needs a fixed set of clips"),
+        (
+            "model: {}\ntoybox: {clips: 9}\nprost: {epochs: 1, epoch: captions}",
+            "Toybox makes new captions each time: set videos",
+        ),
         ("- 1", "holds a list"),
         ("a: [", "is not valid YAML"),
     ],

@@ -61,7 +61,11 @@ def test_a_run_leaves_a_model_and_a_log(uninterrupted: Path) -> None:
     assert model.encode_text(["a red ball falls"]).phrase.shape == (1, 6, 64)
     lines = log_of(uninterrupted)
     assert [line["step"] for line in lines if line["stage"] == "validation"] == [2, 4]
-    assert {"clip", "prost", "validation"} == {line["stage"] for line in lines}
+    assert {"length", "clip", "prost", "validation"} == {line["stage"] for line in lines}
+    assert [line for line in lines if line["stage"] == "length"] == [
+        {"stage": "length", "of": "clip", "steps": 3, "batch_size": 6, "warmup_steps": 1},
+        {"stage": "length", "of": "prost", "steps": 4, "batch_size": 6, "warmup_steps": 1},
+    ]
     last = [line for line in lines if line["stage"] == "prost"][-1]
     assert last["step"] == 4 and {
         "event_sentence",
@@ -100,6 +104,51 @@ def test_a_finished_run_is_not_run_again(uninterrupted: Path) -> None:
     before = len(log_of(uninterrupted))
     run_recipe(uninterrupted.parent / "recipe.yaml", uninterrupted)
     assert len(log_of(uninterrupted)) == before
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [
+        ("videos", {"steps_per_epoch": 2, "steps": 6, "warmup_steps": 3}),
+        ("captions", {"steps_per_epoch": 5, "steps": 15, "warmup_steps": 8}),
+    ],
+)
+def test_steps_follow_from_epochs_and_data(
+    toybox_folder: Path, tmp_path: Path, epoch: str, expected: dict[str, int]
+) -> None:
+    """Five videos with 1, 2, 3, 4 and 1 captions, two of them in a batch; a sixth chooses the best step."""
+    videos = sorted(toybox_folder.glob("*.mp4"))[:6]
+    counts = (1, 2, 3, 4, 1, 1)
+    splits = ["train"] * 5 + ["val"]
+    rows = [
+        {"video": str(video), "captions": [f"a ball {i}" for i in range(count)], "split": split}
+        for video, count, split in zip(videos, counts, splits, strict=True)
+    ]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stage = {"epochs": 3, "epoch": epoch, "batch_size": 2, "warmup": 0.5, "learning_rate": 1e-3}
+    recipe = {
+        **RECIPE,
+        "benchmark": {"name": "pairs", "folder": str(pairs)},
+        "prost": stage,
+        "validation": "val",
+    }
+    del recipe["clip"], recipe["evaluate_every"]
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    run_recipe(path, tmp_path / "out")
+    lines = log_of(tmp_path / "out")
+    facts = {"batch_size": 2, "epochs": 3, "epoch": epoch, "videos": 5, "captions": 11}
+    assert lines[0] == {"stage": "length", "of": "prost", **facts, **expected}
+    per_epoch = expected["steps_per_epoch"]
+    assert [line["step"] for line in lines if line["stage"] == "validation"] == [
+        per_epoch,
+        2 * per_epoch,
+        3 * per_epoch,
+    ]
+    # A finished run of the same recipe is recognised, epochs included.
+    run_recipe(path, tmp_path / "out")
+    assert log_of(tmp_path / "out") == lines
 
 
 def test_another_recipe_does_not_carry_on(uninterrupted: Path, tmp_path: Path) -> None:

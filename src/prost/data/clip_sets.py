@@ -1,8 +1,9 @@
 """Fixed sets of captioned clips: Toybox scenes or video files, to train on again and again, or to find things in.
 
 A plan says which clips and which captions the batch of a step holds. It depends on the seed and the step alone. A clip
-comes at most once in a batch and once in an epoch, with one of its captions, so that the captions of one clip are not
-each other's negatives. Each epoch has an order of its own; the clips that fill no whole batch at its end are left out.
+comes at most once in a batch, with one of its captions, so that captions of one clip are not each other's negatives. An
+epoch shows each clip once (`BatchPlan`), or each caption once (`CaptionPlan`), in an order of its own; what fills no
+whole batch is left out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 from torch.utils.data import IterableDataset
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 
 BLOCK = 32
 """Clips that are decoded or rendered together when all clips of a set are read."""
+
+Epoch = Literal["videos", "captions"]
+"""What comes once in an epoch: each video, with one of its captions; or each caption."""
 
 Block = tuple[np.ndarray, np.ndarray]
 """Places of b clips in their set, int64 `[b]`, and their pixels, uint8 `[b, L, R, R, 3]`."""
@@ -85,17 +90,19 @@ class ClipSet(ABC):
                 twins[list(group)] = group[::-1]
         return twins
 
-    def plan(self, batch_size: int, seed: int) -> BatchPlan:
+    def plan(self, batch_size: int, seed: int, epoch: Epoch = "videos") -> BatchPlan:
         """The batches of a training on this set.
 
         Raises:
-            BadConfig: fewer clips than a batch holds.
+            BadConfig: fewer clips than a batch holds, or epochs of captions where captions are made anew each time.
         """
+        if epoch == "captions":
+            raise BadConfig("epoch: captions, with captions that are made anew each time", "epoch: videos")
         return BatchPlan(self, batch_size, seed)
 
 
 class BatchPlan:
-    """Which clips and captions the batch of a step holds.
+    """Which clips and captions the batch of a step holds; an epoch shows each clip once.
 
     Args:
         clips: the set.
@@ -116,6 +123,10 @@ class BatchPlan:
         self.steps_per_epoch = len(clips) // batch_size
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
+    def again(self) -> BatchPlan:
+        """The same plan for another reader: a plan remembers only the epoch that was asked for last."""
+        return type(self)(self.clips, self.batch_size, self.seed)
+
     def batch(self, step: int) -> tuple[np.ndarray, list[str]]:
         """The places of B different clips, int64 `[B]`, and a caption for each."""
         epoch, turn = divmod(step, self.steps_per_epoch)
@@ -126,6 +137,85 @@ class BatchPlan:
             self._epoch = epoch
         places = self._order[turn * self.batch_size : (turn + 1) * self.batch_size]
         return places, self.clips.captions(places, seed=self.seed, epoch=epoch, step=step)
+
+
+class CaptionPlan(BatchPlan):
+    """Like `BatchPlan`, but an epoch shows each caption once, and a clip as often as it has captions.
+
+    The captions of a clip are spread over the epoch at random. A clip with more captions than an epoch has batches is
+    shown once in each batch.
+
+    Args:
+        clips: captioned files.
+        batch_size: B, of all processes together.
+        seed: of the whole run.
+
+    Raises:
+        BadConfig: fewer clips than a batch holds.
+    """
+
+    clips: RecordClips
+
+    def __init__(self, clips: RecordClips, batch_size: int, seed: int) -> None:
+        super().__init__(clips, batch_size, seed)
+        self._captions = np.array([len(record.captions) for record in clips.records])
+        self.steps_per_epoch = most_batches(self._captions, batch_size)
+        self._drawn: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def batch(self, step: int) -> tuple[np.ndarray, list[str]]:
+        """See `BatchPlan`."""
+        epoch, turn = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._begin(epoch)
+        while len(self._drawn) <= turn:
+            self._draw()
+        places, numbers = self._drawn[turn]
+        captions = [
+            self.clips.captions_in_turn(place, self.seed, epoch)[number]
+            for place, number in zip(places.tolist(), numbers.tolist(), strict=True)
+        ]
+        return places, captions
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch, self._drawn = epoch, []
+        self._random = generator_of(self.seed, "epoch", epoch)
+        counts = np.minimum(self._captions, self.steps_per_epoch)
+        every = self._random.permutation(np.repeat(np.arange(len(counts)), counts))
+        kept = every[: self.steps_per_epoch * self.batch_size]
+        self._left = np.bincount(kept, minlength=len(counts))
+        self._shown = np.zeros_like(self._left)
+
+    def _draw(self) -> None:
+        """Draw the next batch.
+
+        A clip is drawn in proportion to the captions that it has left. A clip that has as many left as there are
+        batches must be in each of them. There are never more than B such clips, and never fewer than B with a caption
+        left, since all together have B for each batch that is left, and none has more than one for each.
+        """
+        batches_left = self.steps_per_epoch - len(self._drawn)
+        with np.errstate(divide="ignore"):
+            keys = np.log(self._left) + self._random.gumbel(size=len(self._left))
+        keys[self._left == batches_left] = np.inf
+        places = np.argsort(-keys, kind="stable")[: self.batch_size]
+        self._drawn.append((places, self._shown[places]))
+        self._left[places] -= 1
+        self._shown[places] += 1
+
+
+def most_batches(captions: np.ndarray, batch_size: int) -> int:
+    """The largest number of batches that hold each caption at most once, and each clip at most once a batch.
+
+    Args:
+        captions: number of captions of each clip `[N]`, at least 1.
+        batch_size: B, at most N.
+
+    >>> most_batches(np.array([20, 20, 20]), 2), most_batches(np.array([9, 1, 1]), 2)
+    (30, 2)
+    """
+    batches = int(captions.sum()) // batch_size
+    while (fitting := int(np.minimum(captions, batches).sum()) // batch_size) < batches:
+        batches = fitting
+    return batches
 
 
 def twin_rows(places: np.ndarray, twins: np.ndarray) -> np.ndarray:
@@ -269,7 +359,7 @@ class _Rendered(IterableDataset[CaptionedVideos]):
 class RecordClips(ClipSet):
     """Captioned video files, or clips of files.
 
-    In as many epochs as a record has captions, each of its captions is used once.
+    In as many epochs of videos as a record has captions, each of its captions is used once.
 
     Args:
         records: the set; every record has a file.
@@ -322,9 +412,19 @@ class RecordClips(ClipSet):
         """Each record stands alone."""
         return [(place,) for place in range(len(self.records))]
 
+    def plan(self, batch_size: int, seed: int, epoch: Epoch = "videos") -> BatchPlan:
+        """See `ClipSet`; both kinds of epochs."""
+        return (CaptionPlan if epoch == "captions" else BatchPlan)(self, batch_size, seed)
+
     def captions(self, places: np.ndarray, *, seed: int, epoch: int, step: int) -> list[str]:
         """The caption of each record whose turn it is in the epoch."""
         return [self._caption(int(place), seed, epoch) for place in places]
+
+    def captions_in_turn(self, place: int, seed: int, turn: int) -> list[str]:
+        """All captions of a record, in an order that the seed and the turn choose."""
+        captions = self.records[place].captions
+        order = generator_of(seed, "captions", place, turn).permutation(len(captions))
+        return [captions[number] for number in order]
 
     def batches(
         self, steps: range, plan: BatchPlan, rows: slice, *, frames: int, size: int
@@ -335,8 +435,7 @@ class RecordClips(ClipSet):
             VideoError: a file cannot be decoded, and others may not replace it.
             TrainingStopped: no other video can replace it.
         """
-        # The reader runs ahead of the batches, and a plan remembers one epoch: each of the two has its own.
-        ahead_plan = self.plan(plan.batch_size, plan.seed)
+        ahead_plan = plan.again()  # for the reader, which runs ahead of the batches
         wanted = (self.records[place] for step in steps for place in ahead_plan.batch(step)[0][rows])
         # As many decoded videos may wait as fill one more batch, so that decoding goes on while the model computes.
         ahead = len(range(plan.batch_size)[rows])
@@ -382,9 +481,8 @@ class RecordClips(ClipSet):
             yield np.fromiter(islice(order, len(block)), np.int64), np.stack(pixels)
 
     def _caption(self, place: int, seed: int, epoch: int) -> str:
-        captions = self.records[place].captions
-        turn, position = divmod(epoch, len(captions))
-        return captions[generator_of(seed, "captions", place, turn).permutation(len(captions))[position]]
+        turn, position = divmod(epoch, len(self.records[place].captions))
+        return self.captions_in_turn(place, seed, turn)[position]
 
     def _pixels_for(
         self, reading: Reading, caption: str, plan: BatchPlan, step: int, row: int, frames: int, size: int

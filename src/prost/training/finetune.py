@@ -213,9 +213,9 @@ def _recipe(start: str, pairs: Path, videos: int, settings: FineTuning) -> Recip
     if settings.epochs < 1:
         raise BadConfig(f"{settings.epochs} epochs", "1 or more")
     batch_size = min(settings.batch_size, videos)
-    steps = settings.epochs * max(1, videos // batch_size)
+    steps = settings.epochs * (videos // batch_size)
     stage: dict[str, Any] = {
-        "steps": steps,
+        "epochs": settings.epochs,
         "batch_size": batch_size,
         "learning_rate": settings.learning_rate,
         "clip_learning_rate": settings.clip_learning_rate,

@@ -6,7 +6,6 @@ seed, data, evaluation set), so that a stopped grid can be continued, and two gr
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import itertools
 import json
@@ -35,7 +34,7 @@ from prost.evaluation.rows import METHODS, RankingPlan
 from prost.evaluation.sets import EvaluationSet, SetConfig, open_set
 from prost.model.checkpoint import load
 from prost.model.encoding import Precision, VideoEncoder, choose_device, encode_text, join
-from prost.training.recipe import Recipe
+from prost.training.recipe import Recipe, changed
 from prost.training.sources import data_digest
 from prost.training.trainer import STATE_FILE, run_recipe
 
@@ -179,7 +178,7 @@ def read_grid(path: Path) -> tuple[Grid, list[Cell]]:
         base = read_yaml(path.parent / place)
         for values in itertools.product(*grid.vary.values()):
             varied = dict(zip(grid.vary, values, strict=True))
-            by_seed = {seed: _changed(base, {**varied, "seed": seed}) for seed in grid.seeds}
+            by_seed = {seed: changed(base, {**varied, "seed": seed}) for seed in grid.seeds}
             origin = f"{path.parent / place} with {varied}" if varied else str(place)
             parsed = [Recipe.parse(recipe, origin=origin) for recipe in by_seed.values()]
             cells.append(Cell(model=name, varied=varied, recipe=by_seed, data=_data_of(parsed[0], digests)))
@@ -357,21 +356,6 @@ def _say_training(say: Say, values: Mapping[str, Any]) -> None:
     """Report the steps of a training, but not the tables of its validations."""
     if "loss" in values:
         say(f"  {values['stage']} step {values['step']} of {values['steps']}, loss {values['loss']}")
-
-
-def _changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe with other values at some dotted keys."""
-    values = copy.deepcopy(dict(base))
-    for key, value in changes.items():
-        *way, last = key.split(".")
-        place = values
-        for part in way:
-            inner = place.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise BadConfig(f"vary: {key}: {part} holds no keys in the recipe")
-            place = inner
-        place[last] = value
-    return values
 
 
 def _digest_of_training(cell: Cell, seed: int) -> str:

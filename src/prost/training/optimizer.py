@@ -53,12 +53,23 @@ def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
     >>> [round(learning_rate_factor(step, 10, 0.2), 2) for step in (0, 1, 2, 6, 9)]
     [0.5, 1.0, 1.0, 0.5, 0.04]
     """
-    rise = max(1, round(steps * warmup))
+    rise = warmup_steps(steps, warmup)
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, stage: StageConfig) -> LambdaLR:
-    """Make the schedule of a stage; call its `step` once after each step of the optimiser."""
-    return LambdaLR(optimizer, lambda step: learning_rate_factor(step, stage.steps, stage.warmup))
+def warmup_steps(steps: int, warmup: float) -> int:
+    """The number of steps in which the learning rates rise; see `learning_rate_factor`."""
+    return max(1, round(steps * warmup))
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, steps: int, warmup: float) -> LambdaLR:
+    """Make the schedule of a stage; call its `step` once after each step of the optimiser.
+
+    Args:
+        optimizer: of the stage.
+        steps: see `learning_rate_factor`.
+        warmup: see `learning_rate_factor`.
+    """
+    return LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, warmup))

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
 from prost.config import RetrievalConfig, StrictConfig, read_yaml
+from prost.data.clip_sets import Epoch
 from prost.data.video_reading import Sampling
+from prost.errors import BadConfig
 from prost.model.checkpoint import config_class
 from prost.model.encoding import Precision
 from prost.training.freezing import Freeze
 
 
 class StageConfig(StrictConfig):
-    """One run of the optimiser. The defaults are the paper's, except `steps`.
+    """One run of the optimiser; its length is given in steps or in epochs. The other defaults are the paper's.
 
     Attributes:
+        steps: number of batches.
+        epochs: number of passes over the data, which must be a fixed set.
+        epoch: what an epoch shows once: each of the `videos`, with another of its captions in each epoch; or each of
+            the `captions`, so that a video comes as often as it has captions. The authors of MSR-VTT's recipes count
+            captions, about 20 for each video.
+        warmup: fraction of the steps with a linear rise of the learning rates.
         batch_size: of all processes together; every text is compared with every video of the batch.
         micro_batch: number of videos that a process encodes at a time if the batch does not fit into memory. The
             gradient is that of the whole batch, at the price of a second forward pass (see `grad_cache`). None encodes
@@ -27,7 +37,9 @@ class StageConfig(StrictConfig):
         freeze: the weights that are not trained, see `freezing.freeze`.
     """
 
-    steps: int = Field(ge=0)
+    steps: int | None = Field(None, ge=0)
+    epochs: int | None = Field(None, ge=1)
+    epoch: Epoch = "videos"
     batch_size: int = Field(128, ge=2)
     micro_batch: int | None = Field(None, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
@@ -38,6 +50,14 @@ class StageConfig(StrictConfig):
     gradient_clip: float = Field(1.0, gt=0)
     activation_checkpointing: bool = False
     freeze: Freeze = ()
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("neither steps nor epochs" if self.steps is None else "both steps and epochs")
+        if self.epochs is None and self.epoch != "videos":
+            raise ValueError("epoch says what one of the epochs shows, but steps are counted: set epochs")
+        return self
 
 
 class ToyboxConfig(StrictConfig):
@@ -103,7 +123,7 @@ class Recipe(StrictConfig):
             float32.
         validation: chooses the best step: a gallery of Toybox's val split, or a split of the benchmark. None means
             `toybox-400`, or the val split of the benchmark, or a held-out part of train if it has none.
-        evaluate_every: steps between validations.
+        evaluate_every: steps between validations; None for an epoch where the stage counts epochs, otherwise 500.
         tensorboard: also write a log for TensorBoard.
     """
 
@@ -118,7 +138,7 @@ class Recipe(StrictConfig):
     seed: int = Field(0, ge=0)
     precision: Precision = "auto"
     validation: str | None = None
-    evaluate_every: int = Field(500, ge=1)
+    evaluate_every: int | None = Field(None, ge=1)
     tensorboard: bool = False
 
     @classmethod
@@ -135,16 +155,55 @@ class Recipe(StrictConfig):
             raise ValueError("neither model nor start: one of them is needed")
         if self.overrides and self.model is not None:
             raise ValueError("overrides change the model of start: with model, set the fields there")
-        if self.cache_frame_tokens is not None and self.benchmark is None and self.toybox.clips is None:
+        if self.clip.epochs is not None:
+            raise ValueError("clip: epochs, but its frames are drawn anew for each step: set clip.steps")
+        fixed = self.benchmark is not None or self.toybox.clips is not None
+        if self.cache_frame_tokens is not None and not fixed:
             raise ValueError("cache_frame_tokens needs a fixed set of clips: set toybox.clips or benchmark")
+        if self.prost.epochs is not None and not fixed:
+            raise ValueError(
+                "prost.epochs needs a fixed set of clips: set prost.steps, toybox.clips or benchmark"
+            )
+        if self.prost.epoch == "captions" and self.benchmark is None:
+            raise ValueError("prost.epoch: captions, but Toybox makes new captions each time: set videos")
         return self
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe.
+
+    Args:
+        path: a YAML file.
+        changes: see `changed`.
 
     Raises:
         MissingPath: the file does not exist.
         BadConfig: no YAML, an unknown key (the nearest known one is named), a value out of range.
     """
-    return Recipe.parse(read_yaml(path), origin=str(path))
+    return Recipe.parse(changed(read_yaml(path), changes or {}), origin=str(path))
+
+
+def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe, as plain values, with other values at some dotted keys.
+
+    Args:
+        recipe: stays as it is.
+        changes: by key; keys that the recipe lacks are added.
+
+    Raises:
+        BadConfig: a key inside a value that has no keys.
+
+    >>> changed({"seed": 0, "prost": {"epochs": 5}}, {"prost.epochs": 1, "benchmark.folder": "data"})
+    {'seed': 0, 'prost': {'epochs': 1}, 'benchmark': {'folder': 'data'}}
+    """
+    values = copy.deepcopy(dict(recipe))
+    for key, value in changes.items():
+        *way, last = key.split(".")
+        place = values
+        for part in way:
+            inner = place.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise BadConfig(f"{key}: {part} holds no keys in the recipe")
+            place = inner
+        place[last] = value
+    return values

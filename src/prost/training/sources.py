@@ -11,7 +11,7 @@ from typing import Any
 from prost.config import RetrievalConfig
 from prost.data.batches import CaptionedVideos, load_batches
 from prost.data.benchmarks import load_benchmark
-from prost.data.clip_sets import ClipSet, RecordClips, ToyboxClipSet
+from prost.data.clip_sets import BatchPlan, ClipSet, RecordClips, ToyboxClipSet
 from prost.data.records import Benchmark, VideoRecord, complete_split, hold_out
 from prost.data.toybox_clips import ClipMix, DrawnClips
 from prost.errors import UsageError
@@ -46,6 +46,26 @@ class TrainingData:
     facts: dict[str, Any]
     warnings: tuple[str, ...] = ()
 
+    def plan(self, stage: StageConfig) -> BatchPlan:
+        """The batches of a stage on the fixed set.
+
+        Raises:
+            BadConfig: fewer clips than a batch holds.
+        """
+        assert self.clips is not None
+        return self.clips.plan(stage.batch_size, self.recipe.seed, stage.epoch)
+
+    def steps(self, stage: StageConfig) -> int:
+        """The number of steps of a stage.
+
+        Raises:
+            BadConfig: see `plan`.
+        """
+        if stage.epochs is None:
+            assert stage.steps is not None
+            return stage.steps
+        return stage.epochs * self.plan(stage).steps_per_epoch
+
     def batches(
         self, steps: range, stage: StageConfig, config: RetrievalConfig, processes: Processes
     ) -> Iterator[CaptionedVideos]:
@@ -61,10 +81,11 @@ class TrainingData:
             BadConfig: fewer clips than a batch holds, or a batch that does not divide among the processes.
             VideoError: a file cannot be decoded.
         """
-        rows, seed = processes.rows(stage.batch_size), self.recipe.seed
+        rows = processes.rows(stage.batch_size)
         if self.clips is not None:
-            plan = self.clips.plan(stage.batch_size, seed)
-            return self.clips.batches(steps, plan, rows, frames=config.frames, size=config.image_size)
+            return self.clips.batches(
+                steps, self.plan(stage), rows, frames=config.frames, size=config.image_size
+            )
         toybox = self.recipe.toybox
         drawn = DrawnClips(
             steps,
@@ -72,7 +93,7 @@ class TrainingData:
             size=config.image_size,
             frames=config.frames,
             mix=_mix(toybox),
-            seed=seed,
+            seed=self.recipe.seed,
         )
         return (batch[rows] for batch in load_batches(drawn, toybox.workers))
 

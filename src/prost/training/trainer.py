@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from prost.data.batches import load_batches
-from prost.data.clip_sets import ClipSet
+from prost.data.clip_sets import ClipSet, RecordClips
 from prost.data.frame_tokens import FrameTokenCache, FrameTokens
 from prost.data.toybox_clips import ToyboxFrames
 from prost.data.writing import storage_errors, written_whole
@@ -26,7 +26,7 @@ from prost.training.grad_cache import ContrastiveStep, LossTerms
 from prost.training.interruption import Interruption
 from prost.training.logs import Pace, RunLog, StepLogger, run_facts
 from prost.training.objectives import Batch, FrameObjective, Objective
-from prost.training.optimizer import make_optimizer, make_schedule
+from prost.training.optimizer import make_optimizer, make_schedule, warmup_steps
 from prost.training.recipe import Recipe, StageConfig, read_recipe
 from prost.training.sources import TrainingData, open_data
 from prost.training.start import start_temporal_transformer, starting_model
@@ -36,6 +36,9 @@ log = logging.getLogger("prost")
 LOG_EVERY = 20
 """Steps between lines of the log."""
 
+EVALUATE_EVERY = 500
+"""Steps between validations, where neither the recipe nor an epoch says another number."""
+
 NAMED_ROWS = 6
 """Rows of a batch that an error message names."""
 
@@ -44,7 +47,12 @@ STATE_FILE = "state.pt"
 
 
 def run_recipe(
-    recipe_path: Path, output: Path, report: StepLogger | None = None, *, device: str = "auto"
+    recipe_path: Path,
+    output: Path,
+    report: StepLogger | None = None,
+    *,
+    device: str = "auto",
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a model from a recipe.
 
@@ -57,6 +65,7 @@ def run_recipe(
             `state.pt` and `log.jsonl`.
         report: called with every line of the log.
         device: see `prost.model.encoding.choose_device`.
+        changes: values of the recipe to change, see `prost.training.recipe.changed`.
 
     Returns:
         The folder of the model that was best in validation.
@@ -68,7 +77,7 @@ def run_recipe(
         StorageError: no space, no permission.
         UsageError: data or a start that do not exist or do not fit; or a device that does not exist.
     """
-    recipe = read_recipe(recipe_path)
+    recipe = read_recipe(recipe_path, changes)
     with join_processes(device) as processes:
         return train(recipe, output, report, processes)
 
@@ -115,11 +124,13 @@ class Trainer:
         }
         reached = self._resume()
         for name, (stage, objective) in stages.items():
+            steps = self.data.steps(stage)
             if list(stages).index(name) < list(stages).index(reached["stage"]):
                 continue
             first = reached["step"] if reached["stage"] == name else 0
-            if first < stage.steps:
-                self._run_stage(name, stage, objective, first, reached if first else {})
+            if first < steps:
+                self._log_length(name, stage, steps)
+                self._run_stage(name, stage, objective, range(first, steps), reached if first else {})
         if self.processes.leads:
             self._save("last")
         self.processes.wait()
@@ -128,23 +139,41 @@ class Trainer:
         # Only the leading process knows the best step; all return the same folder.
         return self.output / ("best" if self.processes.any(self.best is not None) else "last")
 
+    def _log_length(self, name: str, stage: StageConfig, steps: int) -> None:
+        """Log how many steps a stage has, and how they follow from the data."""
+        facts: dict[str, Any] = {
+            "batch_size": stage.batch_size,
+            "warmup_steps": warmup_steps(steps, stage.warmup),
+        }
+        if stage.epochs is not None:
+            assert self.data.clips is not None
+            facts |= {"epochs": stage.epochs, "epoch": stage.epoch, "steps_per_epoch": steps // stage.epochs}
+            facts |= {"videos": len(self.data.clips)}
+            if isinstance(self.data.clips, RecordClips):
+                facts |= {"captions": sum(len(record.captions) for record in self.data.clips.records)}
+        self._log(stage="length", of=name, steps=steps, **facts)
+
     def _run_stage(
-        self, name: str, stage: StageConfig, objective: Objective, first: int, reached: dict[str, Any]
+        self, name: str, stage: StageConfig, objective: Objective, steps: range, reached: dict[str, Any]
     ) -> None:
         videos = name == "prost"
+        first, last = steps.start, steps.stop
+        evaluate_every = self.recipe.evaluate_every or (
+            EVALUATE_EVERY if stage.epochs is None else last // stage.epochs
+        )
         freeze(self.model, stage.freeze)
         self.model.clip.activation_checkpointing = stage.activation_checkpointing
         if videos and first == 0 and self.recipe.model is not None:
             start_temporal_transformer(self.model)
         optimizer = make_optimizer(self.model, stage)
-        schedule = make_schedule(optimizer, stage)
+        schedule = make_schedule(optimizer, last, stage.warmup)
         if reached:
             optimizer.load_state_dict(reached["optimizer"])
             schedule.load_state_dict(reached["schedule"])
-        batches = self._batches(name, stage, first)
-        pace = Pace(stage.steps, self.recipe.evaluate_every if videos else None, first)
+        batches = self._batches(name, stage, steps)
+        pace = Pace(last, evaluate_every if videos else None, first)
         with Interruption(patient=self.processes.world > 1) as interruption:
-            for step, batch in zip(range(first, stage.steps), batches, strict=True):
+            for step, batch in zip(steps, batches, strict=True):
                 # Dropout depends on the step, so that a resumed run draws the same, and differs between processes.
                 torch.manual_seed(
                     2 * (self.recipe.seed * 1_000_003 + step) + videos + (self.processes.rank << 48)
@@ -159,13 +188,13 @@ class Trainer:
                 schedule.step()
                 pace.step()
                 done = step + 1
-                if step % LOG_EVERY == 0 or done == stage.steps:
+                if step % LOG_EVERY == 0 or done == last:
                     # Before a step has been timed, the remaining time is unknown.
                     remaining = pace.remaining(done)
                     self._log(
                         stage=name,
                         step=done,
-                        steps=stage.steps,
+                        steps=last,
                         loss=round(loss.item(), 4),
                         gradient=round(norm.item(), 3),
                         logit_scale=round(self.model.logit_scale.item(), 2),
@@ -174,30 +203,30 @@ class Trainer:
                         **{name: round(value, 3) for name, value in self.processes.mean(measured).items()},
                     )
                 asked = self.processes.any(interruption.asked)
-                due = done % self.recipe.evaluate_every == 0 or done == stage.steps
+                due = done % evaluate_every == 0 or done == last
                 if videos and due:  # even if a stop was asked for: a resumed run would skip this validation
                     self._validate(done)
                     pace.validated()
                 if due or asked:
                     self._keep(name, done, optimizer, schedule)
-                if asked and done < stage.steps:
+                if asked and done < last:
                     raise TrainingInterrupted(
-                        f"stopped in stage {name!r} after step {done} of {stage.steps}",
+                        f"stopped in stage {name!r} after step {done} of {last}",
                         suggestion="the same command again, which continues the run",
                     )
 
-    def _batches(self, name: str, stage: StageConfig, first: int) -> Iterator[Batch]:
-        """This process's part of every batch from a step on."""
+    def _batches(self, name: str, stage: StageConfig, steps: range) -> Iterator[Batch]:
+        """This process's part of the batches of some steps."""
         config, toybox, seed = self.model.config, self.recipe.toybox, self.recipe.seed
-        steps, rows = range(first, stage.steps), self.processes.rows(stage.batch_size)
+        rows = self.processes.rows(stage.batch_size)
         if name == "clip":
             frames = ToyboxFrames(steps, batch_size=stage.batch_size, size=config.image_size, seed=seed)
             return (batch[rows] for batch in load_batches(frames, toybox.workers))
         if self.recipe.cache_frame_tokens is None:
             return self.data.batches(steps, stage, config, self.processes)
         assert self.data.clips is not None
-        plan = self.data.clips.plan(stage.batch_size, seed)
-        return self._frame_tokens(self.data.clips, self.recipe.cache_frame_tokens).batches(steps, plan, rows)
+        tokens = self._frame_tokens(self.data.clips, self.recipe.cache_frame_tokens)
+        return tokens.batches(steps, self.data.plan(stage), rows)
 
     def _frame_tokens(self, clips: ClipSet, place: str) -> FrameTokens:
         """The frame tokens of the training clips: computed by the leading process, while the others wait."""
@@ -306,9 +335,8 @@ class Trainer:
         if not path.is_file():
             return {"stage": "clip", "step": 0}
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        if (
-            Recipe.parse(json.loads(state["recipe"])) != self.recipe
-        ):  # parsed, so that new fields get their defaults
+        # Parsed, so that fields that are newer than the run get their defaults.
+        if Recipe.parse(json.loads(state["recipe"])).model_dump() != self.recipe.model_dump():
             raise TrainingStopped(
                 f"{self.output} contains a run of another recipe",
                 suggestion="another output folder, or delete this one",

@@ -10,6 +10,7 @@ import typer
 
 from prost.apps.cli.options import DeviceOption
 from prost.apps.cli.output import print_line
+from prost.errors import UsageError
 
 
 def train(
@@ -22,6 +23,15 @@ def train(
             help="Folder of the run; an interrupted run in it is continued.",
         ),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value of the recipe, such as benchmark.folder=/data/msrvtt or prost.epochs=1; may be "
+            "repeated.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a model as a recipe says.
@@ -30,9 +40,32 @@ def train(
     """
     from prost.training.trainer import run_recipe
 
-    best = run_recipe(recipe, output or Path("runs") / recipe.stem, report=_print_line, device=device)
+    best = run_recipe(
+        recipe,
+        output or Path("runs") / recipe.stem,
+        report=_print_line,
+        device=device,
+        changes=dict(map(_change, changes or [])),
+    )
     if os.environ.get("RANK", "0") == "0":  # only one of the processes that torchrun starts prints
         print_line(f"the best model is in {best}")
+
+
+def _change(given: str) -> tuple[str, Any]:
+    """The key and the value of KEY=VALUE; the value is read as YAML.
+
+    Raises:
+        UsageError: no KEY=VALUE, or no YAML.
+    """
+    import yaml
+
+    key, equals, value = given.partition("=")
+    if not key or not equals:
+        raise UsageError(f"--set {given}", "KEY=VALUE", "--set prost.epochs=1")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {given}: the value is not YAML", suggestion="quotes around it") from None
 
 
 def _print_line(values: dict[str, Any]) -> None:
