@@ -16,7 +16,6 @@ from prost.errors import (
     BadConfig,
     CheckpointError,
     MissingKeys,
-    MissingPath,
     ShapeMismatch,
     StorageError,
     UnexpectedKeys,
@@ -291,43 +290,11 @@ def test_something_else(tmp_path: Path) -> None:
         load(tmp_path / "empty")
 
 
-def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(
-        MissingPath, match="does not exist; expected: a folder, a weights file, a bundled model"
-    ):
-        load(tmp_path / "nowhere")
-
-
 def test_a_vocabulary_larger_than_the_weights(model: ProST, tmp_path: Path) -> None:
     save(model, tmp_path)
     whole_words([f"w{n}" for n in range(50)]).save(tmp_path)
     with pytest.raises(CheckpointError, match="has 53 words, the weights 12"):
         load(tmp_path)
-
-
-def test_a_hub_name_in_the_local_cache_is_opened_without_the_network(
-    model: ProST, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The layout of the hub's own cache.
-    snapshot = tmp_path / "models--someone--tiny" / "snapshots" / "abc"
-    save(model, snapshot)
-    (tmp_path / "models--someone--tiny" / "refs").mkdir()
-    (tmp_path / "models--someone--tiny" / "refs" / "main").write_text("abc")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    assert load("someone/tiny").fingerprint == model.fingerprint
-
-
-def test_a_hub_name_that_cannot_be_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        CheckpointError, match="someone/absent is not a local path and cannot be fetched from the hub"
-    ):
-        load("someone/absent")
-    assert "downloading" in caplog.text  # never silently
 
 
 def test_a_place_that_cannot_be_written(model: ProST, tmp_path: Path) -> None:

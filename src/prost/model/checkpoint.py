@@ -10,7 +10,6 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +25,6 @@ from prost.errors import (
     BadConfig,
     CheckpointError,
     MissingKeys,
-    MissingPath,
     ShapeMismatch,
     StorageError,
     UnexpectedKeys,
@@ -35,6 +33,7 @@ from prost.errors import (
 from prost.model import authors, rivals
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.encoding import choose_device
+from prost.model.locating import locate
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import WordTokenizer, find_tokenizer
@@ -49,16 +48,6 @@ ARCHITECTURES: dict[
     "clip4clip": (CLIP4ClipConfig, CLIP4Clip),
     "ts2net": (TS2NetConfig, TS2Net),
 }
-BUNDLED = ("toybox",)
-HUB_FILES = [
-    CONFIG,
-    WEIGHTS,
-    TOKENIZER,
-    "vocab.json",
-    "merges.txt",
-    "pytorch_model.bin",
-    "configuration.json",
-]
 
 log = logging.getLogger("prost")
 
@@ -89,7 +78,7 @@ def load(
         BadConfig: an override that the model does not have, or a size out of range.
     """
     chosen = choose_device(device)  # before the weights are read: a wrong name is reported at once
-    place = _find(os.fspath(name_or_path))
+    place = locate(os.fspath(name_or_path))
     if place.is_dir():
         weights = _weights_of(place)
         described = place / CONFIG if weights.name == WEIGHTS else None
@@ -210,44 +199,6 @@ def save(model: RetrievalModel[Any, Any], folder: str | os.PathLike[str], half: 
             os.replace(new / CONFIG, folder / CONFIG)
     except (OSError, safetensors.SafetensorError) as error:
         raise StorageError(f"the model cannot be written to {folder} ({error})") from None
-
-
-def _find(name_or_path: str) -> Path:
-    """Find the file or folder on this machine that a name means."""
-    # A bundled name wins over a folder of the same name; `./toybox` means the folder.
-    if name_or_path in BUNDLED:
-        bundled = Path(str(resources.files("prost") / "models" / name_or_path))
-        if not (bundled / WEIGHTS).is_file():
-            raise MissingPath(
-                f"the bundled model {name_or_path!r} is not in this installation",
-                suggestion="reinstall prost",
-            )
-        return bundled
-    path = Path(name_or_path).expanduser()
-    if path.exists():
-        return path
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name_or_path) and not path.parent.exists():
-        return _from_hub(name_or_path)
-    raise MissingPath(
-        f"{name_or_path} does not exist",
-        f"a folder, a weights file, a bundled model ({', '.join(BUNDLED)}), or owner/name on the hub",
-    )
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
-    except Exception:  # not cached yet, for which the hub's library raises several errors
-        log.warning("%s is not in the local cache: downloading it", name)
-    try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
-    except Exception as error:  # no network, no repository, no permission: it raises a dozen kinds
-        raise CheckpointError(
-            f"{name} is not a local path and cannot be fetched from the hub ({_first_line(error)})",
-            suggestion="check the name and the network, or download it yourself and give the folder",
-        ) from None
 
 
 def _weights_of(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from prost.apps.cli.output import say
+from prost.places import data_folder
 
 if TYPE_CHECKING:
     from prost.model.prost import ProST
@@ -21,8 +22,7 @@ MODEL_NOTE = "model.txt"
 
 def default_library() -> str:
     """Path of the library that is used where none is named."""
-    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return str(Path(data).expanduser() / "prost" / "library.prost")
+    return str(data_folder() / "library.prost")
 
 
 LibraryOption = Annotated[
