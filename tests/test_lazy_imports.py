@@ -42,6 +42,19 @@ def test_a_public_name_loads_what_it_needs() -> None:
     assert "pydantic" in modules_after("import prost; prost.ModelConfig")
 
 
+def test_a_search_in_a_small_library_loads_no_compiler(toybox_folder: Path, tmp_path: Path) -> None:
+    """numba and its compiled scan take about a second to load; a small library is scored without them."""
+    video = sorted(toybox_folder.glob("*.mp4"))[0]
+    library = tmp_path / "a.prost"
+    with prost.Library(library, model=prost.load("toybox")) as made:
+        made.add(video)
+    search = f"from prost.apps.cli import main; main(['search', 'a ball', '--library', {str(library)!r}])"
+    loaded = modules_after(search)
+    assert (
+        "torch" in loaded and "numba" not in loaded and "scipy" not in loaded and "transformers" not in loaded
+    )
+
+
 @pytest.mark.parametrize("name", prost.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(prost, name) is not None

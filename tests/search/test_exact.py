@@ -1,9 +1,14 @@
+import math
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 import prost.model.matching as matching
+import prost.search.scan_kernels  # noqa: F401
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
+from prost.search import exact
 from prost.search.exact import ClipPrototypes, score
 from prost.search.quantise import dequantise, quantise
 
@@ -77,3 +82,19 @@ def test_a_clip_of_dead_slots_scores_by_its_events_alone(text) -> None:  # type:
 
     assert scores.object_phrase[0] == 0
     assert scores.total[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 511, 512, 513, 1500])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_lengths_with_and_without_the_compiled_kernel(
+    rows: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert exact.KERNELS in sys.modules
+    if not compiled:
+        monkeypatch.setattr(exact, "KERNELS", "no.such.module")
+    codes = np.random.default_rng(rows).integers(-127, 128, (rows, 1, 1, 24), dtype=np.int8)
+    codes[rows // 2 :][:1] = 0
+    vectors = codes.reshape(rows, 24)
+    expected = [1 / math.sqrt(sum(int(code) ** 2 for code in row)) if row.any() else 0.0 for row in vectors]
+    found = ClipPrototypes.of(codes, np.zeros((rows, 1, 24), np.float32)).inverse_lengths
+    np.testing.assert_allclose(found.numpy().ravel(), expected, rtol=1e-6)

@@ -112,7 +112,7 @@ def test_blocks_change_nothing(coarse, block: int, monkeypatch: pytest.MonkeyPat
     expected = scan(tables, [clips], 20)
     monkeypatch.setattr(scan_kernels, "CLIPS_AT_ONCE", block)
     # A compiled function keeps the constants that it was compiled with, so the Python function runs here.
-    monkeypatch.setattr(scan_module, "best_clips", scan_kernels.best_clips.py_func)
+    monkeypatch.setattr(scan_kernels, "best_clips", scan_kernels.best_clips.py_func)
     found = scan(tables, [clips], 20)
     assert [each.rows.tolist() for each in found] == [each.rows.tolist() for each in expected]
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +25,6 @@ from prost.model.matching import TextPrototypes, unit
 from prost.search.candidates import Candidates
 from prost.search.codes import Codebooks, CodedClips
 from prost.search.pruning import PruningThresholds
-from prost.search.scan_kernels import ONE_AT_A_TIME, best_clips, both_scores, fine_event_scores
 
 # One clip of each stride is sampled: the longest stride that gives this many clips.
 LONGEST_STRIDE, SAMPLED_CLIPS = 64, 4096
@@ -113,14 +112,15 @@ def _sample(
     tables: QueryTables, parts: Sequence[CodedClips], allowed: Sequence[NDArray[np.bool_]], stride: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weighted object-phrase scores and event-sentence scores of one clip in `stride`, each `[Q, m]`."""
+    kernels = _kernels()
     random = np.random.default_rng(0)
     scores = []
     for part, may in zip(parts, allowed, strict=True):
         # A random clip of each stride, because the order of clips may be periodic.
         rows = np.arange(0, len(part), stride)
         rows = np.minimum(rows + random.integers(0, stride, len(rows)), len(part) - 1)
-        with ONE_AT_A_TIME:
-            scores.append(both_scores(*_tables_and_codes(tables, part), rows[may[rows]], part.slots))
+        with kernels.ONE_AT_A_TIME:
+            scores.append(kernels.both_scores(*_tables_and_codes(tables, part), rows[may[rows]], part.slots))
     object, event = (np.concatenate(each, axis=1) for each in zip(*scores, strict=True))
     return object, event
 
@@ -133,19 +133,20 @@ def _scan_above(
     allowed: Sequence[NDArray[np.bool_]],
 ) -> list[Candidates]:
     """The best of the clips above the thresholds, at most `count`."""
+    kernels = _kernels()
     rows: list[list[NDArray[np.int64]]] = [[] for _ in range(len(tables))]
     scores: list[list[NDArray[np.float32]]] = [[] for _ in range(len(tables))]
     before = 0
     for part, may in zip(parts, allowed, strict=True):
-        with ONE_AT_A_TIME:
-            best, places = best_clips(
+        with kernels.ONE_AT_A_TIME:
+            best, places = kernels.best_clips(
                 *_tables_and_codes(tables, part),
                 may,
                 part.slots,
                 thresholds.total,
                 thresholds.event,
                 min(count, len(part)),
-                numba.get_num_threads(),
+                kernels.thread_count(),
             )
         for query in range(len(tables)):
             there = places[query] >= 0  # a thread may have had fewer clips
@@ -156,6 +157,13 @@ def _scan_above(
         Candidates.best(np.concatenate(rows[query]), np.concatenate(scores[query]), count)
         for query in range(len(tables))
     ]
+
+
+def _kernels() -> ModuleType:
+    """The compiled loops. They are loaded by the first scan, since that takes nearly a second."""
+    from prost.search import scan_kernels
+
+    return scan_kernels
 
 
 def _tables_and_codes(tables: QueryTables, part: CodedClips) -> tuple[NDArray, ...]:
@@ -173,6 +181,7 @@ def refine(
     tables: QueryTables, parts: Sequence[CodedClips], candidates: Sequence[Candidates]
 ) -> list[Candidates]:
     """The candidates of each sentence, with event-sentence scores from 8-bit event prototypes instead of codes."""
+    kernels = _kernels()
     ends = np.cumsum([len(part) for part in parts])
     refined = []
     for query, found in enumerate(candidates):
@@ -182,8 +191,8 @@ def refine(
             part, here = parts[number], part_of == number
             rows = found.rows[here] - (ends[number] - len(part))
             coarse = tables.event[query][part.event_codes[rows]].max(axis=1)
-            with ONE_AT_A_TIME:
-                fine = fine_event_scores(tables.sentence[query], part.event, part.event_scales, rows)
+            with kernels.ONE_AT_A_TIME:
+                fine = kernels.fine_event_scores(tables.sentence[query], part.event, part.event_scales, rows)
             scores[here] += fine - coarse
         refined.append(Candidates.best(found.rows, scores, len(found)))
     return refined

@@ -19,6 +19,8 @@ from prost.search.compiling import compiled
 
 ONE_AT_A_TIME = threading.Lock()
 
+thread_count = numba.get_num_threads
+
 # Number of clips that all queries go over before the next clips are read from memory: about 70 kB of codes.
 CLIPS_AT_ONCE = 256
 
@@ -163,3 +165,17 @@ def fine_event_scores(sentence, event, scales, rows):  # type: ignore[no-untyped
             best = max(best, dot * scales[row, each])
         scores[place] = best
     return scores
+
+
+@compiled(nogil=True, error_model="numpy")
+def inverse_lengths(codes):  # type: ignore[no-untyped-def]
+    """One over the length of each row of `[n, D]` int8, 0 for zero rows; the codes are not copied to floats."""
+    inverse = np.zeros(len(codes), dtype=np.float32)
+    for row in range(len(codes)):
+        square = np.int32(0)
+        for component in range(codes.shape[1]):
+            code = np.int32(codes[row, component])
+            square += code * code
+        if square > 0:
+            inverse[row] = np.float32(1 / np.sqrt(square))
+    return inverse
