@@ -96,3 +96,30 @@ def matching(
     print_table(*table(report), f"Similarity search, {texts} texts x {videos} videos")
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@bench.command()
+def evidence(
+    queries: Annotated[
+        int, typer.Option("--queries", min=10, help="Number of drawn scenes, one query each.")
+    ] = 300,
+    model: Annotated[str, typer.Option("--model", help="A bundled model, a folder, or a weights file.")] = (
+        DEFAULT_MODEL
+    ),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Compare the evidence of a model with what was drawn: heat with boxes, event curves with times.
+
+    Deletion and insertion tell how fast the score falls when the patches with most heat are covered, and how fast it
+    rises when they are uncovered.
+    """
+    import json
+
+    from prost.bench.evidence import measure_evidence, table
+    from prost.model.checkpoint import load_prost
+
+    with progress("bench", "queries") as advance:
+        report = measure_evidence(load_prost(model), queries, advance)
+    print_table(*table(report), f"Evidence of {report.model}, {report.queries} queries")
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
