@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prost import errors
     from prost.config import ModelConfig
     from prost.model.checkpoint import load
+    from prost.model.locating import catalogue
     from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match
     from prost.search.library import Library
 
@@ -37,6 +38,7 @@ __all__ = [
     "TextPrototypes",
     "VideoPrototypes",
     "__version__",
+    "catalogue",
     "errors",
     "load",
     "match",
@@ -48,6 +50,7 @@ _HOMES = {
     "Similarity": "prost.model.matching",
     "TextPrototypes": "prost.model.matching",
     "VideoPrototypes": "prost.model.matching",
+    "catalogue": "prost.model.locating",
     "load": "prost.model.checkpoint",
     "match": "prost.model.matching",
 }

@@ -3,6 +3,7 @@
     ProstError                      what was given; what is expected; what to try next
     ├── UsageError                  the caller asked for something that is not possible (exit code 2)
     │   ├── MissingPath             a file or folder that does not exist
+    │   ├── ModelNotHere            a model that is known by name and is not on this machine
     │   ├── NoVideos                a folder or list without any video file
     │   ├── BadAnnotations          annotation files of a benchmark that cannot be read or contradict each other
     │   ├── MissingVideos           fewer videos than the benchmark's published numbers are based on
@@ -76,6 +77,10 @@ class UsageError(ProstError):
 
 class MissingPath(UsageError):
     """A file or folder that does not exist."""
+
+
+class ModelNotHere(UsageError):
+    """A model that is known by name and is not on this machine."""
 
 
 class NoVideos(UsageError):

@@ -59,11 +59,10 @@ def load(
 
     Args:
         name_or_path: one of
-            - `"toybox"`, which is bundled;
+            - a name of `prost.catalogue()`, such as `"toybox"`, which is bundled;
             - a folder that `save` wrote;
             - a file of the authors' code (`pytorch_model.bin`, `pytorch_model.bin.4`, `.pt`), or a folder with one;
-            - `owner/name` on the Hugging Face hub. It is downloaded only if it is not in the local cache, and a
-              warning says so.
+            - `owner/name` on the Hugging Face hub, if it was pulled or is in the hub's own cache.
         device: where the weights go: `auto` (the first CUDA GPU, otherwise the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
         overrides: fields of the model's configuration to change, such as those that cannot be read off the weights
             (`max_words=64`, `object_phrase_weight=1.0`, `token_shift_divisions=14`).
@@ -73,7 +72,8 @@ def load(
 
     Raises:
         UsageError: an unknown or absent device.
-        MissingPath: the path does not exist, and it is not a bundled model or a name on the hub.
+        ModelNotHere: a model that is known by name and is not on this machine; `prost models pull` fetches it.
+        MissingPath: the path does not exist, and it is no name.
         CheckpointError: the weights do not make a model. Missing and unexpected keys and wrong shapes are named.
         BadConfig: an override that the model does not have, or a size out of range.
     """
