@@ -5,14 +5,25 @@ from pathlib import Path
 import pytest
 
 from prost.errors import BadConfig, MissingPath
+from prost.training.grid import read_grid
 from prost.training.recipe import StageConfig, read_recipe
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "recipes"
+# The files in `tables` itself are grids.
+RECIPES = sorted({*FOLDER.rglob("*.yaml")} - {*(FOLDER / "tables").glob("*.yaml")})
+GRIDS = sorted((FOLDER / "tables").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_published_recipes_are_read(path: Path) -> None:
-    assert read_recipe(path).prost.steps > 0
+    recipe = read_recipe(path)
+    assert recipe.clip.steps or recipe.prost.steps or recipe.prost.epochs
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.name)
+def test_published_grids_are_read(path: Path) -> None:
+    _, cells = read_grid(path)
+    assert cells
 
 
 def test_a_changed_recipe_is_checked_like_any_other(tmp_path: Path) -> None:
