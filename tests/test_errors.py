@@ -3,6 +3,7 @@
 import ast
 import pickle
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,5 @@ def test_wrong_use_failure_and_interruption_have_their_exit_codes() -> None:
     assert errors.MissingPath("x").exit_code == 2
     assert errors.LibraryDamaged("x").exit_code == 1
     assert errors.TrainingInterrupted("x").exit_code == 130
+    stopped = errors.TrainingInterrupted("x", number=signal.SIGTERM)
+    assert stopped.exit_code == 143 == pickle.loads(pickle.dumps(stopped)).exit_code

@@ -26,12 +26,14 @@
     ├── OutOfMemory                 the machine's or the GPU's memory is exhausted
     ├── BadScores                   NaN, infinity or a wrong shape in a score matrix
     └── TrainingStopped             training cannot go on (NaN loss, an empty split)
-        └── TrainingInterrupted     the user or a scheduler asked training to stop (exit code 130)
+        └── TrainingInterrupted     the user or a scheduler asked training to stop (exit code 130 or 143)
 
 A message is one line. The command line prints it unchanged and exits with `exit_code`.
 """
 
 from __future__ import annotations
+
+import signal
 
 from prost.printable import printable
 
@@ -190,6 +192,20 @@ class TrainingStopped(ProstError):
 
 
 class TrainingInterrupted(TrainingStopped):
-    """The user or a scheduler asked training to stop; what was trained so far is kept."""
+    """The user or a scheduler asked training to stop; what was trained so far is kept.
 
-    exit_code = 130
+    Args:
+        arrived, expected, suggestion: as for `ProstError`.
+        number: the signal that asked; the exit code is 128 and its number, as shells have it.
+    """
+
+    exit_code = 128 + signal.SIGINT
+
+    def __init__(
+        self, arrived: str, expected: str = "", suggestion: str = "", *, number: int = signal.SIGINT
+    ) -> None:
+        super().__init__(arrived, expected, suggestion)
+        self.exit_code = 128 + number
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"exit_code": self.exit_code})

@@ -20,10 +20,12 @@ class Interruption:
 
     Attributes:
         asked: whether a stop was asked for.
+        received: the first signal that asked; SIGINT where none was received.
     """
 
     def __init__(self, patient: bool = False) -> None:
         self.asked = False
+        self.received: signal.Signals = signal.SIGINT
         self._patient = patient
         self._before: dict[signal.Signals, Any] = {}
 
@@ -44,4 +46,6 @@ class Interruption:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked and not self._patient:
             raise KeyboardInterrupt
+        if not self.asked:
+            self.received = signal.Signals(number)
         self.asked = True

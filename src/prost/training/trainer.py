@@ -213,6 +213,7 @@ class Trainer:
                     raise TrainingInterrupted(
                         f"stopped in stage {name!r} after step {done} of {last}",
                         suggestion="the same command again, which continues the run",
+                        number=interruption.received,
                     )
 
     def _batches(self, name: str, stage: StageConfig, steps: range) -> Iterator[Batch]:

@@ -13,16 +13,19 @@ from prost.apps.cli.options import (
     MaxWordsOption,
     ObjectPhraseWeightOption,
     PrecisionOption,
+    ProcessesOption,
     overrides_of,
 )
 from prost.apps.cli.output import print_json, print_line, print_table, say
 from prost.apps.cli.train import line_of_log
+from prost.training.launching import is_worker, launch
 
 if TYPE_CHECKING:
     from prost.training.finetune import FineTuned
 
 
 def finetune(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -67,9 +70,12 @@ def finetune(
     object_phrase_weight: ObjectPhraseWeightOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    processes: ProcessesOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model further on your own captioned videos; report before and after on held-out videos."""
+    if processes > 1 and not is_worker():
+        raise SystemExit(launch(context.obj, processes))  # they have said what there is to say
     from prost.training.finetune import FineTuning, finetune
 
     settings = FineTuning(

@@ -142,13 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], signals: StopSignals) -> int:
     try:
-        code = app(arguments, prog_name="prost", standalone_mode=False) or 0
+        code = app(arguments, prog_name="prost", standalone_mode=False, obj=arguments) or 0
         sys.stdout.flush()
     except KeyboardInterrupt:  # where typer does not catch it
         code = INTERRUPTED
     except TrainingInterrupted as error:
-        say(str(error))
-        return signals.exit_code
+        if os.environ.get("RANK", "0") == "0":  # one of the processes of a training
+            say(str(error))
+        return error.exit_code
     except ProstError as error:
         return _failed(str(error), error.exit_code)
     except TyperException as error:

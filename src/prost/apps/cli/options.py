@@ -63,6 +63,14 @@ WorkersOption = Annotated[
         "--workers", min=1, show_default="one fewer than the cores, at least one", help="Decoding processes."
     ),
 ]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        help="Processes on this machine that share each batch; on GPUs one for each.",
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from prost.apps.cli.options import DeviceOption
+from prost.apps.cli.options import DeviceOption, ProcessesOption
 from prost.apps.cli.output import print_line
 from prost.errors import UsageError
+from prost.training.launching import is_worker, launch
 
 
 def train(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see the folder recipes.")],
     output: Annotated[
         Path | None,
@@ -33,11 +35,14 @@ def train(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    processes: ProcessesOption = 1,
 ) -> None:
     """Train a model as a recipe says.
 
-    On several GPUs: torchrun --nproc-per-node 8 -m prost train RECIPE
+    On several machines: torchrun --nnodes 2 --nproc-per-node 8 ... -m prost train RECIPE
     """
+    if processes > 1 and not is_worker():
+        raise SystemExit(launch(context.obj, processes))  # they have said what there is to say
     from prost.training.trainer import run_recipe
 
     best = run_recipe(
