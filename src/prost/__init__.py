@@ -1,10 +1,10 @@
 """ProST: find the right video, and the right moment in it, for a sentence.
 
 >>> import prost
->>> model = prost.load("toybox")                        # doctest: +SKIP
+>>> model = prost.load("siglip2-b16")                   # doctest: +SKIP
 >>> library = prost.Library("holiday.prost", model)     # doctest: +SKIP
 >>> library.add("~/Videos")                             # doctest: +SKIP
->>> library.search("a red ball falls")[0].start         # doctest: +SKIP
+>>> library.search("a dog catches a frisbee")[0].start  # doctest: +SKIP
 3.5
 
 `import prost` is quick: torch, Lance and FFmpeg are imported when a name that needs them is first used.

@@ -59,7 +59,7 @@ def test_an_event_that_could_be_meant_elsewhere_is_not_asked(events: list[tuple[
 @pytest.fixture
 def small_demo(monkeypatch: pytest.MonkeyPatch, untrained_folder: Path, prost: Prost, tmp_path: Path) -> Any:
     """The demo with an untrained model: what it makes matters here, not what it finds."""
-    monkeypatch.setattr("prost.apps.cli.demo.DEFAULT_MODEL", str(untrained_folder))
+    monkeypatch.setattr("prost.apps.cli.demo.BUNDLED", str(untrained_folder))
     return lambda: prost("demo", "--folder", tmp_path / "demo", "--videos", "8")
 
 
@@ -78,7 +78,7 @@ def test_the_demo_makes_videos_a_library_and_a_page(small_demo: Any, tmp_path: P
         assert sentence in said.out and sentence in page
         assert truth.path.is_file() and truth.end <= 41
     assert f"of {len(asked)} sentences" in said.out
-    assert "index ~/Videos --model MODEL" in said.out.splitlines()[-1]
+    assert said.out.splitlines()[-1].endswith("index ~/Videos --model siglip2-b16")
 
     before = {path: path.stat().st_mtime_ns for path in folder.glob("videos/*")}
     again = small_demo()

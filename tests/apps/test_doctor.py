@@ -15,7 +15,7 @@ Prost = Callable[..., Any]
 @pytest.fixture
 def small_model(monkeypatch: pytest.MonkeyPatch, untrained_folder: Path) -> None:
     """The untrained model in the place of the bundled one: only that it can be opened matters here."""
-    monkeypatch.setattr("prost.apps.cli.doctor.DEFAULT_MODEL", str(untrained_folder))
+    monkeypatch.setattr("prost.apps.cli.doctor.BUNDLED", str(untrained_folder))
 
 
 def checks(said: Any) -> dict[str, dict[str, object]]:

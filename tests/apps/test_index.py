@@ -14,7 +14,7 @@ import pytest
 from prost.search.library import Library
 from prost.video import files
 
-from .conftest import add_second_stream
+from .conftest import add_second_stream, write_video
 
 Prost = Callable[..., Any]
 
@@ -128,12 +128,69 @@ def test_a_device_that_is_not_there_is_wrong_use(
     assert prost(*arguments).code == 0
 
 
-def test_the_first_time_the_bundled_model_is_named_as_what_it_is(
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No model was pulled, and the default library is new."""
+    monkeypatch.setenv("PROST_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name in ("PROST_MODEL", "PROST_LIBRARY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("no_models")
+@pytest.mark.parametrize("command", ["index", "watch"])
+def test_a_new_library_needs_a_model(prost: Prost, videos: Path, library: Path, command: str) -> None:
+    said = prost(command, videos, "--library", library)
+    assert said.code == 2 and said.out == ""
+    assert (
+        "  toybox            drawn videos only: for the demo and for practice (on this machine)" in said.err
+    )
+    assert said.err.splitlines()[-1] == (
+        f"error: no model is given for the new library {library}; expected: --model NAME, or the variable PROST_MODEL; "
+        f"try: prost models pull siglip2-b16 && prost {command} {videos} --library {library} --model siglip2-b16"
+    )
+    assert not library.exists()
+
+
+@pytest.mark.usefixtures("no_models")
+def test_the_proposed_command_names_a_model_that_is_here_and_the_users_paths(
+    prost: Prost, tmp_path: Path, untrained_folder: Path
+) -> None:
+    snapshot = tmp_path / "hub" / "models--openai--clip-vit-base-patch32" / "snapshots" / "abc"
+    shutil.copytree(untrained_folder, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    (tmp_path / "my videos").mkdir()
+    write_video(tmp_path / "my videos" / "red.mp4", (200, 30, 30))
+    said = prost("index", tmp_path / "my videos")
+    assert said.err.endswith(f"try: prost index '{tmp_path / 'my videos'}' --model clip-b32\n")
+
+
+@pytest.mark.usefixtures("no_models")
+def test_the_variable_chooses_the_model_of_new_libraries_only(
     prost: Prost, videos: Path, library: Path, untrained_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prost.apps.cli.options.DEFAULT_MODEL", str(untrained_folder))
-    assert "knows only drawn things" in prost("index", videos, "--library", library).err
-    assert "drawn things" not in prost("index", videos, "--library", library).err
+    monkeypatch.setenv("PROST_MODEL", str(untrained_folder))
+    assert prost("index", videos, "--library", library).out.startswith("3 added")
+    monkeypatch.setenv("PROST_MODEL", "siglip2-b16")
+    assert "3 unchanged" in prost("index", videos, "--library", library).out
+    assert prost("index", videos, "--library", library.with_name("new.prost")).err == (
+        "error: the model siglip2-b16 is not on this machine; try: prost models pull siglip2-b16\n"
+    )
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_library_without_a_note_keeps_the_model_that_it_names(
+    prost: Prost, videos: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import prost as package
+
+    monkeypatch.setenv("PROST_MODEL", "siglip2-b16")
+    package.Library(library, package.load("toybox")).close()
+    monkeypatch.chdir(videos)
+    Path("toybox").mkdir()  # a folder of that name changes nothing
+    assert prost("index", "red.mp4", "--library", library).out.startswith("1 added")
+    assert (library / "model.txt").read_text() == "toybox"
 
 
 def test_files_and_folders_can_be_mixed_and_tagged(

@@ -126,6 +126,17 @@ def toy(untrained_folder: Path) -> Any:
     return prost.load(untrained_folder)
 
 
+def test_a_gallerys_name_wins_over_a_folder_of_that_name(
+    toybox_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("toybox-10", "toybox-old"):
+        Path(name).symlink_to(toybox_folder)
+    assert len(open_set(SetConfig(name="toybox-10", bank=0)).videos) == 10
+    assert len(open_set(SetConfig(name="./toybox-10", bank=0)).videos) == 8
+    assert len(open_set(SetConfig(name="toybox-old", bank=0)).videos) == 8
+
+
 def test_names_and_folders(toy: Any, toybox_folder: Path, tmp_path: Path) -> None:
     plan = RankingPlan(methods=(), directions=("text_to_video",), samples=20)
     report = evaluate_set(toy, open_set(SetConfig(name="toybox-10", split="val")), plan)

@@ -209,8 +209,13 @@ class TestOpening:
                     attempt()
 
     def test_nothing_there_and_no_model(self, tmp_path: Path) -> None:
-        with pytest.raises(MissingPath):
+        with pytest.raises(MissingPath) as caught:
             Library(tmp_path / "none.prost")
+        assert caught.value.exit_code == 2
+        assert str(caught.value) == (
+            f"no library at {tmp_path / 'none.prost'}; expected: a library, or a model to make a new one; try: "
+            "`prost index FOLDER`, or Library(path, model=prost.load('siglip2-b16')); toybox knows drawn videos only"
+        )
         assert not (tmp_path / "none.prost").exists()
 
     def test_stats(self, library: Library, folder: Path) -> None:

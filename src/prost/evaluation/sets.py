@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +19,7 @@ from prost.config import StrictConfig
 from prost.data.benchmarks import BENCHMARK_NAMES, load_benchmark
 from prost.data.clip_sets import ClipSet, RecordClips, ToyboxClipSet
 from prost.data.records import Benchmark, VideoRecord, captions_of, complete_split, gallery_size
-from prost.data.toybox import Gallery, describe, gallery, read_captions, scene_stream
+from prost.data.toybox import GALLERY_NAME, Gallery, describe, gallery, read_captions, scene_stream
 from prost.data.video_reading import Sampling
 from prost.errors import MissingPath, UsageError
 from prost.model.tokenizer import says_nothing
@@ -279,6 +280,8 @@ class SetConfig(StrictConfig):
 def open_set(config: SetConfig) -> EvaluationSet:
     """Open the set that a configuration names.
 
+    A name wins over a folder of the same name, as it does for models; `./toybox-1k` means the folder.
+
     Raises:
         MissingPath: no such gallery, folder or benchmark, or files that do not exist.
         UsageError: a benchmark without its folder, or without the split or some videos.
@@ -296,10 +299,10 @@ def open_set(config: SetConfig) -> EvaluationSet:
             seed=config.seed,
         )
     bank = {"bank_captions": config.bank, "bank_videos": config.bank_videos}
+    if re.fullmatch(GALLERY_NAME, config.name):
+        return gallery_set(gallery(config.name, config.split), split=config.split, **bank)
     if Path(config.name).is_dir():
         return folder_set(Path(config.name), **bank)
-    if config.name.startswith("toybox-"):
-        return gallery_set(gallery(config.name, config.split), split=config.split, **bank)
     raise MissingPath(
         f"{config.name} is neither a gallery nor a folder nor a benchmark",
         f"toybox-1k, toybox-200, a folder of `prost toybox`, {', '.join(BENCHMARK_NAMES)}",

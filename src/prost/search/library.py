@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
+from prost.model.catalogue import BUNDLED, FIRST_CHOICE
 from prost.model.evidence import Evidence
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import says_nothing
@@ -100,9 +101,14 @@ class Library:
         root = library_root(path)
         try:
             self._store = Store.open(root, storage_options)
-        except MissingPath:
+        except MissingPath as error:
             if model is None:
-                raise
+                raise MissingPath(
+                    error.arrived,
+                    "a library, or a model to make a new one",
+                    f"`prost index FOLDER`, or Library(path, model=prost.load({FIRST_CHOICE!r})); {BUNDLED} knows "
+                    "drawn videos only",
+                ) from None
             self._store = Store.create(root, _description(model, clips or ClipSettings()), storage_options)
         _expect_same_model(self._store, model)
         _expect_same_clips(self._store, clips)

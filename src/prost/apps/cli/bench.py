@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from prost.apps.cli.options import DEFAULT_MODEL
 from prost.apps.cli.output import print_table, progress, say
+from prost.model.catalogue import BUNDLED
 
 bench = typer.Typer(help="Measure how fast and how good search is on this machine.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def search(
         int, typer.Option("--videos", min=12, help="Number of drawn videos that the clips are made from.")
     ] = 4000,
     model: Annotated[str, typer.Option("--model", help="A bundled model, a folder, or a weights file.")] = (
-        DEFAULT_MODEL
+        BUNDLED
     ),
     rivals: Annotated[
         str,
@@ -104,7 +104,7 @@ def evidence(
         int, typer.Option("--queries", min=10, help="Number of drawn scenes, one query each.")
     ] = 300,
     model: Annotated[str, typer.Option("--model", help="A bundled model, a folder, or a weights file.")] = (
-        DEFAULT_MODEL
+        BUNDLED
     ),
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:

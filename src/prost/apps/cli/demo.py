@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prost.apps.cli.index import add
-from prost.apps.cli.options import DEFAULT_MODEL
 from prost.apps.cli.output import print_line, progress, say
 from prost.apps.cli.search import print_hits
+from prost.model.catalogue import BUNDLED, FIRST_CHOICE
 
 if TYPE_CHECKING:
     from prost.explain.gallery import Answer, ExpectedMoment
@@ -39,7 +39,7 @@ def demo(
     from prost.search.library import Library
 
     captions = _videos(folder / "videos", videos)
-    model = load_prost(DEFAULT_MODEL)
+    model = load_prost(BUNDLED)
     with Library(folder / "library.prost", model) as library:
         say(f"indexed: {add(library, [folder / 'videos'])}")
         answers = _answers(library, questions(folder / "videos", captions))
@@ -58,8 +58,8 @@ def demo(
     print_line(f"page with all hits: {page}")
     program = "prost" if shutil.which("prost") else sys.argv[0]
     print_line(
-        "next, your own videos (the bundled model knows only drawn ones; README.md says where to get another): "
-        f"{program} index ~/Videos --model MODEL"
+        f"next, your own videos ({BUNDLED} knows only drawn ones; {program} models list shows others): "
+        f"{program} models pull {FIRST_CHOICE} && {program} index ~/Videos --model {FIRST_CHOICE}"
     )
     if open_page:
         webbrowser.open(page.absolute().as_uri())

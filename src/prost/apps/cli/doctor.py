@@ -18,7 +18,6 @@ import typer
 from prost import __version__
 from prost.apps.cli.index import show_indexed
 from prost.apps.cli.options import (
-    DEFAULT_MODEL,
     DeviceOption,
     JsonOption,
     LibraryOption,
@@ -29,6 +28,7 @@ from prost.apps.cli.options import (
 )
 from prost.apps.cli.output import print_json, print_table, progress, say
 from prost.errors import MissingPath
+from prost.model.catalogue import BUNDLED
 
 PACKAGES = ("torch", "transformers", "av", "pylance", "numpy")
 RED = (200, 30, 30)
@@ -198,9 +198,9 @@ def _encode_and_decode() -> str:
 def _load_bundled_model() -> str:
     from prost.model.checkpoint import load_prost
 
-    model = load_prost(DEFAULT_MODEL)
+    model = load_prost(BUNDLED)
     millions = sum(weight.numel() for weight in model.parameters()) / 1e6
-    return f"{DEFAULT_MODEL}, {millions:.1f} million weights, fingerprint {model.fingerprint}"
+    return f"{BUNDLED}, {millions:.1f} million weights, fingerprint {model.fingerprint}"
 
 
 def _library_health(path: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from prost.apps.cli.options import (
-    DEFAULT_MODEL,
+    MODEL_HELP,
     DeviceOption,
     JsonOption,
     MaxWordsOption,
@@ -19,6 +19,7 @@ from prost.apps.cli.options import (
 )
 from prost.apps.cli.output import print_json, print_line, print_table, say
 from prost.errors import UsageError
+from prost.model.catalogue import BUNDLED
 
 Sampling = Literal["middles", "authors"]
 Split = Literal["train", "val", "test"]
@@ -26,9 +27,7 @@ COMPARED = ("R@1", "R@5", "R@10", "MnR")
 
 
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(help="A bundled model, a folder, or a weights file; ProST, CLIP4Clip or TS2-Net.")
-    ] = DEFAULT_MODEL,
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = BUNDLED,
     benchmark: Annotated[
         str,
         typer.Argument(

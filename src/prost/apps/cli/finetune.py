@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prost.apps.cli.options import (
+    MODEL_HELP,
     DeviceOption,
     JsonOption,
     MaxWordsOption,
@@ -28,9 +29,7 @@ def finetune(
     context: typer.Context,
     model: Annotated[
         str,
-        typer.Argument(
-            help="A bundled model, a folder, a weights file, or owner/name on the Hugging Face hub."
-        ),
+        typer.Argument(help=MODEL_HELP),
     ],
     pairs: Annotated[
         Path, typer.Argument(help="A CSV or JSONL file with columns video, caption and optionally split.")

@@ -77,7 +77,7 @@ def index(
     if dry_run:
         _print_plan(found, library, retry_failed=retry_failed, remove_missing=yes, as_json=as_json)
         return
-    with make_or_open_library(library, model, device) as opened:
+    with make_or_open_library(library, model, device, ["prost", "index", *map(str, paths)]) as opened:
         failed_before = {row.path: row for row in _failed_rows(opened)}
         report = add(
             opened,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from prost.apps.cli.output import say
+from prost.errors import UsageError
 from prost.places import data_folder
 
 if TYPE_CHECKING:
     from prost.model.prost import ProST
     from prost.search.library import Library
 
-DEFAULT_MODEL = "toybox"
+# Variable with the model of new libraries, for those who always use the same.
+MODEL_VARIABLE = "PROST_MODEL"
 # File in the library's folder with what was given as `--model`, so that later commands need not be given it.
 MODEL_NOTE = "model.txt"
 
@@ -35,12 +39,13 @@ LibraryOption = Annotated[
         help="A folder, or a URI on an object store (s3://...).",
     ),
 ]
+MODEL_HELP = "A name of `prost models list`, a folder, a weights file, or owner/name on the Hugging Face hub."
 ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        show_default="the library's own; toybox for a new library",
-        help="A bundled model, a folder, a weights file, or owner/name on the Hugging Face hub.",
+        show_default="the library's own; for a new library that of PROST_MODEL",
+        help=MODEL_HELP + " A new library needs one.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -109,24 +114,25 @@ def overrides_of(**given: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def make_or_open_library(path: str, model: str | None, device: str) -> Library:
+def make_or_open_library(path: str, model: str | None, device: str, command: Sequence[str]) -> Library:
     """Open a library for adding; it is made if absent.
 
     Args:
         path: path of the library.
-        model: name or path; None for the library's own, and for `toybox` where there is no library yet.
+        model: name or path; None for the library's own, and for that of `PROST_MODEL` where there is no library yet.
         device: where the model runs.
+        command: words of the command without options, to be proposed with a model.
 
     Raises:
         ModelMismatch: the library was made by another model.
-        UsageError: the device is unknown or absent.
+        ModelNotHere: the model must be pulled first.
+        UsageError: the device is unknown or absent, or there is neither a library nor a model.
     """
     from prost.search.library import Library
 
-    given = model or _noted_model(path)
-    if given is None:
-        given = DEFAULT_MODEL
-        say(f"note: the model is {given}, which knows only drawn things; for real videos give --model")
+    given = model or _noted_model(path) or _described_model(path) or os.environ.get(MODEL_VARIABLE)
+    if not given:
+        raise _needs_model(path, command)
     library = Library(path, load_named_model(given, device))
     if "://" not in path:
         from prost.search.durable import write_whole
@@ -192,7 +198,36 @@ def _noted_model(path: str) -> str | None:
     return note.read_text(encoding="utf-8", errors="surrogateescape").strip() or None
 
 
+def _described_model(path: str) -> str | None:
+    """Name of the model that made a library; None where there is no library."""
+    from prost.search.description import library_root, read_description
+
+    description = read_description(library_root(path))
+    return None if description is None else description.model
+
+
+def _needs_model(path: str, command: Sequence[str]) -> UsageError:
+    """List the models that a new library can be made with; the error names the next command."""
+    from prost.model.catalogue import BUNDLED, FIRST_CHOICE
+    from prost.model.locating import catalogue
+
+    entries = catalogue()
+    say("a new library needs a model; `prost models list` shows sizes and licences:")
+    for entry in entries:
+        say(f"  {entry.name:<18}{entry.note}{' (on this machine)' if entry.here else ''}")
+    here = [entry.name for entry in entries if entry.here and entry.name != BUNDLED]
+    library = [] if path == default_library() else ["--library", path]
+    chosen = here[0] if here else FIRST_CHOICE
+    index = shlex.join([*command, *library, "--model", chosen])
+    return UsageError(
+        f"no model is given for the new library {path}",
+        f"--model NAME, or the variable {MODEL_VARIABLE}",
+        index if here else f"prost models pull {chosen} && {index}",
+    )
+
+
 def _absolute_if_path(model: str) -> str:
     """A name stays as it is; a path becomes absolute, so that it is right from any working directory."""
-    path = Path(model).expanduser()
-    return str(path.absolute()) if path.exists() else model
+    from prost.model.locating import is_name
+
+    return model if is_name(model) else str(Path(model).expanduser().absolute())

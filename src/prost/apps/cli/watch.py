@@ -46,7 +46,7 @@ def watch(
         if not folder.expanduser().is_dir():
             raise UsageError(f"{folder} is not a folder", "folders to watch", "prost index for single files")
     try:
-        with make_or_open_library(library, model, device) as opened:
+        with make_or_open_library(library, model, device, ["prost", "watch", *map(str, folders)]) as opened:
             watcher = Watcher(opened, folders, exclude=exclude or (), workers=workers, on_busy=_say_waiting)
             say(f"watching {', '.join(map(str, folders))} every {interval:g} s; Ctrl-C ends it")
             for report in watcher.run(interval):

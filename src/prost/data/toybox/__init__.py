@@ -1,7 +1,7 @@
 """Toybox: a small world of drawn things and events, for training and tests without any download."""
 
 from .files import read_captions, write, write_gallery
-from .gallery import Gallery, gallery
+from .gallery import GALLERY_NAME, Gallery, gallery
 from .grammar import (
     Caption,
     Claim,
@@ -19,6 +19,7 @@ from .sampling import can_twin, sample_scene, scene_stream, twin_of
 from .scene import Event, Scene, Thing
 
 __all__ = [
+    "GALLERY_NAME",
     "Caption",
     "Claim",
     "Event",

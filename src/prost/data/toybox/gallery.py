@@ -42,6 +42,9 @@ class _Index:
         return [index for index in self.candidates(claims) if holds(claims, self.scenes[index])]
 
 
+GALLERY_NAME = r"toybox-([1-9][0-9]*)(k?)"
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Videos and queries; query i is true of video i and of no other.
@@ -89,7 +92,7 @@ def gallery(name: str = "toybox-1k", split: str = "test") -> Gallery:
     Raises:
         UsageError: the name or split is none of these.
     """
-    match = re.fullmatch(r"toybox-([1-9][0-9]*)(k?)", name)
+    match = re.fullmatch(GALLERY_NAME, name)
     if match is None:
         raise UsageError(f"no gallery is called {name!r}", "toybox-<N> or toybox-<k>k", "toybox-1k")
     if split not in SPLITS:
