@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from prost.config import CLIPShape, ModelConfig, read_json
+from prost.config import CLIPShape, ModelConfig, TowerDesign, read_json
 from prost.errors import BadConfig, MissingPath
 from prost.model.clip4clip import CLIP4ClipConfig
 from prost.model.ts2net import TS2NetConfig
@@ -37,7 +37,8 @@ def test_a_value_out_of_range_is_named(values: dict[str, object], said: str) -> 
 
 
 SIZES = [
-    *(("clip", name) for name in CLIPShape.model_fields),
+    *(("clip", name) for name, field in CLIPShape.model_fields.items() if field.annotation is int),
+    *(("clip", tower, size) for tower in ("vision", "text") for size in ("head_width", "mlp_width")),
     *((name,) for name in ("width", "frames", "max_words", "token_shift_divisions")),
     *((name,) for name in ("object_prototypes", "phrase_prototypes", "event_prototypes")),
     ("frame_layers",),
@@ -55,7 +56,7 @@ def test_no_size_fills_the_memory(size: tuple[str, ...]) -> None:
 
 
 def test_every_integer_of_every_model_has_an_upper_bound() -> None:
-    for config in (CLIPShape, ModelConfig, CLIP4ClipConfig, TS2NetConfig):
+    for config in (CLIPShape, TowerDesign, ModelConfig, CLIP4ClipConfig, TS2NetConfig):
         for name, field in config.model_fields.items():
             if field.annotation is int:
                 assert any(hasattr(limit, "le") for limit in field.metadata), f"{config.__name__}.{name}"

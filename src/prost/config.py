@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from prost.errors import BadConfig, MissingPath
 
@@ -77,27 +77,53 @@ class StrictConfig(BaseModel):
         return f"{near[0]!r}" if near else ""
 
 
-class CLIPShape(StrictConfig):
-    """Sizes of the CLIP backbone. There are width / 64 heads, as in every released ViT-B.
+class TowerDesign(StrictConfig):
+    """How a tower is built, apart from its sizes. The defaults are OpenAI's.
 
-    The defaults are those of ViT-B/32.
+    Attributes:
+        kind: `clip` is a pre-norm transformer with a class token (vision), or with a causal mask whose end token stands
+            for the text; `siglip` sees everything, pools patches by attention, and reads a text's last position; `bert`
+            (text only) is post-norm, masks padding, and reads the first position.
+        head_width: of an attention head; a tower has width / `head_width` heads.
+        mlp_width: inner width of the MLPs; None is four times the width of the tower.
+        activation: of the MLPs; `gelu_tanh` is the approximation by a hyperbolic tangent.
+        eps: of all norms.
     """
+
+    kind: Literal["clip", "siglip", "bert"] = "clip"
+    head_width: int = Field(64, ge=4, le=MOST_WIDTH)
+    mlp_width: int | None = Field(None, ge=4, le=4 * MOST_WIDTH)
+    activation: Literal["quick_gelu", "gelu", "gelu_tanh"] = "quick_gelu"
+    eps: float = Field(1e-5, gt=0.0, lt=1.0)
+
+
+class CLIPShape(StrictConfig):
+    """Sizes and design of the backbone's two towers. The defaults are those of ViT-B/32."""
 
     image_size: int = Field(224, ge=16, le=4096)
     patch_size: int = Field(32, ge=4, le=4096)
-    vision_width: int = Field(768, ge=64, le=MOST_WIDTH)
+    vision_width: int = Field(768, ge=4, le=MOST_WIDTH)
     vision_layers: int = Field(12, ge=1, le=MOST_LAYERS)
-    text_width: int = Field(512, ge=64, le=MOST_WIDTH)
+    text_width: int = Field(512, ge=4, le=MOST_WIDTH)
     text_layers: int = Field(12, ge=1, le=MOST_LAYERS)
     vocabulary: int = Field(49408, ge=3, le=2**22)
     text_positions: int = Field(77, ge=4, le=MOST_POSITIONS)
+    vision: TowerDesign = TowerDesign()
+    text: TowerDesign = TowerDesign()
 
-    @field_validator("vision_width", "text_width")
-    @classmethod
-    def _whole_heads(cls, width: int) -> int:
-        if width % 64:
-            raise ValueError("must be a multiple of 64, the width of an attention head")
-        return width
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        for name, width, tower in (
+            ("vision_width", self.vision_width, self.vision),
+            ("text_width", self.text_width, self.text),
+        ):
+            if width % tower.head_width:
+                raise ValueError(
+                    f"{name} {width} is not a multiple of {tower.head_width}, the width of an attention head"
+                )
+        if self.vision.kind == "bert":
+            raise ValueError("vision.kind 'bert' is a text tower")
+        return self
 
     @model_validator(mode="after")
     def _whole_patches(self) -> Self:
@@ -114,12 +140,15 @@ class CLIPShape(StrictConfig):
 
     @property
     def tokens(self) -> int:
-        """M, the number of tokens of one frame: the class token and the patches."""
+        """M, the number of frame tokens of one frame: the class token (or what stands for it) and the patches."""
         return self.grid**2 + 1
 
 
 class RetrievalConfig(StrictConfig):
-    """Settings that every model has. Letters are those of the glossary: D `width`, L `frames`."""
+    """Settings that every model has. Letters are those of the glossary: D `width`, L `frames`.
+
+    `text_padding` is the id that fills a text up to `max_words`.
+    """
 
     # Fields that change no prototype, so that the fingerprint leaves them out.
     BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name"})
@@ -131,12 +160,22 @@ class RetrievalConfig(StrictConfig):
     max_words: int = Field(32, ge=4, le=MOST_POSITIONS)
     image_mean: tuple[float, float, float] = CLIP_MEAN
     image_std: tuple[float, float, float] = CLIP_STD
+    text_padding: int = Field(0, ge=0, le=2**22)
 
     @model_validator(mode="after")
     def _words_have_positions(self) -> Self:
         if self.max_words > self.clip.text_positions:
             raise ValueError(
                 f"max_words {self.max_words} exceeds the {self.clip.text_positions} text positions"
+            )
+        if self.clip.text.kind == "siglip" and self.max_words != self.clip.text_positions:
+            raise ValueError(
+                f"max_words {self.max_words}: SigLIP reads its last position, so texts are padded to all "
+                f"{self.clip.text_positions}"
+            )
+        if self.text_padding >= self.clip.vocabulary:
+            raise ValueError(
+                f"text_padding {self.text_padding} is not in the vocabulary of {self.clip.vocabulary}"
             )
         return self
 

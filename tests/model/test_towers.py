@@ -83,7 +83,7 @@ def test_all_tokens_equal_those_of_transformers(image_size: int, words: int) -> 
     torch.testing.assert_close(tokens.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
     ids = torch.randint(0, shape.vocabulary, (3, words))
     expected = theirs.text_projection(theirs.text_model(input_ids=ids).last_hidden_state)
-    torch.testing.assert_close(ours.word_tokens(ids), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.word_tokens(ids, torch.ones_like(ids)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_both_ways_to_compute_attention_are_compared() -> None:
@@ -120,7 +120,7 @@ def test_gradients_equal_those_of_transformers() -> None:
     ours = CLIPBackbone(shape, WIDTH, (), 1).eval()
     ours.towers.load_state_dict(theirs.state_dict())
     ids = torch.randint(0, shape.vocabulary, (3, 9))
-    ours.word_tokens(ids).square().sum().backward()
+    ours.word_tokens(ids, torch.ones_like(ids)).square().sum().backward()
     theirs.text_projection(theirs.text_model(input_ids=ids).last_hidden_state).square().sum().backward()
     expected = dict(theirs.named_parameters())
     for name, parameter in ours.towers.named_parameters():

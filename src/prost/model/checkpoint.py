@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -30,14 +29,17 @@ from prost.errors import (
     UnexpectedKeys,
     UsageError,
 )
-from prost.model import authors, rivals
+from prost.model import authors, released, rivals
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
+from prost.model.dual_encoder import DualEncoder, DualEncoderConfig
 from prost.model.encoding import choose_device
 from prost.model.locating import locate
+from prost.model.model_files import weight_files
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import WordTokenizer, find_tokenizer
 from prost.model.ts2net import TS2Net, TS2NetConfig
+from prost.model.weights import read_weights
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 # What `architecture` in a configuration stands for; a configuration without it is ProST's.
@@ -47,6 +49,7 @@ ARCHITECTURES: dict[
     "prost": (ModelConfig, ProST),
     "clip4clip": (CLIP4ClipConfig, CLIP4Clip),
     "ts2net": (TS2NetConfig, TS2Net),
+    "dual_encoder": (DualEncoderConfig, DualEncoder),
 }
 
 log = logging.getLogger("prost")
@@ -62,13 +65,15 @@ def load(
             - a name of `prost.catalogue()`, such as `"toybox"`, which is bundled;
             - a folder that `save` wrote;
             - a file of the authors' code (`pytorch_model.bin`, `pytorch_model.bin.4`, `.pt`), or a folder with one;
+            - a folder of `transformers` with a CLIP, SigLIP, SigLIP 2 of a fixed size, MetaCLIP 2 or Chinese-CLIP;
+            - OpenAI's CLIP: a state dict, or the TorchScript archive that OpenAI publishes;
             - `owner/name` on the Hugging Face hub, if it was pulled or is in the hub's own cache.
         device: where the weights go: `auto` (the first CUDA GPU, otherwise the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
         overrides: fields of the model's configuration to change, such as those that cannot be read off the weights
             (`max_words=64`, `object_phrase_weight=1.0`, `token_shift_divisions=14`).
 
     Returns:
-        A `ProST`, `CLIP4Clip` or `TS2Net`, as the checkpoint says.
+        A `ProST`, `CLIP4Clip`, `TS2Net` or `DualEncoder`, as the checkpoint says.
 
     Raises:
         UsageError: an unknown or absent device.
@@ -79,24 +84,33 @@ def load(
     """
     chosen = choose_device(device)  # before the weights are read: a wrong name is reported at once
     place = locate(os.fspath(name_or_path))
-    if place.is_dir():
-        weights = _weights_of(place)
-        described = place / CONFIG if weights.name == WEIGHTS else None
-    else:
-        weights, described = place, None
-    state = _read(weights)
-    if described is not None:
-        values, dropped = read_json(described), list[str]()
+    folder = place if place.is_dir() else place.parent
+    weights = _weights_of(place) if place.is_dir() else place
+    described = folder / CONFIG if place.is_dir() and (folder / CONFIG).is_file() else None
+    stated = read_json(described) if described else {}
+    state = read_weights(weights)
+    tokenizer = find_tokenizer(folder)
+    dropped: list[str] = []
+    if described and "model_type" in stated:
+        values = {"name": _name_of(place), **released.read_transformers(stated, state, folder, tokenizer)}
+        state, dropped = released.translate_transformers(state)
+        if tokenizer is not None:
+            tokenizer.normalise_as(values["family"])
+    elif described and weights.name == WEIGHTS:
+        values = stated
     elif authors.is_authors(state):
         values = {"name": _name_of(place), **authors.read_configuration(state), **_modelscope(place)}
         state, dropped = authors.translate(state)
     elif rivals.recognise(state):
         values = {"name": _name_of(place), **rivals.read_configuration(state)}
         state, dropped = rivals.translate(state)
+    elif released.is_openai(state):
+        described_by, state, dropped = released.read_openai(state)
+        values = {"name": _name_of(place), **described_by}
     else:
         raise CheckpointError(
             f"{weights} holds no model ({_some(list(state))})",
-            "a folder with config.json and model.safetensors, or a state dict of the authors' code",
+            "a folder that prost or transformers wrote, a state dict of the authors' code, or OpenAI's CLIP",
         )
     origin = str(described or weights)
     kind = config_class(values, origin)
@@ -109,7 +123,6 @@ def load(
             f"leave {foreign[0]} out",
         )
     config = kind.parse({**values, **overrides}, origin)
-    tokenizer = find_tokenizer(place if place.is_dir() else place.parent)
     if tokenizer is not None and tokenizer.vocabulary > config.clip.vocabulary:
         raise CheckpointError(
             f"the vocabulary beside {weights} has {tokenizer.vocabulary} words, the weights {config.clip.vocabulary}",
@@ -202,21 +215,18 @@ def save(model: RetrievalModel[Any, Any], folder: str | os.PathLike[str], half: 
 
 
 def _weights_of(folder: Path) -> Path:
-    """Find the weights in a folder: ours, otherwise the authors'. Several epochs are an error, not a silent choice."""
-    if (folder / WEIGHTS).is_file():
-        if not (folder / CONFIG).is_file():
+    """Find the weights in a folder, or their index. Several epochs are an error, not a silent choice."""
+    names = sorted(path.name for path in folder.iterdir())
+    if published := weight_files(names):
+        if published[0] == WEIGHTS and CONFIG not in names:
             raise CheckpointError(
                 f"{folder} holds {WEIGHTS} without {CONFIG}",
                 suggestion="copy config.json there, or save the model again",
             )
-        return folder / WEIGHTS
-    found = sorted(
-        path for path in folder.iterdir() if re.fullmatch(r"pytorch_model\.bin(\.\d+)?", path.name)
-    )
+        return folder / next((name for name in published if name.endswith(".index.json")), published[0])
+    found = [folder / name for name in names if re.fullmatch(r"pytorch_model\.bin\.\d+", name)]
     if len(found) == 1:
         return found[0]
-    if (folder / "pytorch_model.bin") in found:
-        return folder / "pytorch_model.bin"
     if found:
         raise CheckpointError(
             f"{folder} holds {len(found)} checkpoints", "one of them", f"give the file, such as {found[-1]}"
@@ -224,28 +234,6 @@ def _weights_of(folder: Path) -> Path:
     raise CheckpointError(
         f"{folder} holds no weights", "model.safetensors with config.json, or pytorch_model.bin"
     )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Read tensors; code in a pickle is never run."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path} is not a plain state dict (it is damaged, or it would run code on loading)",
-            "tensors by name, as torch.save(model.state_dict(), path) writes",
-        ) from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read ({error})") from None
-    except (RuntimeError, EOFError, ValueError, safetensors.SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({_first_line(error)})", suggestion="copy it again"
-        ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state dict", "tensors by name")
-    return dict(state)
 
 
 def _name_of(place: Path) -> str:

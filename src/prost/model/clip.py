@@ -1,4 +1,4 @@
-"""The backbone: CLIP's two towers. All tokens of frames and words are projected into one space.
+"""The backbone: the two towers of CLIP or of a model like it. All tokens are projected into one space.
 
 The vision tower runs here, block by block, since token shift enters it.
 """
@@ -25,10 +25,13 @@ class CLIPBackbone(nn.Module):
         width: D.
         shift_blocks: vision blocks (0-based) whose attention sees shifted tokens.
         shift_divisions: see `token_shift.shifted_positions`.
+
+    Attributes:
+        activation_checkpointing: recompute activations of the vision tower in the backward pass.
     """
 
     def __init__(
-        self, shape: CLIPShape, width: int, shift_blocks: tuple[int, ...], shift_divisions: int
+        self, shape: CLIPShape, width: int, shift_blocks: tuple[int, ...] = (), shift_divisions: int = 1
     ) -> None:
         super().__init__()
         self.towers = CLIPTowers(shape, width)
@@ -49,7 +52,8 @@ class CLIPBackbone(nn.Module):
             pixels: `[B, L, 3, R, R]`, normalised.
 
         Returns:
-            `[B, L, M, D]`; token 0 is the class token.
+            `[B, L, M, D]`; token 0 is the class token. In SigLIP it is the pooled frame, and the others are patches
+            that passed the pooling head as sequences of one.
 
         Raises:
             UsageError: pixels of another shape.
@@ -60,30 +64,34 @@ class CLIPBackbone(nn.Module):
         states = self.below_shift(pixels.flatten(0, 1))
         return self.from_shift(states.unflatten(0, pixels.shape[:2]))
 
-    def below_shift(self, frames: Tensor) -> Tensor:
+    def below_shift(self, frames: Tensor, class_tokens_only: bool = False) -> Tensor:
         """Run the part of the vision tower that sees each frame alone: everything below the first shifted block.
 
         Without a shifted block that is the whole tower, the projection included.
 
         Args:
             frames: `[N, 3, R, R]`, normalised.
+            class_tokens_only: project token 0 of each frame and no other, so that M is 1.
 
         Returns:
             One state per frame, `[N, M, width]`; `[N, M, D]` without a shifted block.
         """
         vision = self.towers.vision_model
-        hidden = vision.pre_layrnorm(vision.embeddings(frames))  # [N, M, width]
+        hidden = vision.embed(
+            frames
+        )  # [N, T, width], where T is M without what stands for a class token in SigLIP
         if torch.is_autocast_enabled(hidden.device.type):
             # Otherwise the residual stream stays float32, and every linear layer casts its input again.
             hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
         hidden = self._vision_blocks(hidden, range(self._first_shifted), frames=1)
-        return hidden if self.shift_blocks else self._project(hidden)
+        return hidden if self.shift_blocks else self._project(hidden, class_tokens_only)
 
-    def from_shift(self, states: Tensor) -> Tensor:
+    def from_shift(self, states: Tensor, class_tokens_only: bool = False) -> Tensor:
         """Run the part of the vision tower in which the frames of a clip see each other.
 
         Args:
             states: of `below_shift`, `[B, L, M, width]`; `[B, L, M, D]` without a shifted block, returned as it is.
+            class_tokens_only: see `below_shift`.
 
         Returns:
             `[B, L, M, D]`.
@@ -93,14 +101,21 @@ class CLIPBackbone(nn.Module):
         batch, frames = states.shape[:2]
         blocks = range(self._first_shifted, len(self.towers.vision_model.encoder.layers))
         hidden = self._vision_blocks(states.flatten(0, 1), blocks, frames)
-        return self._project(hidden).unflatten(0, (batch, frames))
+        return self._project(hidden, class_tokens_only).unflatten(0, (batch, frames))
 
     @property
     def _first_shifted(self) -> int:
         return min(self.shift_blocks, default=len(self.towers.vision_model.encoder.layers))
 
-    def _project(self, hidden: Tensor) -> Tensor:
-        return self.towers.visual_projection(self.towers.vision_model.post_layernorm(hidden))
+    def _project(self, hidden: Tensor, class_tokens_only: bool) -> Tensor:
+        """From the last hidden state `[N, T, width]` to frame tokens `[N, M, D]`."""
+        vision = self.towers.vision_model
+        if vision.head is None:
+            read = hidden[:, :1] if class_tokens_only else hidden
+            return self.towers.visual_projection(vision.post_layernorm(read))
+        patches = vision.post_layernorm(hidden)
+        pooled = vision.head.pool(patches)[:, None]  # [N, 1, D]
+        return pooled if class_tokens_only else torch.cat([pooled, vision.head.single(patches)], dim=1)
 
     def _vision_blocks(self, hidden: Tensor, blocks: range, frames: int) -> Tensor:
         """Run some blocks over `[B*L, M, width]`, where `frames` is L."""
@@ -120,29 +135,36 @@ class CLIPBackbone(nn.Module):
     def _shift(self, normed: Tensor, frames: int) -> Tensor:
         return token_shift(normed.unflatten(0, (-1, frames)), self.shift_divisions).flatten(0, 1)
 
-    def word_tokens(self, input_ids: Tensor) -> Tensor:
-        """Project all words, with the causal mask only.
+    def word_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Project all words.
 
-        A padding mask would change the padded positions, which the phrases of the authors' models read.
+        CLIP has the causal mask only: a padding mask would change the padded positions, which the phrases of the
+        authors' models read.
 
         Args:
             input_ids: `[B, T]`.
+            attention_mask: `[B, T]`, 1 where there is a word; only a `bert` tower reads it.
 
         Returns:
             `[B, T, D]`.
         """
-        return self.towers.text_projection(self.towers.text_model(input_ids))
+        return self.towers.text_projection(self.towers.text_model(input_ids, attention_mask))
 
+    def sentence_token(self, words: Tensor, attention_mask: Tensor) -> Tensor:
+        """Pick the token that stands for each text.
 
-def sentence_token(words: Tensor, attention_mask: Tensor) -> Tensor:
-    """Pick the end token of each text: position `sum(attention_mask) - 1`.
+        CLIP's is the end token, at position `sum(attention_mask) - 1`; SigLIP's the last position, padding included;
+        BERT's the first.
 
-    Args:
-        words: `[B, T, D]`.
-        attention_mask: `[B, T]`, 1 where there is a word.
+        Args:
+            words: `[B, T, D]`.
+            attention_mask: `[B, T]`, 1 where there is a word.
 
-    Returns:
-        `[B, D]`.
-    """
-    last = attention_mask.sum(dim=1).long() - 1
-    return words[torch.arange(len(words), device=words.device), last]
+        Returns:
+            `[B, D]`.
+        """
+        kind = self.shape.text.kind
+        if kind != "clip":
+            return words[:, -1 if kind == "siglip" else 0]
+        last = attention_mask.sum(dim=1).long() - 1
+        return words[torch.arange(len(words), device=words.device), last]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from prost.config import ModelConfig
-from prost.model.clip import CLIPBackbone, sentence_token
+from prost.model.clip import CLIPBackbone
 from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.spatial import ObjectPrototypes, PhrasePrototypes
@@ -65,9 +65,9 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
             UsageError: shapes that do not fit each other or the model.
         """
         self._check_words(input_ids, attention_mask)
-        words = self.clip.word_tokens(input_ids)  # [B, T, D]
+        words = self.clip.word_tokens(input_ids, attention_mask)  # [B, T, D]
         return TextPrototypes(
-            self.phrase_prototypes(words, attention_mask), sentence_token(words, attention_mask)
+            self.phrase_prototypes(words, attention_mask), self.clip.sentence_token(words, attention_mask)
         )
 
     def video_head(self, tokens: Tensor) -> VideoPrototypes:
@@ -86,7 +86,7 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
 
     def phrase_weights(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Word tokens, and their weights in the phrase prototypes; see `RetrievalModel.phrase_weights`."""
-        words = self.clip.word_tokens(input_ids)
+        words = self.clip.word_tokens(input_ids, attention_mask)
         return words, self.phrase_prototypes.token_weights(words, attention_mask)
 
     def event_curves(self, tokens: Tensor) -> Tensor:

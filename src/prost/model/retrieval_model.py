@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from prost.video.sampling import sample_times
 # Where the weights of the vision tower are, by the beginning of their names.
 VISION_TOWER = ("clip.towers.vision_model", "clip.towers.visual_projection")
 
+# Fields that the configurations of that time did not have; see `former_fingerprints`.
+ADDED_SINCE: dict[str, Any] = {"clip": {"vision", "text"}, "text_padding": True}
+
 Text = TypeVar("Text", bound=Record)
 Video = TypeVar("Video", bound=Record)
 
@@ -46,7 +49,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
     """
 
     # Whether the head reads the class token of each frame and no other.
-    class_tokens_only: ClassVar[bool] = False
+    class_tokens_only = False
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -65,7 +68,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         """Encode texts that are tokenised already.
 
         Args:
-            input_ids: `[B, T]`, padded with 0.
+            input_ids: `[B, T]`, padded with `config.text_padding`.
             attention_mask: `[B, T]`, 1 where there is a word.
 
         Raises:
@@ -107,7 +110,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         Returns:
             `[N, M, width]`, one state per frame; see `CLIPBackbone.below_shift`.
         """
-        return self.clip.below_shift(frames)
+        return self.clip.below_shift(frames, self.class_tokens_only)
 
     def from_shift(self, states: Tensor) -> Tensor:
         """The rest of `frame_tokens`, in which the frames of a clip see each other.
@@ -118,8 +121,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         Returns:
             `[B, L, M, D]`, as `frame_tokens`.
         """
-        tokens = self.clip.from_shift(states)
-        return tokens[:, :, :1] if self.class_tokens_only else tokens
+        return self.clip.from_shift(states, self.class_tokens_only)
 
     @abstractmethod
     def video_head(self, tokens: Tensor) -> Video:
@@ -205,7 +207,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             for field in self.config.BESIDE_PROTOTYPES - {"name"}
         }
         configurations = {
-            self.config.model_copy(update={"name": each, **changed}).model_dump_json()
+            self.config.model_copy(update={"name": each, **changed}).model_dump_json(exclude=ADDED_SINCE)
             for each in (name, self.config.name)
             for changed in ({}, defaults)
         }
@@ -234,6 +236,9 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         )
         choices = (shift, self.config.image_mean, self.config.image_std, self.class_tokens_only)
         digest = blake2b(repr(choices).encode(), digest_size=12)
+        # A design with no other choice than the defaults adds nothing, as before there were designs.
+        for name, chosen in self.config.clip.vision.model_dump(exclude_defaults=True).items():
+            digest.update(f"{name}={chosen}".encode())
         self._digest_weights([digest], VISION_TOWER)
         return digest.hexdigest()
 
@@ -274,7 +279,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             NeedsTokenizer: the weights came without a vocabulary.
             EmptyQuery: a sentence without a word.
         """
-        return self._need_tokenizer()(sentences, self.config.max_words)
+        return self._need_tokenizer()(sentences, self.config.max_words, self.config.text_padding)
 
     def split_words(self, sentence: str) -> list[Word]:
         """The words of a sentence as they are read, each with the positions of its ids; see `WordTokenizer.words`."""

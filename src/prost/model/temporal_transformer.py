@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from prost.config import TowerDesign
 from prost.model.towers import CLIPTowers, TransformerBlock
 
-# CLIP's own is 1e-5; the authors' copy of its blocks has this one.
-EPS = 1e-12
+# CLIP's own eps is 1e-5; the authors' copy of its blocks has this one.
+DESIGN = TowerDesign(eps=1e-12)
 
 
 class TemporalTransformer(nn.Module):
@@ -24,7 +25,7 @@ class TemporalTransformer(nn.Module):
         super().__init__()
         self.positions = nn.Embedding(positions, width)
         nn.init.normal_(self.positions.weight, std=0.02)
-        self.layers = nn.ModuleList(TransformerBlock(width, EPS) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerBlock(width, DESIGN) for _ in range(layers))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Let the tokens of a video see each other: `[B, N, D]` to `[B, N, D]`."""
@@ -41,12 +42,15 @@ class TemporalTransformer(nn.Module):
             towers: a trained CLIP.
 
         Returns:
-            Whether they fit: a text tower of another width, or with fewer blocks or positions, leaves everything as is.
+            Whether they fit: a text tower of another kind or width, or with fewer blocks or positions, leaves
+            everything as it is.
         """
         text = towers.text_model
         learned = text.embeddings.position_embedding.weight
         rows, width = self.positions.weight.shape
         if learned.shape[1] != width or len(learned) < rows or len(text.encoder.layers) < len(self.layers):
+            return False
+        if text.kind != "clip":
             return False
         self.positions.weight.copy_(learned[:rows])
         for ours, theirs in zip(self.layers, text.encoder.layers, strict=False):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from prost.errors import CheckpointError, EmptyQuery, UsageError
@@ -80,10 +80,10 @@ class Word(NamedTuple):
 
 
 class WordTokenizer:
-    """Sentences to ids of a fixed number of words, as CLIP's text tower wants them.
+    """Sentences to ids of a fixed number of words, as text towers want them.
 
     Args:
-        tokenizer: adds its own start and end token.
+        tokenizer: adds its own special tokens, such as a start and an end token.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -91,11 +91,63 @@ class WordTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._clean = clean_text if tokenizer.token_to_id(OPENAI_START) is not None else str.strip
+        # Names of the unknown token in the vocabularies of Toybox, BERT, and sentencepiece.
+        names = (UNKNOWN, "[UNK]", "<unk>")
+        self._unknown = {id for name in names if (id := tokenizer.token_to_id(name)) is not None}
+        self._count_special()
+
+    def _count_special(self) -> None:
+        """Count the special tokens of a text, and those behind its words, which stay when it is cut."""
+        tokenizer = self._tokenizer
+        with_them, without = (tokenizer.encode("a", add_special_tokens=add).ids for add in (True, False))
+        self._special = len(with_them) - len(without)
+        self._ends = next(
+            (
+                end
+                for end in range(self._special + 1)
+                if with_them[: len(with_them) - end][-len(without) :] == without
+            ),
+            0,
+        )
 
     @property
     def vocabulary(self) -> int:
         """How many ids there are."""
         return int(self._tokenizer.get_vocab_size())
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token as the vocabulary spells it; None if it is not there."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def normalise_as(self, family: str) -> None:
+        """Add what a family did to texts before their tokens in training, if its tokenizer files leave it out.
+
+        SigLIP: lower case, no ASCII punctuation, single spaces. SigLIP 2: lower case, an end token and no start token.
+
+        Args:
+            family: of a dual encoder; others than these two are left as they are.
+        """
+        steps: list[Any] = []
+        if family in ("siglip", "siglip2"):
+            steps.append(normalizers.Lowercase())
+        if family == "siglip":
+            steps += [
+                normalizers.Replace(Regex(r"[!-/:-@\[-`{-~]"), ""),
+                normalizers.Replace(Regex(r"\s+"), " "),
+                normalizers.Strip(),
+            ]
+        if not steps:
+            return
+        if self._tokenizer.normalizer is not None:
+            steps.append(self._tokenizer.normalizer)
+        self._tokenizer.normalizer = normalizers.Sequence(steps)
+        end = self.id_of("<eos>")
+        if family == "siglip2" and end is not None:
+            self._tokenizer.post_processor = processors.TemplateProcessing(
+                single="$A <eos>", special_tokens=[("<eos>", end)]
+            )
+        self._count_special()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -108,14 +160,15 @@ class WordTokenizer:
         ids = [self._tokenizer.encode(sentence).ids for sentence in PLAIN_SENTENCES]
         return blake2b(json.dumps([vocabulary, ids]).encode(), digest_size=12).hexdigest()
 
-    def __call__(self, sentences: Sequence[str], max_words: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, sentences: Sequence[str], max_words: int, padding: int = 0) -> tuple[Tensor, Tensor]:
         """Tokenise, cut and pad.
 
-        A sentence that is too long keeps its end token; shorter ones are padded with 0, as the authors do.
+        A sentence that is too long keeps its end token; shorter ones are padded.
 
         Args:
             sentences: B texts.
             max_words: T, start and end token included.
+            padding: id to pad with; 0 in the authors' models.
 
         Returns:
             ids and mask, int64 `[B, T]`; the mask is 1 where there is a word.
@@ -124,12 +177,13 @@ class WordTokenizer:
             EmptyQuery: a text without a word.
             UsageError: a text that is not UTF-8.
         """
-        ids = torch.zeros(len(sentences), max_words, dtype=torch.long)
+        ids = torch.full((len(sentences), max_words), padding, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for row, sentence in enumerate(sentences):
             tokens = self._encode(sentence)
             if len(tokens) > max_words:
-                tokens = [*tokens[: max_words - 1], tokens[-1]]
+                ends = tokens[len(tokens) - self._ends :]
+                tokens = [*tokens[: max_words - self._ends], *ends]
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
         return ids, mask
@@ -142,7 +196,7 @@ class WordTokenizer:
                 "check the terminal's encoding",
             )
         tokens: list[int] = self._tokenizer.encode(self._clean(sentence)).ids
-        if len(tokens) <= 2:
+        if len(tokens) <= self._special:
             raise EmptyQuery(f"the text {sentence!r} holds no word", "a sentence", "say what should be seen")
         return tokens
 
@@ -155,8 +209,8 @@ class WordTokenizer:
         encoded = self._tokenizer.encode(sentence)
         return [
             sentence[start:end]
-            for token, (start, end) in zip(encoded.tokens, encoded.offsets, strict=True)
-            if token == UNKNOWN
+            for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True)
+            if token in self._unknown
         ]
 
     def words(self, sentence: str, max_words: int) -> list[Word]:
@@ -222,7 +276,7 @@ def whole_words(vocabulary: Iterable[str]) -> WordTokenizer:
 
 
 def find_tokenizer(folder: Path) -> WordTokenizer | None:
-    """Open the vocabulary in a folder. CLIP's is published in three forms, and any of them will do.
+    """Open the vocabulary in a folder. CLIP's is published in three forms, BERT's in two, and any of them will do.
 
     Raises:
         CheckpointError: a vocabulary that cannot be read.
@@ -234,6 +288,8 @@ def find_tokenizer(folder: Path) -> WordTokenizer | None:
             vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
             lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
             return _byte_pairs(vocabulary, _merges(lines))
+        if (folder / "vocab.txt").is_file():
+            return _word_pieces(folder)
         if (folder / "bpe_simple_vocab_16e6.txt.gz").is_file():
             text = gzip.decompress((folder / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode("utf-8")
             merges = _merges(text.split("\n"))[:CLIP_MERGES]
@@ -243,6 +299,23 @@ def find_tokenizer(folder: Path) -> WordTokenizer | None:
             f"the vocabulary in {folder} cannot be read ({' '.join(str(error).split())})"
         ) from None
     return None
+
+
+def _word_pieces(folder: Path) -> WordTokenizer:
+    """BERT's WordPiece from `vocab.txt`, one token a line; `tokenizer_config.json` says whether case is kept."""
+    place = folder / "tokenizer_config.json"
+    stated = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
+    tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    ids = {token.rstrip("\r"): number for number, token in enumerate(tokens) if token}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=stated.get("do_lower_case", True),
+        strip_accents=stated.get("strip_accents"),
+        handle_chinese_chars=stated.get("tokenize_chinese_chars", True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    return WordTokenizer(tokenizer)
 
 
 def _merges(lines: list[str]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""CLIP's two transformers, as plain modules with the parameter names of `transformers.CLIPModel`.
+"""The two transformers of CLIP and of models like it, as plain modules with the names of `transformers.CLIPModel`.
 
 Released weights keep their names, and a start does not wait for `transformers`, whose import takes longer than
 everything else together. The tests compare both on random weights.
@@ -8,151 +8,250 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from prost.config import CLIPShape
+from prost.config import CLIPShape, TowerDesign
+from prost.errors import BadConfig
 
+CLIP_DESIGN = TowerDesign()
 HEAD_WIDTH = 64
 # With fewer tokens, plain matrix products beat the fused attention of a CPU: at 26 tokens by a fifth of a training
 # step.
 FUSED_FROM = 64
 
 
+def quick_gelu(inner: Tensor) -> Tensor:
+    """OpenAI's approximation of GELU."""
+    return inner * torch.sigmoid(1.702 * inner)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": gelu,
+    "gelu_tanh": partial(gelu, approximate="tanh"),
+}
+
+
 class SelfAttention(nn.Module):
-    """Attention with heads of width 64.
+    """Attention with several heads.
 
     Args:
-        width: of a token, a multiple of 64.
+        width: of a token, a multiple of `head_width`.
+        head_width: of one head.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
+        self.head_width = head_width
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.q_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, hidden: Tensor, causal: bool = False) -> Tensor:
-        """Let the tokens see each other, or only those before them: `[B, T, width]` to `[B, T, width]`."""
+    def forward(self, hidden: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+        """Let the tokens see each other.
+
+        Args:
+            hidden: `[B, T, width]`.
+            causal: let a token see only itself and those before it.
+            mask: `[B, T]`, not 0 for the tokens that may be seen; None for all.
+
+        Returns:
+            `[B, T, width]`.
+        """
         projections = (self.q_proj, self.k_proj, self.v_proj)
         queries, keys, values = (
-            projection(hidden).unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2) for projection in projections
-        )  # [B, heads, T, 64]
+            projection(hidden).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+            for projection in projections
+        )  # [B, heads, T, head_width]
+        seen = None if mask is None else mask.bool()[:, None, None]  # [B, 1, 1, T]
         tokens = hidden.shape[1]
         if hidden.device.type != "cpu" or tokens >= FUSED_FROM:
-            attended = scaled_dot_product_attention(queries, keys, values, is_causal=causal)
+            attended = scaled_dot_product_attention(queries, keys, values, attn_mask=seen, is_causal=causal)
         else:
-            logits = queries @ keys.transpose(-1, -2) * HEAD_WIDTH**-0.5  # [B, heads, T, T]
+            logits = queries @ keys.transpose(-1, -2) * self.head_width**-0.5  # [B, heads, T, T]
             if causal:
                 later = torch.ones(tokens, tokens, dtype=torch.bool, device=hidden.device).triu(1)
                 logits = logits.masked_fill(later, float("-inf"))
+            if seen is not None:
+                logits = logits.masked_fill(~seen, float("-inf"))
             attended = logits.softmax(dim=-1) @ values
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
-    """Two linear layers around CLIP's quick GELU; the inner one is four times as wide."""
+    """Two linear layers around an activation.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: of a token.
+        design: inner width and activation.
+    """
+
+    def __init__(self, width: int, design: TowerDesign) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
+        inner = design.mlp_width or 4 * width
+        self.activation = ACTIVATIONS[design.activation]
+        self.fc1 = nn.Linear(width, inner)
+        self.fc2 = nn.Linear(inner, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map `[..., width]` to `[..., width]`."""
-        inner = self.fc1(hidden)
-        return self.fc2(inner * torch.sigmoid(1.702 * inner))
+        return self.fc2(self.activation(self.fc1(hidden)))
 
 
 class TransformerBlock(nn.Module):
-    """A pre-norm block: attention and MLP, each with a residual.
+    """Attention and MLP, each with a residual: pre-norm, or post-norm as in BERT.
 
     Args:
-        width: of a token, a multiple of 64.
-        eps: of both norms.
+        width: of a token, a multiple of the design's head width.
+        design: everything else.
     """
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    def __init__(self, width: int, design: TowerDesign = CLIP_DESIGN) -> None:
         super().__init__()
-        self.self_attn = SelfAttention(width)
-        self.layer_norm1 = nn.LayerNorm(width, eps=eps)
-        self.mlp = MLP(width)
-        self.layer_norm2 = nn.LayerNorm(width, eps=eps)
+        self.post_norm = design.kind == "bert"
+        self.self_attn = SelfAttention(width, design.head_width)
+        self.layer_norm1 = nn.LayerNorm(width, eps=design.eps)
+        self.mlp = MLP(width, design)
+        self.layer_norm2 = nn.LayerNorm(width, eps=design.eps)
 
     def forward(
-        self, hidden: Tensor, causal: bool = False, shift: Callable[[Tensor], Tensor] | None = None
+        self,
+        hidden: Tensor,
+        *,
+        causal: bool = False,
+        mask: Tensor | None = None,
+        shift: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Refine tokens.
 
         Args:
             hidden: `[B, T, width]`.
-            causal: let a token see only those before it.
-            shift: changes what the attention reads, and not the residual.
+            causal: let a token see only itself and those before it.
+            mask: `[B, T]`, not 0 for the tokens that may be seen; None for all.
+            shift: changes what the attention of a pre-norm block reads, and not the residual.
 
         Returns:
             `[B, T, width]`.
         """
+        if self.post_norm:
+            hidden = self.layer_norm1(hidden + self.self_attn(hidden, causal, mask))
+            return self.layer_norm2(hidden + self.mlp(hidden))
         normed = self.layer_norm1(hidden)
-        hidden = hidden + self.self_attn(shift(normed) if shift else normed, causal)
+        hidden = hidden + self.self_attn(shift(normed) if shift else normed, causal, mask)
         return hidden + self.mlp(self.layer_norm2(hidden))
 
 
 class Blocks(nn.Module):
     """The blocks of a tower."""
 
-    def __init__(self, width: int, layers: int) -> None:
+    def __init__(self, width: int, layers: int, design: TowerDesign) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TransformerBlock(width) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerBlock(width, design) for _ in range(layers))
 
 
 class TextEmbeddings(nn.Module):
-    """A vector for every word, and one for every position."""
+    """A vector for every word, and one for every position; BERT adds one for the kind of text and a norm."""
 
     def __init__(self, shape: CLIPShape) -> None:
         super().__init__()
         self.token_embedding = nn.Embedding(shape.vocabulary, shape.text_width)
         self.position_embedding = nn.Embedding(shape.text_positions, shape.text_width)
+        self.bert = shape.text.kind == "bert"
+        if self.bert:
+            # BERT knows two kinds of text; all of ours are of the first.
+            self.type_embedding = nn.Embedding(1, shape.text_width)
+            self.norm = nn.LayerNorm(shape.text_width, eps=shape.text.eps)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Look up ids `[B, T]`: `[B, T, width]`."""
-        return self.token_embedding(input_ids) + self.position_embedding.weight[: input_ids.shape[1]]
+        hidden = self.token_embedding(input_ids)
+        hidden = hidden + self.position_embedding.weight[: input_ids.shape[1]]
+        return self.norm(hidden + self.type_embedding.weight[0]) if self.bert else hidden
 
 
 class TextTower(nn.Module):
-    """Ids to the last hidden state, with the causal mask only."""
+    """Ids to the last hidden state. CLIP has the causal mask only, SigLIP no mask, BERT masks padding."""
 
     def __init__(self, shape: CLIPShape) -> None:
         super().__init__()
+        self.kind = shape.text.kind
         self.embeddings = TextEmbeddings(shape)
-        self.encoder = Blocks(shape.text_width, shape.text_layers)
-        self.final_layer_norm = nn.LayerNorm(shape.text_width)
+        self.encoder = Blocks(shape.text_width, shape.text_layers, shape.text)
+        if self.kind != "bert":
+            self.final_layer_norm = nn.LayerNorm(shape.text_width, eps=shape.text.eps)
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """Encode ids `[B, T]`: `[B, T, width]`."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode texts.
+
+        Args:
+            input_ids: `[B, T]`.
+            attention_mask: `[B, T]`, 1 where there is a word.
+
+        Returns:
+            `[B, T, width]`.
+        """
         hidden = self.embeddings(input_ids)
+        mask = attention_mask if self.kind == "bert" else None
         for block in self.encoder.layers:
-            hidden = block(hidden, causal=True)
-        return self.final_layer_norm(hidden)
+            hidden = block(hidden, causal=self.kind == "clip", mask=mask)
+        return hidden if self.kind == "bert" else self.final_layer_norm(hidden)
 
 
 class VisionEmbeddings(nn.Module):
-    """A vector for every patch, before them the class token, and one for every position."""
+    """A vector for every patch and one for every position; in CLIP also the class token, before the patches."""
 
     def __init__(self, shape: CLIPShape) -> None:
         super().__init__()
         width, patch = shape.vision_width, shape.patch_size
-        self.class_embedding = nn.Parameter(torch.empty(width))
-        self.patch_embedding = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=False)
-        self.position_embedding = nn.Embedding(shape.tokens, width)
+        clip = shape.vision.kind == "clip"
+        self.class_embedding = nn.Parameter(torch.empty(width)) if clip else None
+        self.patch_embedding = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=not clip)
+        self.position_embedding = nn.Embedding(shape.grid**2 + clip, width)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Embed frames `[N, 3, R, R]`: `[N, M, width]`."""
-        patches = self.patch_embedding(frames).flatten(2).transpose(1, 2)  # [N, M - 1, width]
-        first = self.class_embedding.expand(len(frames), 1, -1)
-        return torch.cat([first, patches], dim=1) + self.position_embedding.weight
+        """Embed frames `[N, 3, R, R]`: `[N, T, width]`, where T counts the patches and the class token, if any."""
+        tokens = self.patch_embedding(frames).flatten(2).transpose(1, 2)  # [N, patches, width]
+        if self.class_embedding is not None:
+            first = self.class_embedding.expand(len(frames), 1, -1)
+            tokens = torch.cat([first, tokens], dim=1)
+        return tokens + self.position_embedding.weight
+
+
+class PoolingHead(nn.Module):
+    """SigLIP's pooling of patches: a learned query attends to them, then a residual MLP."""
+
+    def __init__(self, shape: CLIPShape) -> None:
+        super().__init__()
+        width = shape.vision_width
+        self.probe = nn.Parameter(torch.empty(width))
+        self.attention = SelfAttention(width, shape.vision.head_width)
+        self.layernorm = nn.LayerNorm(width, eps=shape.vision.eps)
+        self.mlp = MLP(width, shape.vision)
+
+    def pool(self, patches: Tensor) -> Tensor:
+        """Pool the patches of each frame: `[N, T, width]` to `[N, width]`."""
+        attention = self.attention
+        heads = (-1, attention.head_width)
+        queries = attention.q_proj(self.probe).unflatten(-1, heads)  # [heads, head_width]
+        keys, values = (
+            projection(patches).unflatten(-1, heads) for projection in (attention.k_proj, attention.v_proj)
+        )  # [N, T, heads, head_width]
+        logits = torch.einsum("hw,nthw->nht", queries, keys) * attention.head_width**-0.5
+        attended = torch.einsum("nht,nthw->nhw", logits.softmax(dim=-1), values).flatten(1)
+        return self._finish(attended)
+
+    def single(self, patches: Tensor) -> Tensor:
+        """Pool each patch as a sequence of one, where attention is its value: `[..., width]` to `[..., width]`."""
+        return self._finish(self.attention.v_proj(patches))
+
+    def _finish(self, attended: Tensor) -> Tensor:
+        pooled = self.attention.out_proj(attended)
+        return pooled + self.mlp(self.layernorm(pooled))
 
 
 class VisionTower(nn.Module):
@@ -160,10 +259,18 @@ class VisionTower(nn.Module):
 
     def __init__(self, shape: CLIPShape) -> None:
         super().__init__()
+        clip, eps = shape.vision.kind == "clip", shape.vision.eps
         self.embeddings = VisionEmbeddings(shape)
-        self.pre_layrnorm = nn.LayerNorm(shape.vision_width)  # spelt so in released weights
-        self.encoder = Blocks(shape.vision_width, shape.vision_layers)
-        self.post_layernorm = nn.LayerNorm(shape.vision_width)
+        if clip:
+            self.pre_layrnorm = nn.LayerNorm(shape.vision_width, eps=eps)  # spelt so in released weights
+        self.encoder = Blocks(shape.vision_width, shape.vision_layers, shape.vision)
+        self.post_layernorm = nn.LayerNorm(shape.vision_width, eps=eps)
+        self.head = None if clip else PoolingHead(shape)
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """What the first block reads: `[N, 3, R, R]` to `[N, T, width]`."""
+        hidden = self.embeddings(frames)
+        return hidden if self.head is not None else self.pre_layrnorm(hidden)
 
 
 class CLIPTowers(nn.Module):
@@ -180,14 +287,22 @@ class CLIPTowers(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.text_model = TextTower(shape)
         self.vision_model = VisionTower(shape)
-        self.visual_projection = nn.Linear(shape.vision_width, width, bias=False)
-        self.text_projection = nn.Linear(shape.text_width, width, bias=False)
+        siglip = shape.vision.kind == "siglip"
+        if siglip and width != shape.vision_width:
+            raise BadConfig(
+                f"width {width}", f"{shape.vision_width}, since SigLIP's pooled patches are not projected"
+            )
+        self.visual_projection = nn.Identity() if siglip else nn.Linear(shape.vision_width, width, bias=False)
+        self.text_projection = nn.Linear(shape.text_width, width, bias=shape.text.kind == "siglip")
         self._initialise(shape)
 
     def _initialise(self, shape: CLIPShape) -> None:
         """Draw weights as OpenAI's CLIP does; biases are zero."""
         vision, text = self.vision_model, self.text_model
-        nn.init.normal_(vision.embeddings.class_embedding, std=shape.vision_width**-0.5)
+        if vision.embeddings.class_embedding is not None:
+            nn.init.normal_(vision.embeddings.class_embedding, std=shape.vision_width**-0.5)
+        if vision.head is not None:
+            nn.init.normal_(vision.head.probe, std=shape.vision_width**-0.5)
         for embedding in (
             vision.embeddings.patch_embedding,
             vision.embeddings.position_embedding,
@@ -195,8 +310,9 @@ class CLIPTowers(nn.Module):
             text.embeddings.position_embedding,
         ):
             nn.init.normal_(embedding.weight, std=0.02)
-        nn.init.normal_(self.visual_projection.weight, std=shape.vision_width**-0.5)
-        nn.init.normal_(self.text_projection.weight, std=shape.text_width**-0.5)
+        for projection in (self.visual_projection, self.text_projection):
+            if isinstance(projection, nn.Linear):
+                nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
         for tower in (vision, text):
             for block in tower.encoder.layers:
                 assert isinstance(block, TransformerBlock)

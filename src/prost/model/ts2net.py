@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prost.config import MOST_LAYERS, MOST_POSITIONS, TokenShiftConfig
 from prost.errors import UsageError
-from prost.model.clip import CLIPBackbone, sentence_token
+from prost.model.clip import CLIPBackbone
 from prost.model.matching import Similarity, unit
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
@@ -84,7 +84,8 @@ class TS2Net(RetrievalModel[SentenceFeatures, FrameFeatures]):
     def text_prototypes(self, input_ids: Tensor, attention_mask: Tensor) -> SentenceFeatures:
         """Encode texts that are tokenised already; see `RetrievalModel`."""
         self._check_words(input_ids, attention_mask)
-        return SentenceFeatures(sentence_token(self.clip.word_tokens(input_ids), attention_mask))
+        words = self.clip.word_tokens(input_ids, attention_mask)  # [B, T, D]
+        return SentenceFeatures(self.clip.sentence_token(words, attention_mask))
 
     def video_head(self, tokens: Tensor) -> FrameFeatures:
         """Frame tokens `[B, L, M, D]` to the selected few, which see each other; the class positions are kept."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from prost.data.batches import CaptionedVideos
 from prost.data.frame_tokens import TokenBatch
-from prost.model.clip import sentence_token
 from prost.model.encoding import Precision, autocast
 from prost.model.matching import TextPrototypes, VideoPrototypes, event_sentence_score, unit
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
@@ -122,7 +121,7 @@ class Objective:
             return None, {}
         ids, mask = self._words(regions.sentences)
         with autocast(self.precision, self.model.device):
-            words = self.model.clip.word_tokens(ids)
+            words = self.model.clip.word_tokens(ids, mask)
         boxes, video, true = (
             torch.from_numpy(part).to(self.model.device)
             for part in (regions.boxes, regions.video, regions.true)
@@ -164,10 +163,10 @@ class FrameObjective(Objective):
         ids, mask = self._words(batch.captions)
         with autocast(self.precision, self.model.device):
             tokens = self.model.clip.frame_tokens(self._pixels(batch))  # [B, 1, M, D]
-            words = self.model.clip.word_tokens(ids)  # [B, T, D]
+            words = self.model.clip.word_tokens(ids, mask)  # [B, T, D]
         tokens = tokens.float()
         return Encoded(
-            SentenceFeatures(sentence_token(words.float(), mask)),
+            SentenceFeatures(self.model.clip.sentence_token(words.float(), mask)),
             FrameFeatures(tokens[:, :, 0]),
             *self._grounding(tokens, batch),
         )

@@ -1,0 +1,109 @@
+"""Dual encoders such as CLIP and SigLIP: a ProST with one object slot, used without training on videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from prost.config import RetrievalConfig
+from prost.model.clip import CLIPBackbone
+from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match, unit
+from prost.model.retrieval_model import RetrievalModel
+from prost.model.tokenizer import WordTokenizer
+
+
+class DualEncoderConfig(RetrievalConfig):
+    """A dual encoder of images and texts.
+
+    `family` says where the weights come from. With `cells`, a grid of `cell_grid` x `cell_grid` cells fills more object
+    slots. `prompt` is what a sentence is put into before it is tokenised.
+    """
+
+    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "object_phrase_weight"})
+
+    architecture: Literal["dual_encoder"] = "dual_encoder"
+    name: str = "dual_encoder"
+    family: Literal["clip", "metaclip2", "chinese_clip", "siglip", "siglip2"] = "clip"
+    cells: bool = False
+    cell_grid: int = Field(3, ge=1, le=64)
+    prompt: str = Field("{}", pattern=r"^[^{}]*\{\}[^{}]*$")
+    object_phrase_weight: float = Field(1.0, ge=0.0, le=1000.0)
+
+
+class DualEncoder(RetrievalModel[TextPrototypes, VideoPrototypes]):
+    """A model of images and texts, used on the frames of a video.
+
+    The object prototypes are the embeddings of the frames, the event prototype is the mean of their unit vectors, and
+    the text's embedding is both its phrase and its sentence prototype. So the event-sentence score is CLIP4Clip's
+    `meanP`, and the object-phrase score is that of the best frame.
+
+    Args:
+        config: sizes and choices.
+        tokenizer: how sentences become ids; without one, only `text_prototypes` takes text.
+
+    >>> small = DualEncoderConfig.parse({"clip": {"image_size": 32, "patch_size": 16, "vision_width": 64,
+    ...     "vision_layers": 2, "text_width": 64, "text_layers": 1, "vocabulary": 10}, "width": 8, "frames": 2,
+    ...     "cells": True, "cell_grid": 2})
+    >>> DualEncoder(small).video_prototypes(torch.zeros(1, 2, 3, 32, 32))
+    VideoPrototypes(object=[1, 2, 5, 8], event=[1, 1, 8], event_attention=[1, 1, 2])
+    """
+
+    config: DualEncoderConfig
+
+    def __init__(self, config: DualEncoderConfig, tokenizer: WordTokenizer | None = None) -> None:
+        super().__init__(config, CLIPBackbone(config.clip, config.width), tokenizer)
+        self.class_tokens_only = not config.cells
+
+    def tokenize(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokenise sentences, each put into the prompt: ids and mask, both `[B, max_words]`; see `RetrievalModel`."""
+        return super().tokenize([self._prompted(sentence) for sentence in sentences])
+
+    def text_prototypes(self, input_ids: Tensor, attention_mask: Tensor) -> TextPrototypes:
+        """Encode texts that are tokenised already; see `RetrievalModel`."""
+        self._check_words(input_ids, attention_mask)
+        words = self.clip.word_tokens(input_ids, attention_mask)  # [B, T, D]
+        sentence = self.clip.sentence_token(words, attention_mask)  # [B, D]
+        return TextPrototypes(sentence[:, None], sentence)
+
+    def video_head(self, tokens: Tensor) -> VideoPrototypes:
+        """Compute object and event prototypes from frame tokens.
+
+        A cell is the mean of the unit vectors of its patches, so that no long vector outweighs the others.
+
+        Args:
+            tokens: `[B, L, M, D]`.
+
+        Returns:
+            object `[B, L, 1, D]`, or `[B, L, 1 + cell_grid^2, D]` with cells, row by row; event `[B, 1, D]`. Every
+            frame has the same part in the event.
+        """
+        frames = tokens[:, :, :1]  # [B, L, 1, D]
+        objects = torch.cat([frames, self._cells(tokens[:, :, 1:])], dim=2) if self.config.cells else frames
+        events = unit(frames[:, :, 0]).mean(dim=1, keepdim=True)  # [B, 1, D]
+        count, length = tokens.shape[:2]
+        return VideoPrototypes(objects, events, tokens.new_full((count, 1, length), 1 / length))
+
+    def _cells(self, patches: Tensor) -> Tensor:
+        """Pool patches `[B, L, grid^2, D]` to cells `[B, L, cell_grid^2, D]`."""
+        grid, count = self.config.clip.grid, self.config.cell_grid
+        images = (
+            unit(patches).flatten(0, 1).transpose(1, 2).unflatten(2, (grid, grid))
+        )  # [B*L, D, grid, grid]
+        cells = adaptive_avg_pool2d(images, count).flatten(2).transpose(1, 2)
+        return cells.unflatten(0, patches.shape[:2])
+
+    def match(self, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
+        """Score every text against every video, with the weight that the configuration fixes."""
+        return match(text, video, self.config.object_phrase_weight)
+
+    def count_words(self, sentence: str) -> int:
+        """Tokens of a sentence in the prompt, special tokens included; beyond `config.max_words` it is cut."""
+        return super().count_words(self._prompted(sentence))
+
+    def _prompted(self, sentence: str) -> str:
+        return self.config.prompt.replace("{}", sentence)

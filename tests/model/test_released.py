@@ -1,0 +1,121 @@
+"""Dual encoders of the hub, opened by `load`, against the library that wrote them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests.model.released_models import FAMILIES, Released
+
+from prost.errors import EmptyQuery
+from prost.model.checkpoint import load, save
+from prost.model.dual_encoder import DualEncoder
+
+SENTENCES = [
+    "a dog runs",
+    "The RED ball falls!",
+    "cat",
+    " ".join(["the red ball falls at night and a cat runs after a dog"] * 5),  # longer than any text tower
+]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def released(family: str) -> Released:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return FAMILIES[family]()
+
+
+@pytest.fixture(scope="module")
+def folder(family: str, released: Released, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("released") / family
+    released.save(folder)
+    return folder
+
+
+def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    assert ours.shape == theirs.shape
+    return (ours - theirs).abs().max().item()
+
+
+@torch.no_grad()
+def test_embeddings_equal_those_of_transformers(
+    family: str, released: Released, folder: Path, record_property: Callable[[str, object], None]
+) -> None:
+    model = load(folder, device="cpu", frames=2)
+    assert isinstance(model, DualEncoder)
+    assert model.config.family == family and model.config.name == family
+    text = model.encode_text(SENTENCES)
+    words = difference(text.sentence, released.texts(SENTENCES))
+    assert torch.equal(text.phrase[:, 0], text.sentence)
+    pixels = torch.randn(2, 2, 3, 32, 32)
+    video = model.video_prototypes(pixels)
+    theirs = released.frames(pixels.flatten(0, 1)).unflatten(0, (2, 2))
+    frames = difference(video.object[:, :, 0], theirs)
+    mean = (theirs / theirs.norm(dim=-1, keepdim=True)).mean(dim=1)
+    assert difference(video.event[:, 0], mean) < 1e-5
+    record_property("largest difference", f"{family}: texts {words:.1e}, frames {frames:.1e}")
+    assert words < 1e-4 and frames < 1e-4
+    # Otherwise any answer would pass.
+    assert theirs.std() > 0.1 and (text.sentence[0] - text.sentence[1]).abs().max() > 0.1
+
+
+def test_our_own_folder_is_the_same_model(family: str, folder: Path, tmp_path: Path) -> None:
+    model = load(folder, device="cpu", frames=2)
+    save(model, tmp_path / family)
+    again = load(tmp_path / family, device="cpu")
+    assert again.config == model.config and again.fingerprint == model.fingerprint
+    with torch.no_grad():
+        assert torch.equal(again.encode_text(SENTENCES).sentence, model.encode_text(SENTENCES).sentence)
+    assert sorted(path.name for path in (tmp_path / family).iterdir()) == [
+        "config.json", "model.safetensors", "tokenizer.json"
+    ]  # fmt: skip
+
+
+@torch.no_grad()
+def test_cells_are_patches_in_the_space_of_the_texts(family: str, released: Released, folder: Path) -> None:
+    """Each patch as the library itself brings it into the space of the texts, then pooled in a grid of cells."""
+    model = load(folder, device="cpu", frames=1, cells=True, cell_grid=2)
+    theirs, pixels = released.model, torch.randn(3, 3, 32, 32)
+    vision = theirs.vision_model
+    hidden = vision(pixel_values=pixels).last_hidden_state
+    if family.startswith("siglip"):
+        patches = vision.head(hidden.flatten(0, 1)[:, None]).unflatten(0, (3, 16))
+    else:
+        patches = theirs.visual_projection(vision.post_layernorm(hidden))[:, 1:]  # [3, 16, D]
+    patches = (patches / patches.norm(dim=-1, keepdim=True)).unflatten(1, (4, 4))
+    video = model.video_prototypes(pixels[:, None])
+    assert video.object.shape == (3, 1, 5, released.frames(pixels).shape[1])
+    for slot, (row, column) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)], start=1):
+        expected = patches[:, row : row + 2, column : column + 2].mean(dim=(1, 2))
+        assert difference(video.object[:, 0, slot], expected) < 1e-5
+    assert difference(video.object[:, 0, 0], released.frames(pixels)) < 1e-4
+    without = load(folder, device="cpu", frames=1)
+    assert model.fingerprint != without.fingerprint
+    assert without.video_prototypes(pixels[:, None]).object.shape[2] == 1
+
+
+def test_a_sentence_is_cut_where_the_library_cuts_it(family: str, released: Released, folder: Path) -> None:
+    model = load(folder, device="cpu")
+    ids, mask = model.tokenize(SENTENCES)
+    theirs = released.tokenizer(SENTENCES, return_tensors="pt", **released.padding)["input_ids"]
+    for ours, expected, kept in zip(ids, theirs, mask, strict=True):
+        count = int(kept.sum())
+        assert ours[:count].tolist() == expected[:count].tolist()
+    assert model.count_words(SENTENCES[3]) > model.config.max_words == int(mask[3].sum())
+
+
+def test_unknown_words_are_named(family: str, folder: Path) -> None:
+    unknown = load(folder, device="cpu").unknown_words("a ★ dog")
+    # The vocabulary of CLIP has no unknown words, and that of SigLIP 2 falls back to bytes.
+    assert unknown == ([] if family in ("clip", "siglip2") else ["★"])
+
+
+def test_a_text_without_a_word_is_refused(folder: Path) -> None:
+    with pytest.raises(EmptyQuery):
+        load(folder, device="cpu").encode_text(["  "])
