@@ -155,6 +155,20 @@ def test_far_windows_are_sought(make_video: MakeVideo) -> None:
     assert end.decoded < 200
 
 
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi"])
+@pytest.mark.parametrize(("gop", "most"), [(1, 2.0), (5, 5.0), (1000, 10.0)])
+def test_frequent_keyframes_are_sought(make_video: MakeVideo, name: str, gop: int, most: float) -> None:
+    """One frame a second of ten: with a keyframe twice a second fewer than half of the frames are decoded."""
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    film = make_video(name, 300, gop=gop, codec=codec, options={"qscale": "2"} if codec == "mpeg4" else {})
+    asked = list(np.arange(0.05, 30, 1.0))
+    with VideoReader(size=SIZE, workers=1) as reader:
+        (event, end) = reader.read([request(film, at(asked))])
+    assert numbers_of(event.frames.pixels) == [round(10 * time - 0.5) % COUNTABLE for time in asked]
+    # One frame beyond each time tells that the one before it is shown then. The probe decodes the first frame as well.
+    assert end.decoded <= most * len(asked) + 15
+
+
 def test_windows_in_any_order_come_back_in_that_order(make_video: MakeVideo, reader: VideoReader) -> None:
     film = make_video("film.mp4", 200)
     order = np.random.default_rng(0).permutation(2 * REORDERED_WINDOWS + 9)

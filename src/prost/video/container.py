@@ -287,6 +287,25 @@ class OpenVideo:
                 raise VideoError(self.path, Reason.ENCRYPTED)
         raise VideoError(self.path, Reason.NOTHING_DECODED)
 
+    def keyframe_before(self, time: float) -> float | None:
+        """The last keyframe at or before a time that the container's index knows; None where the index does not tell.
+
+        Args:
+            time: seconds on the player's clock.
+
+        Returns:
+            seconds on the player's clock.
+        """
+        if self.clock_may_restart or not self.has_clock:
+            return None
+        index = self.stream.index_entries
+        stamp = round((time + self.start) / float(self._time_base))
+        # An index that ends before the time, as in a file of fragments, says nothing about what lies between.
+        if not len(index) or index[-1].timestamp < stamp:
+            return None
+        place = index.search_timestamp(stamp, backward=True)
+        return None if place < 0 else float(index[place].timestamp * self._time_base) - self.start
+
     def scan(self) -> PacketScan:
         """Read all packets, or remember what an earlier scan of the unchanged file has told."""
         status = os.stat(self.path)

@@ -25,7 +25,10 @@ from prost.video.reasons import Reason
 # Timestamps are exact fractions, times asked for are floats: t = 3/30 must meet the frame at 3/30.
 SAME_TIME = 1e-6
 
-# Closer than this, in seconds, reading on is cheaper than seeking, however many keyframes there are.
+# Seconds of decoding that a seek must save. It costs opening the decoder anew and a read elsewhere in the file.
+WORTH_A_SEEK = 0.4
+
+# Where the file does not tell its keyframes: closer than this, in seconds, reading on is taken to be cheaper.
 NEAR = 2.0
 
 # Windows that are not in the order of time: so many are read in one pass and held until their turn comes.
@@ -202,13 +205,20 @@ class _FrameSampler:
         if shown is None or time < shown.time - SAME_TIME:
             if shown is None or shown.time > self._video.first.time:
                 self._land_before(time)
-        elif self._seeking_helps and time - shown.time > max(NEAR, self._video.keyframe_spacing):
+        elif self._seeking_helps and self._seeking_saves(shown.time, time):
             before = shown.time
             landed = self._land_before(time)
             if landed <= before:
                 # No keyframe lies between: a seek that leads back costs decoding.
                 self._video.keyframe_spacing = max(self._video.keyframe_spacing, time - landed)
         return self._read_up_to(time)
+
+    def _seeking_saves(self, shown: float, time: float) -> bool:
+        """Whether a seek to `time` skips frames that reading on would decode."""
+        keyframe = self._video.keyframe_before(time)
+        if keyframe is not None:
+            return keyframe - shown > WORTH_A_SEEK
+        return time - shown > max(NEAR, self._video.keyframe_spacing)
 
     def _go_on(self, shown: Shown, frames: Iterator[Decoded]) -> None:
         self._shown, self._frames, self._damaged = shown, frames, False
