@@ -12,6 +12,7 @@
     │   ├── BadConfig               an unknown key or a value out of range in a recipe or configuration
     │   └── NeedsTokenizer          text was given to a model that was loaded without a vocabulary
     ├── VideoError                  one video file that cannot be read; `reason` is a short stable phrase
+    ├── DownloadFailed              a model that cannot be fetched: no network, no permission, other bytes than listed
     ├── CheckpointError             weights that cannot be loaded into a model
     │   ├── MissingKeys             keys that the model needs and the file lacks
     │   ├── UnexpectedKeys          keys that the model does not have
@@ -133,6 +134,10 @@ class VideoError(ProstError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.path, self.reason, self.detail))
+
+
+class DownloadFailed(ProstError):
+    """A model that cannot be fetched: no network, no permission, or other bytes than the host lists."""
 
 
 class CheckpointError(ProstError):

@@ -99,9 +99,18 @@ def test_a_pulled_model_is_found_until_a_file_is_lost() -> None:
     assert find_named("clip-b32") is None
 
 
+def test_files_that_were_put_there_by_hand_are_a_model() -> None:
+    folder = pulled_folder("clip-b32")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert find_named("clip-b32") is None
+    (folder / "model.safetensors").write_text("weights")
+    assert locate("clip-b32") == folder
+
+
 @pytest.mark.parametrize("record", ["", "[]", '{"files": {}}', "{"])
 def test_a_damaged_record_counts_as_none(record: str) -> None:
-    folder = write_pulled("clip-b32", **{"config.json": "{}"})
+    folder = write_pulled("clip-b32", **{"config.json": "{}", "model.safetensors": "weights"})
     (folder / RECORD).write_text(record)
     assert find_named("clip-b32") is None
 

@@ -33,7 +33,8 @@ from prost.model import authors, released, rivals
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.dual_encoder import DualEncoder, DualEncoderConfig
 from prost.model.encoding import choose_device
-from prost.model.locating import locate
+from prost.model.fetching import pull_or_locate
+from prost.model.locating import is_name, locate
 from prost.model.model_files import weight_files
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
@@ -56,7 +57,7 @@ log = logging.getLogger("prost")
 
 
 def load(
-    name_or_path: str | os.PathLike[str], device: str = "auto", **overrides: Any
+    name_or_path: str | os.PathLike[str], device: str = "auto", download: bool = False, **overrides: Any
 ) -> RetrievalModel[Any, Any]:
     """Open a model, ready to encode: in eval mode and float32.
 
@@ -69,6 +70,7 @@ def load(
             - OpenAI's CLIP: a state dict, or the TorchScript archive that OpenAI publishes;
             - `owner/name` on the Hugging Face hub, if it was pulled or is in the hub's own cache.
         device: where the weights go: `auto` (the first CUDA GPU, otherwise the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
+        download: fetch the model first if it is known by name and is not on this machine, as `prost models pull` does.
         overrides: fields of the model's configuration to change, such as those that cannot be read off the weights
             (`max_words=64`, `object_phrase_weight=1.0`, `token_shift_divisions=14`).
 
@@ -78,12 +80,15 @@ def load(
     Raises:
         UsageError: an unknown or absent device.
         ModelNotHere: a model that is known by name and is not on this machine; `prost models pull` fetches it.
+        DownloadFailed: `download` was asked for and failed.
         MissingPath: the path does not exist, and it is no name.
         CheckpointError: the weights do not make a model. Missing and unexpected keys and wrong shapes are named.
         BadConfig: an override that the model does not have, or a size out of range.
     """
     chosen = choose_device(device)  # before the weights are read: a wrong name is reported at once
-    place = locate(os.fspath(name_or_path))
+    given = os.fspath(name_or_path)
+    place = pull_or_locate(given) if download else locate(given)
+    name = given if is_name(given) else _name_of(place)
     folder = place if place.is_dir() else place.parent
     weights = _weights_of(place) if place.is_dir() else place
     described = folder / CONFIG if place.is_dir() and (folder / CONFIG).is_file() else None
@@ -92,21 +97,21 @@ def load(
     tokenizer = find_tokenizer(folder)
     dropped: list[str] = []
     if described and "model_type" in stated:
-        values = {"name": _name_of(place), **released.read_transformers(stated, state, folder, tokenizer)}
+        values = {"name": name, **released.read_transformers(stated, state, folder, tokenizer)}
         state, dropped = released.translate_transformers(state)
         if tokenizer is not None:
             tokenizer.normalise_as(values["family"])
     elif described and weights.name == WEIGHTS:
         values = stated
     elif authors.is_authors(state):
-        values = {"name": _name_of(place), **authors.read_configuration(state), **_modelscope(place)}
+        values = {"name": name, **authors.read_configuration(state), **_modelscope(place)}
         state, dropped = authors.translate(state)
     elif rivals.recognise(state):
-        values = {"name": _name_of(place), **rivals.read_configuration(state)}
+        values = {"name": name, **rivals.read_configuration(state)}
         state, dropped = rivals.translate(state)
     elif released.is_openai(state):
         described_by, state, dropped = released.read_openai(state)
-        values = {"name": _name_of(place), **described_by}
+        values = {"name": name, **described_by}
     else:
         raise CheckpointError(
             f"{weights} holds no model ({_some(list(state))})",

@@ -96,7 +96,7 @@ def find_named(name: str) -> Path | None:
     if name == BUNDLED:
         return _bundled()
     folder = pulled_folder(name)
-    if read_record(folder) is not None:
+    if _is_whole(folder):
         return folder
     entry = ENTRIES.get(name)
     if entry is None:
@@ -130,7 +130,7 @@ def models_folder() -> Path:
 
 
 def read_record(folder: Path) -> PulledModel | None:
-    """Read what was pulled into a folder; None if a file is gone or has another size, or nothing was pulled."""
+    """Read what was pulled into a folder; None if nothing was, or if a file is gone or has another size."""
     try:
         record = PulledModel(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
         if any((folder / name).stat().st_size != size for name, size in record.files.items()):
@@ -143,6 +143,19 @@ def read_record(folder: Path) -> PulledModel | None:
 def catalogue() -> list[CatalogueEntry]:
     """List the models that prost knows by name, each with whether it is on this machine."""
     return [replace(entry, here=find_named(entry.name) is not None) for entry in MODELS]
+
+
+def pulled_models() -> list[PulledModel]:
+    """List the models that were pulled and are whole, by name."""
+    records = (read_record(folder) for folder in sorted(models_folder().glob("[!.]*")))
+    return [record for record in records if record is not None]
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder of a model is whole: by its record, or by its weights where a person has put the files there."""
+    if (folder / RECORD).exists():
+        return read_record(folder) is not None
+    return folder.is_dir() and bool(weight_files(os.listdir(folder)))
 
 
 def _bundled() -> Path:

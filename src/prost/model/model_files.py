@@ -42,10 +42,10 @@ def weight_files(names: Iterable[str]) -> list[str]:
 
 
 def files_of_model(names: Iterable[str]) -> list[str]:
-    """The files of a repository that are needed to open its model; none if it has no weights.
+    """The files of a repository that are needed to open its model, the weights last; none if it has no weights.
 
     >>> files_of_model(["README.md", "config.json", "pytorch_model.bin", "tf_model.h5", "vocab.txt"])
-    ['pytorch_model.bin', 'config.json', 'vocab.txt']
+    ['config.json', 'vocab.txt', 'pytorch_model.bin']
     """
     names = sorted(names)
     weights = weight_files(names)
@@ -58,7 +58,7 @@ def files_of_model(names: Iterable[str]) -> list[str]:
         and re.fullmatch(SMALL_FILES, name)
         and not name.endswith(".index.json")
     ]
-    return [*weights, *small]
+    return [*small, *weights]
 
 
 def _has_all_shards(found: list[str]) -> bool:

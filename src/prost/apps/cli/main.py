@@ -27,6 +27,7 @@ from prost.apps.cli.explain import explain
 from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
 from prost.apps.cli.list import list_videos
+from prost.apps.cli.models import models
 from prost.apps.cli.optimize import optimize
 from prost.apps.cli.output import print_line, say, warnings_on_stderr
 from prost.apps.cli.remove import remove
@@ -82,6 +83,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(index)
 app.command()(watch)
+app.add_typer(models, name="models")
 app.command()(search)
 app.command()(explain)
 app.command("list")(list_videos)

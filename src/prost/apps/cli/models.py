@@ -1,0 +1,177 @@
+"""`prost models`: lists, fetches, describes, converts and removes models."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prost.apps.cli.options import MODEL_HELP, JsonOption
+from prost.apps.cli.output import print_json, print_line, print_table, progress, say
+
+if TYPE_CHECKING:
+    from prost.model.catalogue import CatalogueEntry
+    from prost.model.locating import PulledModel
+
+models = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(help="A name of `prost models list`, or owner/name on the Hugging Face hub."),
+]
+
+
+@models.callback()
+def _group() -> None:
+    """List, fetch, describe, convert and remove models."""
+
+
+@models.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """List the models that prost knows by name, and others that were pulled."""
+    from prost.model.locating import catalogue, pulled_models
+
+    entries = catalogue()
+    names = {entry.name for entry in entries}
+    others = [record for record in pulled_models() if record.name not in names]
+    if as_json:
+        print_json([*map(asdict, entries), *(_of_record(record) for record in others)])
+        return
+    print_table(
+        ["name", "here", ">size", "licence", "what for", "R@1 on MSR-VTT"],
+        [
+            *(_row(entry) for entry in entries),
+            *([other.name, "yes", format_bytes(other.nbytes), "", other.source, ""] for other in others),
+        ],
+    )
+    print_line(
+        "prost models pull NAME fetches one; prost models show NAME says where it is from. Empty: not known."
+    )
+
+
+@models.command()
+def pull(
+    name: NameArgument,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no host, as HF_HUB_OFFLINE=1 does.")
+    ] = False,
+) -> None:
+    """Download a model, unless it is on this machine.
+
+    An interrupted download continues where it stopped, and each file is compared with the hash that its host lists.
+    HF_ENDPOINT and MODELSCOPE_ENDPOINT name other hosts, HF_TOKEN is the login for gated models.
+    """
+    from prost.model.fetching import pull as pull_model
+    from prost.model.locating import find_named, read_record
+
+    here = find_named(name) is not None
+    with progress(f"pulling {name}", "MB") as show:
+        folder = pull_model(
+            name, lambda done, total, file: show(done // 10**6, max(1, total // 10**6), file), offline=offline
+        )
+    record = read_record(folder)
+    if here:
+        print_line(f"{name} is on this machine already: {folder}")
+    elif record is not None:
+        print_line(f"{name}: {format_bytes(record.nbytes)} in {folder}, revision {record.revision}")
+    print_line(f"next: prost index ~/Videos --model {name}")
+
+
+@models.command()
+def show(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    as_json: JsonOption = False,
+) -> None:
+    """Describe a model: where it is from, its configuration, its fingerprint and its size."""
+    from prost.model.catalogue import ENTRIES
+    from prost.model.locating import find_named, is_name
+
+    entry = ENTRIES.get(model)
+    facts: dict[str, Any] = {} if entry is None else _of_entry(entry)
+    if entry is not None and find_named(model) is None:
+        facts["here"] = f"no; prost models pull {model}"
+    else:
+        facts |= _of_weights(model, named=is_name(model))
+    if as_json:
+        print_json(facts)
+        return
+    configuration = facts.pop("configuration", {})
+    rows = [[key.replace("_", " "), str(value)] for key, value in facts.items() if value]
+    rows += [[f"configuration: {key}", str(value)] for key, value in configuration.items()]
+    print_table(["what", "value"], rows, title=model)
+
+
+@models.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help=MODEL_HELP)],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the model; made if absent.")],
+    half: Annotated[
+        bool, typer.Option("--half", help="Store float16, half the size; opened as float32.")
+    ] = False,
+) -> None:
+    """Write a model of any form that prost opens as a folder of prost's own form."""
+    from prost.model.checkpoint import load, save
+
+    model = load(source, "cpu")
+    save(model, folder, half=half)
+    print_line(f"{folder}: {type(model).__name__} {model.config.name}, fingerprint {model.fingerprint}")
+
+
+@models.command()
+def rm(name: NameArgument) -> None:
+    """Delete a model that was pulled, and what there is of an interrupted download."""
+    from prost.model.fetching import remove
+
+    say(f"removed {name}: {format_bytes(remove(name))} are free")
+
+
+def format_bytes(nbytes: int) -> str:
+    """Bytes in the unit that people read: 1.5 GB, 605 MB, 12 kB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= size:
+            number = nbytes / size
+            return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
+    return f"{nbytes} B"
+
+
+def _row(entry: CatalogueEntry) -> list[str]:
+    return [
+        entry.name,
+        "yes" if entry.here else "",
+        "" if entry.bytes is None else format_bytes(entry.bytes),
+        entry.licence,
+        entry.note,
+        entry.published,
+    ]
+
+
+def _of_entry(entry: CatalogueEntry) -> dict[str, Any]:
+    facts = asdict(entry)
+    del facts["here"], facts["name"], facts["bytes"]
+    return facts
+
+
+def _of_record(record: PulledModel) -> dict[str, Any]:
+    return {"name": record.name, "source": record.source, "bytes": record.nbytes, "here": True}
+
+
+def _of_weights(model: str, *, named: bool) -> dict[str, Any]:
+    """What only the files of a model tell."""
+    from prost.model.checkpoint import load
+    from prost.model.locating import locate, read_record
+
+    place = locate(model)
+    record = read_record(place) if named else None
+    loaded = load(model, "cpu")
+    files = [path for path in place.iterdir() if path.is_file()] if place.is_dir() else [place]
+    return {
+        "here": str(place),
+        **({"revision": record.revision} if record else {}),
+        "bytes": sum(path.stat().st_size for path in files),
+        "model": type(loaded).__name__,
+        "parameters": sum(weight.numel() for weight in loaded.parameters()),
+        "fingerprint": loaded.fingerprint,
+        "configuration": loaded.config.model_dump(mode="json"),
+    }
