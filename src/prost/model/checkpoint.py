@@ -165,8 +165,25 @@ def build(config: RetrievalConfig, tokenizer: WordTokenizer | None) -> Retrieval
     return model_class(config, tokenizer)
 
 
+def load_for_search(
+    name_or_path: str | os.PathLike[str], device: str = "auto", **overrides: Any
+) -> ProST | DualEncoder:
+    """Open a model as `load` does, for callers that need prototypes to search, such as a library.
+
+    Raises:
+        UsageError: the model makes no prototypes, or what `load` raises.
+    """
+    model = load(name_or_path, device, **overrides)
+    if not isinstance(model, ProST | DualEncoder):
+        raise UsageError(
+            f"{os.fspath(name_or_path)} is a {type(model).__name__}",
+            "a ProST or a dual encoder: only they make prototypes to search",
+        )
+    return model
+
+
 def load_prost(name_or_path: str | os.PathLike[str], device: str = "auto", **overrides: Any) -> ProST:
-    """Open a model as `load` does, for callers that need prototypes: a library, an explanation.
+    """Open a model as `load` does, for callers that need ProST's own parts, such as a measurement of its evidence.
 
     Raises:
         UsageError: the model is not a ProST, or what `load` raises.
@@ -175,7 +192,7 @@ def load_prost(name_or_path: str | os.PathLike[str], device: str = "auto", **ove
     if not isinstance(model, ProST):
         raise UsageError(
             f"{os.fspath(name_or_path)} is a {type(model).__name__}",
-            "a ProST: only it makes prototypes to search",
+            "a ProST",
         )
     return model
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from prost.config import RetrievalConfig
+from prost.config import ModelConfig, RetrievalConfig
 from prost.model.clip import CLIPBackbone
 from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match, unit
 from prost.model.retrieval_model import RetrievalModel
@@ -33,6 +33,20 @@ class DualEncoderConfig(RetrievalConfig):
     cell_grid: int = Field(3, ge=1, le=64)
     prompt: str = Field("{}", pattern=r"^[^{}]*\{\}[^{}]*$")
     object_phrase_weight: float = Field(1.0, ge=0.0, le=1000.0)
+
+    @property
+    def object_prototypes(self) -> int:
+        """N_o: the frame, and its cells."""
+        return 1 + (self.cell_grid**2 if self.cells else 0)
+
+    @property
+    def event_prototypes(self) -> int:
+        """N_e: the mean of the frames."""
+        return 1
+
+
+# The configuration of any model that makes prototypes.
+PrototypeConfig = ModelConfig | DualEncoderConfig
 
 
 class DualEncoder(RetrievalModel[TextPrototypes, VideoPrototypes]):

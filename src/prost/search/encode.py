@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from prost.config import ModelConfig
+from prost.model.dual_encoder import PrototypeConfig
 from prost.model.encoding import VideoEncoder, VideoModel
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.search.quantise import quantise
@@ -22,7 +22,7 @@ class PrototypeModel(VideoModel[VideoPrototypes], Protocol):
     """What a library needs of a model; `prost.load` returns one."""
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> PrototypeConfig:
         """Its sizes."""
 
     @property

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from prost.config import ModelConfig
+from prost.model.dual_encoder import PrototypeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class PrototypeSizes:
     width: int
 
     @classmethod
-    def of(cls, config: ModelConfig) -> Self:
+    def of(cls, config: PrototypeConfig) -> Self:
         """Sizes of the prototypes of a model."""
         return cls(
             frames=config.frames,

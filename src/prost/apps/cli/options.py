@@ -15,6 +15,7 @@ from prost.errors import UsageError
 from prost.places import data_folder
 
 if TYPE_CHECKING:
+    from prost.model.dual_encoder import DualEncoder
     from prost.model.prost import ProST
     from prost.search.library import Library
 
@@ -163,7 +164,7 @@ def open_library(path: str, model: str | None, device: str, **overrides: Any) ->
     return Library(path, load_library_model(path, model, device, **overrides))
 
 
-def load_library_model(path: str, model: str | None, device: str, **overrides: Any) -> ProST:
+def load_library_model(path: str, model: str | None, device: str, **overrides: Any) -> ProST | DualEncoder:
     """Load the model of a library, which need not be one that can be opened.
 
     Args:
@@ -183,11 +184,11 @@ def load_library_model(path: str, model: str | None, device: str, **overrides: A
     )
 
 
-def load_named_model(model: str, device: str, **overrides: Any) -> ProST:
-    """Load a model that makes prototypes, by name or path; for arguments and errors see `load_prost`."""
-    from prost.model.checkpoint import load_prost
+def load_named_model(model: str, device: str, **overrides: Any) -> ProST | DualEncoder:
+    """Load a model that makes prototypes, by name or path; for arguments and errors see `load_for_search`."""
+    from prost.model.checkpoint import load_for_search
 
-    return load_prost(model, device, **overrides)
+    return load_for_search(model, device, **overrides)
 
 
 def _noted_model(path: str) -> str | None:
