@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,18 @@ from torch import Tensor
 
 from prost.config import read_json
 from prost.errors import CheckpointError, StorageError
+
+# What the readers of torch, zipfile and safetensors raise for a file that is cut or overwritten.
+DAMAGE = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    struct.error,
+    zipfile.BadZipFile,
+    safetensors.SafetensorError,
+)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -53,7 +66,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 f"{path} is damaged (its end is missing)", suggestion="copy it again"
             ) from None
         raise StorageError(f"{path} cannot be read ({error})") from None
-    except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
+    except DAMAGE as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CheckpointError(f"{path} is damaged ({reason})", suggestion="copy it again") from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):  # as a training saves it
@@ -84,7 +97,8 @@ def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        files = {name.rpartition("/")[2] for name in archive.namelist()}
+    return {"constants.pkl", "data.pkl"} <= files
 
 
 class _Attributes:
@@ -115,9 +129,16 @@ class _TorchScriptReader(pickle.Unpickler):
         super().__init__(self._archive.open(name))
 
     def read(self) -> Any:
-        """The outermost object."""
+        """The outermost object.
+
+        Raises:
+            UnpicklingError: the pickle calls something else than what makes tensors and attributes.
+        """
         with self._archive:
-            return self.load()
+            try:
+                return self.load()
+            except (TypeError, AttributeError) as error:
+                raise pickle.UnpicklingError(str(error)) from None
 
     def find_class(self, module: str, name: str) -> Any:
         """What a name in the pickle stands for.
