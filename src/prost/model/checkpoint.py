@@ -33,7 +33,6 @@ from prost.model import authors, released, rivals
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.dual_encoder import DualEncoder, DualEncoderConfig
 from prost.model.encoding import choose_device
-from prost.model.fetching import pull_or_locate
 from prost.model.locating import is_name, locate
 from prost.model.model_files import weight_files
 from prost.model.prost import ProST
@@ -87,7 +86,12 @@ def load(
     """
     chosen = choose_device(device)  # before the weights are read: a wrong name is reported at once
     given = os.fspath(name_or_path)
-    place = pull_or_locate(given) if download else locate(given)
+    if download:
+        from prost.model.fetching import pull_or_locate  # imports HTTP, which a search does without
+
+        place = pull_or_locate(given)
+    else:
+        place = locate(given)
     name = given if is_name(given) else _name_of(place)
     folder = place if place.is_dir() else place.parent
     weights = _weights_of(place) if place.is_dir() else place

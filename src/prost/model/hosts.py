@@ -105,19 +105,19 @@ def open_at(host: str, url: str, start: int) -> Iterator[tuple[http.client.HTTPR
         DownloadFailed: it will not.
     """
     headers = {"Range": f"bytes={start}-"} if start else {}
-    with _request(host, url, headers) as response:
+    with _request(host, url, url, headers) as response:
         begin = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
         yield response, int(begin[1]) if response.status == 206 and begin else 0
 
 
 def _list_hub(repository: str) -> Listing:
     base = _endpoint("hub")
-    head, _ = _json("hub", f"{base}/api/models/{repository}/revision/main")
+    head, _ = _json("hub", repository, f"{base}/api/models/{repository}/revision/main")
     revision = str(head["sha"])
     files = []
     page: str | None = f"{base}/api/models/{repository}/tree/{revision}"
     while page:
-        entries, headers = _json("hub", page)
+        entries, headers = _json("hub", repository, page)
         for entry in entries:
             if entry["type"] == "file":
                 large = entry.get("lfs")
@@ -136,7 +136,7 @@ def _list_hub(repository: str) -> Listing:
 
 def _list_modelscope(repository: str) -> Listing:
     base = f"{_endpoint('modelscope')}/api/v1/models/{repository}/repo"
-    answer, _ = _json("modelscope", f"{base}/files?Recursive=true")
+    answer, _ = _json("modelscope", repository, f"{base}/files?Recursive=true")
     files = answer["Data"]["Files"]
     newest = max(files, key=lambda file: file.get("CommittedDate", 0))
     return Listing(
@@ -154,21 +154,25 @@ def _list_modelscope(repository: str) -> Listing:
     )
 
 
-def _json(host: str, url: str) -> tuple[Any, Message]:
+def _json(host: str, repository: str, url: str) -> tuple[Any, Message]:
     """An answer in JSON with its headers; a host that fails for a moment is asked again."""
+    page = page_of(host, repository)
     for attempt in range(ATTEMPTS):
         try:
-            with _request(host, url, {}) as response:
+            with _request(host, url, page, {}) as response:
                 return json.load(response), response.headers
         except Interrupted as error:
             if attempt + 1 == ATTEMPTS:
-                raise DownloadFailed(f"{url} cannot be read ({error})") from None
+                raise DownloadFailed(f"{page} cannot be reached ({error})") from None
             time.sleep(WAIT_SECONDS * 2**attempt)
     raise AssertionError("unreachable")
 
 
 @contextmanager
-def _request(host: str, url: str, headers: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
+def _request(
+    host: str, url: str, shown: str, headers: Mapping[str, str]
+) -> Iterator[http.client.HTTPResponse]:
+    """One attempt at a request; messages name the address `shown`."""
     request = Request(url, headers={"User-Agent": "prost", **headers})
     if host == "hub":
         from huggingface_hub import get_token
@@ -182,12 +186,12 @@ def _request(host: str, url: str, headers: Mapping[str, str]) -> Iterator[http.c
         with error:
             if error.code in (408, 429) or error.code >= 500:
                 raise Interrupted(f"the host answers {error.code}") from None
-            raise _refusal(host, url, error) from None
+            raise _refusal(host, shown, error) from None
     except URLError as error:
         reason = error.reason
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise DownloadFailed(
-                f"{url}: the certificate cannot be verified ({reason.verify_message})",
+                f"{shown}: the certificate cannot be verified ({reason.verify_message})",
                 suggestion="set SSL_CERT_FILE to the certificates of your network",
             ) from None
         raise Interrupted(str(reason)) from None
@@ -200,18 +204,18 @@ def _request(host: str, url: str, headers: Mapping[str, str]) -> Iterator[http.c
             raise Interrupted(str(error) or type(error).__name__) from None
 
 
-def _refusal(host: str, url: str, error: HTTPError) -> DownloadFailed:
+def _refusal(host: str, shown: str, error: HTTPError) -> DownloadFailed:
     """Explain an answer of 4xx."""
     said = error.headers.get("X-Error-Message") or error.reason
     if host == "hub" and (error.code in (401, 403) or error.headers.get("X-Error-Code") == "GatedRepo"):
         return DownloadFailed(
-            f"{url}: not allowed ({error.code}: {said})",
+            f"{shown}: not allowed ({error.code}: {said})",
             "the name of a public model, or a login with access to it",
             "check the name; for a gated model accept its terms on its page, then `hf auth login` or HF_TOKEN",
         )
     if error.code == 404:
-        return DownloadFailed(f"{url}: not found ({said})", suggestion="check the name on the host's page")
-    return DownloadFailed(f"{url}: the host answers {error.code} ({said})")
+        return DownloadFailed(f"{shown}: not found ({said})", suggestion="check the name on the host's page")
+    return DownloadFailed(f"{shown}: the host answers {error.code} ({said})")
 
 
 def _endpoint(host: str) -> str:
