@@ -191,5 +191,7 @@ def _run(library: Library, operation: str, folder: Path, *, again: bool = False)
         "remove": lambda: library.remove(folder / "yellow.mp4"),
     }
     if operation == "remove" and all(Path(row.path).name != "yellow.mp4" for row in library.videos()):
-        return  # the killed process had done it
+        operation = (
+            "optimize"  # the killed process had done it; what it left behind goes with the next writing
+        )
     run[operation]()
