@@ -70,6 +70,11 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
             self.phrase_prototypes(words, attention_mask), self.clip.sentence_token(words, attention_mask)
         )
 
+    @property
+    def reads_padding(self) -> bool:
+        """Whether padded positions of a text change its record; in the authors' models the phrases read them."""
+        return super().reads_padding or not self.config.mask_padding
+
     def video_head(self, tokens: Tensor) -> VideoPrototypes:
         """Compute object, frame and event prototypes from frame tokens `[B, L, M, D]`."""
         objects = self.object_prototypes(tokens)  # [B, L, N_o, D]

@@ -169,6 +169,11 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         return self.text_prototypes(input_ids, attention_mask), self.video_prototypes(pixels)
 
     @property
+    def reads_padding(self) -> bool:
+        """Whether padded positions of a text change its record, so that texts must be padded to `config.max_words`."""
+        return self.clip.shape.text.kind == "siglip"
+
+    @property
     def logit_scale(self) -> Tensor:
         """The temperature of the loss; scores of `match` are cosines and do not contain it."""
         return self.clip.logit_scale
@@ -326,6 +331,11 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             )
         if input_ids.shape[1] > self.config.clip.text_positions:
             raise UsageError(f"{input_ids.shape[1]} words", f"at most {self.config.clip.text_positions}")
+        if self.clip.shape.text.kind == "siglip" and input_ids.shape[1] != self.config.clip.text_positions:
+            raise UsageError(
+                f"{input_ids.shape[1]} words",
+                f"texts padded to {self.config.clip.text_positions}: SigLIP reads the last position",
+            )
 
     def _check_pixels(self, pixels: Tensor) -> None:
         """Refuse another number of frames, and frames of another size."""

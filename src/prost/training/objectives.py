@@ -100,10 +100,10 @@ class Objective:
     def _words(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask `[B, T]`, cut to the longest sentence, because padding costs time.
 
-        Where padding contributes to the phrases, as in the authors' checkpoints, it is kept.
+        Where padding is read, as in SigLIP or by the phrases of the authors' checkpoints, it is kept.
         """
         ids, mask = self.model.tokenize(sentences)
-        if getattr(self.model.config, "mask_padding", True):
+        if not self.model.reads_padding:
             longest = int(mask.sum(dim=1).max())
             ids, mask = ids[:, :longest], mask[:, :longest]
         return ids.to(self.model.device), mask.to(self.model.device)
