@@ -26,6 +26,13 @@ def test_the_list_names_what_is_here(prost: Prost, published: HubServer) -> None
     lines = prost("models", "list").out.splitlines()
     (clip,) = [line for line in lines if line.strip().startswith("clip-b32")]
     assert "605 MB" in clip and "yes" not in clip
+    published.cuts = 100
+    assert prost("models", "pull", "clip-b32").code == 1
+    (clip,) = [
+        line for line in prost("models", "list").out.splitlines() if line.strip().startswith("clip-b32")
+    ]
+    assert "in part" in clip
+    published.cuts = 0
     assert prost("models", "pull", "clip-b32").code == 0
     here = {entry["name"]: entry["here"] for entry in prost("models", "list", "--json").json}
     assert [name for name, is_here in here.items() if is_here] == ["clip-b32", "toybox"]

@@ -217,6 +217,8 @@ class TestInterrupted:
         with start_pull() as process:
             wait_for(lambda: hub.sent.get("model.safetensors", 0) > size / 4)
             process.send_signal(how)
+            said = process.communicate()[1].decode()
+        assert ("prost models pull siglip2-b16 goes on from here\n" in said) == (how == signal.SIGINT)
         assert find_named("siglip2-b16") is None
         with pytest.raises(ModelNotHere):
             prost.load("siglip2-b16")
@@ -423,6 +425,7 @@ class TestRemoving:
         (snapshot.parents[1] / "refs" / "main").write_text("abc")
         (snapshot / "config.json").write_text(json.dumps({}))
         (snapshot / "model.safetensors").write_text("weights")
+        (snapshot / "vocab.txt").write_text("words")
         with pytest.raises(UsageError, match="in the hub's own cache"):
             remove("siglip2-b16")
         assert snapshot.exists()

@@ -14,6 +14,7 @@ from prost.model.catalogue import ENTRIES, FIRST_CHOICE
 from prost.model.checkpoint import load, save
 from prost.model.locating import RECORD, find_named, is_name, locate, pulled_folder, read_record
 from prost.model.prost import ProST
+from prost.model.tokenizer import whole_words
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,8 @@ def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def model(tiny: dict[str, Any]) -> ProST:
     torch.manual_seed(0)
-    return ProST(ModelConfig.parse({**tiny, "name": "tiny", "token_shift_blocks": []}), None)
+    words = whole_words([f"w{n}" for n in range(9)])
+    return ProST(ModelConfig.parse({**tiny, "name": "tiny", "token_shift_blocks": []}), words)
 
 
 def write_pulled(name: str, **files: str) -> Path:
@@ -124,10 +126,11 @@ def test_a_model_in_the_hubs_cache_is_opened_without_the_network(model: ProST, e
     assert locate(FIRST_CHOICE) == snapshot
 
 
-def test_a_snapshot_without_weights_is_an_interrupted_download(model: ProST, empty_machine: Path) -> None:
+@pytest.mark.parametrize("lacking", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_snapshot_that_lacks_a_file_is_no_model(model: ProST, empty_machine: Path, lacking: str) -> None:
     snapshot = write_cached(empty_machine / "hub", "someone/tiny")
     save(model, snapshot)
-    (snapshot / "model.safetensors").unlink()
+    (snapshot / lacking).unlink()
     with pytest.raises(ModelNotHere, match="prost models pull someone/tiny"):
         load("someone/tiny")
 

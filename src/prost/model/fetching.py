@@ -125,6 +125,11 @@ def remove(name: str) -> int:
     return nbytes
 
 
+def is_interrupted(name: str) -> bool:
+    """Whether a download of this model was begun and is not whole."""
+    return _partial_folder(name).is_dir()
+
+
 def source_of(name: str) -> str:
     """Where a name is published: "bundled", "hub:OWNER/NAME" or "modelscope:OWNER/NAME".
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prost.errors import MissingPath, ModelNotHere
 from prost.model.catalogue import BUNDLED, ENTRIES, MODELS, CatalogueEntry
-from prost.model.model_files import weight_files
+from prost.model.model_files import has_vocabulary, weight_files
 from prost.places import data_folder
 
 # File beside the weights of a pulled model with what was pulled; written last, so that it marks a whole model.
@@ -172,9 +172,10 @@ def _folder_hint(name: str) -> str:
 
 
 def _in_hub_cache(repository: str) -> Path | None:
-    """The newest snapshot of a repository in the hub's own cache, if it holds a configuration and weights.
+    """The newest snapshot of a repository in the hub's own cache, if it has configuration, weights and vocabulary.
 
-    A file in a snapshot is whole; an interrupted download leaves a snapshot that lacks files.
+    A file in a snapshot is whole. A snapshot lacks files after an interrupted download, and where another program has
+    fetched only those that it needed.
     """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -184,6 +185,9 @@ def _in_hub_cache(repository: str) -> Path | None:
             cached = try_to_load_from_cache(repository, configuration)
         except HFValidationError:  # no repository can have this name
             return None
-        if isinstance(cached, str) and weight_files(os.listdir(Path(cached).parent)):
+        if not isinstance(cached, str):
+            continue
+        names = os.listdir(Path(cached).parent)
+        if weight_files(names) and has_vocabulary(names):
             return Path(cached).parent
     return None

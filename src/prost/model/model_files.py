@@ -18,6 +18,8 @@ WEIGHT_FORMS = (
 # Configurations and vocabularies, such as tokenizer.json, merges.txt, spiece.model, bpe_simple_vocab_16e6.txt.gz.
 SMALL_FILES = r".*\.(json|txt|model)|bpe_.*\.txt\.gz"
 
+VOCABULARIES = r"tokenizer\.json|vocab\.(txt|json)|bpe_.*\.txt\.gz"
+
 
 def weight_files(names: Iterable[str]) -> list[str]:
     """The weights among the files of a repository: those of the preferred form.
@@ -39,6 +41,11 @@ def weight_files(names: Iterable[str]) -> list[str]:
         if found and _has_all_shards(found):
             return found
     return []
+
+
+def has_vocabulary(names: Iterable[str]) -> bool:
+    """Whether the vocabulary of a tokenizer is among the files of a model."""
+    return any(re.fullmatch(VOCABULARIES, name) for name in names)
 
 
 def files_of_model(names: Iterable[str]) -> list[str]:

@@ -40,14 +40,14 @@ def list_models(as_json: JsonOption = False) -> None:
         print_json([*map(asdict, entries), *(_of_record(record) for record in others)])
         return
     print_table(
-        ["name", "here", ">size", "licence", "what for", "R@1 on MSR-VTT"],
+        ["name", "here", ">size", "licence", "what for"],
         [
             *(_row(entry) for entry in entries),
-            *([other.name, "yes", format_bytes(other.nbytes), "", other.source, ""] for other in others),
+            *([other.name, "yes", format_bytes(other.nbytes), "", other.source] for other in others),
         ],
     )
     print_line(
-        "prost models pull NAME fetches one; prost models show NAME says where it is from. Empty: not known."
+        "prost models pull NAME fetches one; prost models show NAME says more. What is empty is not known."
     )
 
 
@@ -67,10 +67,16 @@ def pull(
     from prost.model.locating import find_named, read_record
 
     here = find_named(name) is not None
-    with progress(f"pulling {name}", "MB") as show:
-        folder = pull_model(
-            name, lambda done, total, file: show(done // 10**6, max(1, total // 10**6), file), offline=offline
-        )
+    try:
+        with progress(f"pulling {name}", "MB") as show:
+            folder = pull_model(
+                name,
+                lambda done, total, file: show(done // 10**6, max(1, total // 10**6), file),
+                offline=offline,
+            )
+    except KeyboardInterrupt:
+        say(f"prost models pull {name} goes on from here")
+        raise
     record = read_record(folder)
     if here:
         print_line(f"{name} is on this machine already: {folder}")
@@ -137,13 +143,14 @@ def format_bytes(nbytes: int) -> str:
 
 
 def _row(entry: CatalogueEntry) -> list[str]:
+    from prost.model.fetching import is_interrupted
+
     return [
         entry.name,
-        "yes" if entry.here else "",
+        "yes" if entry.here else "in part" if is_interrupted(entry.name) else "",
         "" if entry.bytes is None else format_bytes(entry.bytes),
         entry.licence,
         entry.note,
-        entry.published,
     ]
 
 
