@@ -82,8 +82,8 @@ def pull(name: str, progress: Advance | None = None, *, offline: bool = False) -
             files={file.name: file.size for file in chosen},
             digests={file.name: file.digest for file in chosen if file.digest},
         )
-        for stray in partial.iterdir():
-            if stray.name not in record.files:
+        for stray in partial.iterdir():  # of an older revision
+            if stray.is_file() and stray.name not in record.files:
                 stray.unlink()
         _write_flushed(partial / RECORD, json.dumps(asdict(record), indent=2).encode() + b"\n")
         os.replace(partial, folder)
