@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,68 @@ def test_changes_are_printed_until_a_signal_and_kept(
     ]
     assert "stopped; what is finished is kept\n" in told and "Traceback" not in told
     assert sum(row.indexed for row in Library(library).videos()) == 3
+
+
+@pytest.mark.slow
+def test_a_slow_copy_many_files_at_once_and_a_restart(
+    videos: Path, library: Path, untrained_folder: Path, tmp_path: Path
+) -> None:
+    """As one JSON object a line: a growing file comes once it is whole; a new start does nothing twice."""
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "prost",
+        "watch",
+        folder,
+        "--interval",
+        "0.3",
+        "--workers",
+        "1",
+        "--json",
+    ]
+    command += ["--library", library, "--model", untrained_folder, "--tag", "sea"]
+    content = (videos / "red.mp4").read_bytes()
+
+    def run(changes: Callable[[], None], count: int) -> list[dict[str, Any]]:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None and process.stderr is not None
+            try:
+                assert process.stderr.readline().startswith("watching")
+                changes()
+                events = [json.loads(process.stdout.readline()) for _ in range(count)]
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
+            return events + [json.loads(line) for line in process.stdout]
+
+    def copy_slowly() -> None:
+        with open(folder / "slow.mp4", "wb") as file:
+            for part in range(0, len(content), len(content) // 10):
+                file.write(content[part : part + len(content) // 10])
+                file.flush()
+                time.sleep(0.15)
+
+    slow = run(copy_slowly, 1)
+    assert [(event["event"], event["path"]) for event in slow] == [("added", str(folder / "slow.mp4"))]
+    assert datetime.fromisoformat(slow[0]["time"]).tzinfo is not None
+
+    def drop_many() -> None:
+        for number in range(90):  # more than one batch; a comment makes each content another
+            (folder / f"{number:02d}.mp4").write_bytes(
+                content + bytes([0, 0, 0, 9]) + b"free" + bytes([number])
+            )
+
+    first = run(drop_many, 5)  # stopped in the middle
+    rest = run(lambda: None, 90 - len(first))
+    paths = [event["path"] for event in first + rest]
+    assert {event["event"] for event in first + rest} == {"added"}
+    assert sorted(paths) == sorted(str(folder / f"{number:02d}.mp4") for number in range(90))
+    with Library(library) as opened:
+        assert opened.stats().videos == 91
+        assert {row.tags for row in opened.videos()} == {("sea",)}
 
 
 def test_a_file_is_no_folder(prost: Prost, videos: Path, library: Path) -> None:

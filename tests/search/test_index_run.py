@@ -112,6 +112,28 @@ class TestReport:
 
 
 class TestChanges:
+    def test_a_change_of_equal_size_and_time_is_seen_by_reading(
+        self, library: Library, folder: Path, paint: Paint, decoded: list[str]
+    ) -> None:
+        library.add(folder)
+        red, black = folder / "red.mp4", paint(folder.parent / "black.mp4", ("black", 2))
+        before, size = red.stat(), max(red.stat().st_size, black.stat().st_size)
+        for path in (red, black):  # padded to one size: players read no further than the last box
+            path.write_bytes(path.read_bytes().ljust(size + 64, b"\0"))
+        library.add(folder)
+        stamp = red.stat()
+        red.write_bytes(black.read_bytes())
+        os.utime(red, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        assert before.st_size != stamp.st_size == red.stat().st_size
+        decoded.clear()
+        report = library.add(folder)
+        assert len(report.unchanged) == 3 and decoded == []
+        report = library.add(folder, verify=True)
+        assert [Path(path).name for path in report.added] == ["red.mp4"] == decoded
+        assert len(report.unchanged) == 2
+        assert found(library, "black") == "red.mp4"
+        assert library.add(folder, verify=True).added == []
+
     def test_a_touched_file_is_not_decoded(self, library: Library, folder: Path, decoded: list[str]) -> None:
         library.add(folder)
         decoded.clear()

@@ -103,6 +103,7 @@ class IndexRun:
         reader: reads the files.
         tags: words for all the files.
         retry_failed: try files again that failed before, though they did not change.
+        verify: read the content of all files, also of those whose size and modification time are the same.
         remove_missing: also remove files that may come back.
         progress: called after each file.
     """
@@ -115,6 +116,7 @@ class IndexRun:
         reader: VideoReader,
         tags: Sequence[str] = (),
         retry_failed: bool = False,
+        verify: bool = False,
         remove_missing: bool = False,
         progress: Callable[[IndexProgress], None] | None = None,
     ) -> None:
@@ -123,6 +125,7 @@ class IndexRun:
         self._reader = reader
         self._tags = tuple(tags)
         self._retry_failed = retry_failed
+        self._verify = verify
         self._remove_missing = remove_missing
         self._progress = progress
         self._report = AddReport()
@@ -173,7 +176,7 @@ class IndexRun:
             self._refuse(Refused(file=nothing, content=None, reason=error.reason, detail=error.detail))
             return None
         row = self._rows.get(path)
-        if row is None or must_be_read(file, row, self._retry_failed):
+        if row is None or self._verify or must_be_read(file, row, self._retry_failed):
             return file
         if row.indexed:
             self._keep(row)

@@ -146,6 +146,7 @@ class Library:
         *,
         tags: str | Iterable[str] = (),
         retry_failed: bool = False,
+        verify: bool = False,
         remove_missing: bool = False,
         wait: bool = False,
         workers: int | None = None,
@@ -168,6 +169,8 @@ class Library:
             paths: files or folders; `~` is the home folder. Or what `find_videos` found, which is not looked for again.
             tags: words that all these files get, for `where="array_has(tags, 'holiday')"`; a text is one tag.
             retry_failed: try files again that failed before, though they did not change.
+            verify: read the content of all files, so that a change that left size and modification time the same is
+                seen; what changed is indexed again.
             remove_missing: also remove the files that would be reported as missing; then a path may itself be
                 gone, if the library knows files there.
             wait: wait while another process writes, instead of raising LibraryBusy.
@@ -196,6 +199,7 @@ class Library:
                 reader=reader,
                 tags=words,
                 retry_failed=retry_failed,
+                verify=verify,
                 remove_missing=remove_missing,
                 progress=progress,
             )

@@ -20,6 +20,7 @@ def plan_add(
     *,
     library: str,
     retry_failed: bool = False,
+    verify: bool = False,
     remove_missing: bool = False,
 ) -> AddReport:
     """Tell what `Library.add` would do with some videos.
@@ -32,6 +33,7 @@ def plan_add(
         rows: what the library knows; none where there is no library yet.
         library: the library's folder.
         retry_failed: as for `add`.
+        verify: as for `add`.
         remove_missing: as for `add`.
     """
     report = AddReport(passed_over=found.passed_over, excluded=found.excluded)
@@ -46,7 +48,7 @@ def plan_add(
         before = known.get(path)
         try:
             file = look_at(path)
-            if before is not None and not must_be_read(file, before, retry_failed):
+            if before is not None and not verify and not must_be_read(file, before, retry_failed):
                 alike = [before]
             else:
                 alike = by_content.get(content_hash(path), [])

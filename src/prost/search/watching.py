@@ -32,6 +32,7 @@ class Watcher:
         library: opened with a model; nobody else may use the object meanwhile.
         folders: folders to watch; one that is not there now is looked for at each poll.
         exclude: globs of files and folders to leave out.
+        tags: words that the files get that are indexed.
         workers: processes that decode.
         on_busy: called when another process writes; the watch then waits for it.
     """
@@ -42,12 +43,14 @@ class Watcher:
         folders: Sequence[str | os.PathLike[str]],
         *,
         exclude: Sequence[str] = (),
+        tags: Sequence[str] = (),
         workers: int | None = None,
         on_busy: Callable[[LibraryBusy], None] | None = None,
     ) -> None:
         self._library = library
         self._folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in folders]
         self._exclude = exclude
+        self._tags = tags
         self._workers = workers
         self._on_busy = on_busy
         # Files that need nothing until they change.
@@ -119,8 +122,8 @@ class Watcher:
 
     def _write(self, found: FoundVideos) -> AddReport:
         try:
-            return self._library.add(found, workers=self._workers)
+            return self._library.add(found, tags=self._tags, workers=self._workers)
         except LibraryBusy as busy:
             if self._on_busy is not None:
                 self._on_busy(busy)
-            return self._library.add(found, workers=self._workers, wait=True)
+            return self._library.add(found, tags=self._tags, workers=self._workers, wait=True)

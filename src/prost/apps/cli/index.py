@@ -16,6 +16,7 @@ from prost.apps.cli.options import (
     JsonOption,
     LibraryOption,
     ModelOption,
+    TagOption,
     WaitOption,
     WorkersOption,
     make_or_open_library,
@@ -38,10 +39,16 @@ def index(
     library: LibraryOption,
     model: ModelOption = None,
     device: DeviceOption = "auto",
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="A tag for these videos; may be repeated.")
-    ] = None,
+    tag: TagOption = None,
     workers: WorkersOption = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Read all files, also those of the same size and modification time as before, and index again what "
+            "changed. Of files above 64 MiB the head, the middle and the tail are compared.",
+        ),
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try files again that failed before and did not change.")
     ] = False,
@@ -75,7 +82,9 @@ def index(
     # Before a library is made: a mistyped folder must not leave an empty one.
     found = _find(paths, library, yes, exclude or ())
     if dry_run:
-        _print_plan(found, library, retry_failed=retry_failed, remove_missing=yes, as_json=as_json)
+        _print_plan(
+            found, library, retry_failed=retry_failed, verify=verify, remove_missing=yes, as_json=as_json
+        )
         return
     with make_or_open_library(library, model, device, ["prost", "index", *map(str, paths)]) as opened:
         failed_before = {row.path: row for row in _failed_rows(opened)}
@@ -85,6 +94,7 @@ def index(
             tags=tag or (),
             workers=workers,
             retry_failed=retry_failed,
+            verify=verify,
             remove_missing=yes,
             wait=wait,
         )

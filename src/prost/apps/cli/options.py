@@ -54,6 +54,9 @@ WaitOption = Annotated[
     bool,
     typer.Option("--wait", help="Wait while another process writes to the library, instead of failing."),
 ]
+TagOption = Annotated[
+    list[str] | None, typer.Option("--tag", help="A tag for these videos; may be repeated.")
+]
 ExcludeOption = Annotated[
     list[str] | None,
     typer.Option(

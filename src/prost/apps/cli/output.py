@@ -48,9 +48,14 @@ def print_line(line: str) -> None:
     print(printable(line), flush=True)
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON value; ASCII only, so that any file name survives any pipe."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+def print_json(value: Any, *, lines: bool = False) -> None:
+    """Print one JSON value; ASCII only, so that any file name survives any pipe.
+
+    Args:
+        value: what to print.
+        lines: on one line, for programs that read line by line while the work goes on.
+    """
+    print(json.dumps(value, indent=None if lines else 2, allow_nan=False), flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:

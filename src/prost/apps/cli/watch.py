@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +14,11 @@ from prost.apps.cli.options import (
     ExcludeOption,
     LibraryOption,
     ModelOption,
+    TagOption,
     WorkersOption,
     make_or_open_library,
 )
-from prost.apps.cli.output import print_line, say
+from prost.apps.cli.output import print_json, print_line, say
 from prost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +35,11 @@ def watch(
         float, typer.Option("--interval", min=0.1, help="Seconds between two looks at the folders.")
     ] = 10.0,
     exclude: ExcludeOption = None,
+    tag: TagOption = None,
     workers: WorkersOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line for each change, with its time.")
+    ] = False,
 ) -> None:
     """Watch folders and keep a library up to date with them, until Ctrl-C or SIGTERM.
 
@@ -47,10 +54,13 @@ def watch(
             raise UsageError(f"{folder} is not a folder", "folders to watch", "prost index for single files")
     try:
         with make_or_open_library(library, model, device, ["prost", "watch", *map(str, folders)]) as opened:
-            watcher = Watcher(opened, folders, exclude=exclude or (), workers=workers, on_busy=_say_waiting)
+            watcher = Watcher(
+                opened, folders, exclude=exclude or (), tags=tag or (), workers=workers, on_busy=_say_waiting
+            )
             say(f"watching {', '.join(map(str, folders))} every {interval:g} s; Ctrl-C ends it")
             for report in watcher.run(interval):
-                _print_changes(report)
+                for change in _changes(report):
+                    _print_change(change, as_json)
     except KeyboardInterrupt:
         say("stopped; what is finished is kept")
 
@@ -59,13 +69,23 @@ def _say_waiting(busy: LibraryBusy) -> None:
     say(f"waiting: {busy.arrived}")
 
 
-def _print_changes(report: AddReport) -> None:
-    for part in ("added", "moved", "removed"):
-        for path in getattr(report, part):
-            print_line(f"{part}: {path}")
+def _changes(report: AddReport) -> Iterator[dict[str, str]]:
+    """What happened to each file: `event`, `path`, and a `detail` where there is one."""
+    for event in ("added", "moved", "removed"):
+        for path in getattr(report, event):
+            yield {"event": event, "path": path}
     for path, reason in report.failed:
-        print_line(f"failed: {path}: {reason}")
+        yield {"event": "failed", "path": path, "detail": reason}
     for path, detail in report.notes:
-        print_line(f"note: {path}: {detail}")
+        yield {"event": "note", "path": path, "detail": detail}
     for path in report.missing:
-        print_line(f"missing: {path}")
+        yield {"event": "missing", "path": path}
+
+
+def _print_change(change: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        print_json({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **change}, lines=True)
+    else:
+        print_line(
+            ": ".join([change["event"], change["path"], *([change["detail"]] if "detail" in change else [])])
+        )
