@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from importlib import util
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,11 +38,12 @@ from prost.model.locating import is_name, locate
 from prost.model.model_files import weight_files
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
-from prost.model.tokenizer import WordTokenizer, find_tokenizer
+from prost.model.tokenizer import CLIP_VOCABULARY, WordTokenizer, find_tokenizer
 from prost.model.ts2net import TS2Net, TS2NetConfig
 from prost.model.weights import read_weights
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
 # What `architecture` in a configuration stands for; a configuration without it is ProST's.
 ARCHITECTURES: dict[
     str, tuple[type[RetrievalConfig], Callable[[Any, WordTokenizer | None], RetrievalModel[Any, Any]]]
@@ -66,6 +68,7 @@ def load(
             - a folder that `save` wrote;
             - a file of the authors' code (`pytorch_model.bin`, `pytorch_model.bin.4`, `.pt`), or a folder with one;
             - a folder of `transformers` with a CLIP, SigLIP, SigLIP 2 of a fixed size, MetaCLIP 2 or Chinese-CLIP;
+            - a folder of open_clip (models that are no plain CLIP need the extra `openclip`);
             - OpenAI's CLIP: a state dict, or the TorchScript archive that OpenAI publishes;
             - `owner/name` on the Hugging Face hub, if it was pulled or is in the hub's own cache.
         device: where the weights go: `auto` (the first CUDA GPU, otherwise the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -100,11 +103,16 @@ def load(
     state = read_weights(weights)
     tokenizer = find_tokenizer(folder)
     dropped: list[str] = []
-    if described and "model_type" in stated:
+    open_clip = _open_clip_config(place, weights, stated)
+    if described and "model_type" in stated and open_clip is None:
         values = {"name": name, **released.read_transformers(stated, state, folder, tokenizer)}
         state, dropped = released.translate_transformers(state)
         if tokenizer is not None:
             tokenizer.normalise_as(values["family"])
+    elif open_clip is not None:
+        described_by, state, dropped = released.read_open_clip(open_clip, state, folder, tokenizer)
+        values = {"name": _name_of(place), **described_by}
+        tokenizer = tokenizer or _open_clips_vocabulary(values)
     elif described and weights.name == WEIGHTS:
         values = stated
     elif authors.is_authors(state):
@@ -260,6 +268,22 @@ def _weights_of(folder: Path) -> Path:
     raise CheckpointError(
         f"{folder} holds no weights", "model.safetensors with config.json, or pytorch_model.bin"
     )
+
+
+def _open_clip_config(place: Path, weights: Path, stated: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a folder of open_clip says of its model; None for any other place, and where the weights are another's."""
+    config = place / OPEN_CLIP_CONFIG
+    if not config.is_file() or ("model_type" in stated and not weights.name.startswith("open_clip")):
+        return None
+    return read_json(config)
+
+
+def _open_clips_vocabulary(values: Mapping[str, Any]) -> WordTokenizer | None:
+    """CLIP's vocabulary from open_clip's own files, for folders that bring none, such as that of PE-Core."""
+    package = util.find_spec("open_clip")
+    if values["clip"]["vocabulary"] != CLIP_VOCABULARY or package is None or package.origin is None:
+        return None
+    return find_tokenizer(Path(package.origin).parent)
 
 
 def _name_of(place: Path) -> str:

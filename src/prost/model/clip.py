@@ -45,6 +45,11 @@ class CLIPBackbone(nn.Module):
         """CLIP's temperature: scores are multiplied by its exponential, at most 100."""
         return self.towers.logit_scale.exp().clamp(max=100.0)
 
+    @property
+    def reads_padding(self) -> bool:
+        """Whether padded positions of a text change its sentence token, so that texts must be padded to full length."""
+        return self.shape.text.kind == "siglip"
+
     def frame_tokens(self, pixels: Tensor) -> Tensor:
         """Project all tokens of every frame.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -21,18 +21,30 @@ class DualEncoderConfig(RetrievalConfig):
     """A dual encoder of images and texts.
 
     `family` says where the weights come from. With `cells`, a grid of `cell_grid` x `cell_grid` cells fills more object
-    slots. `prompt` is what a sentence is put into before it is tokenised.
+    slots. `prompt` is what a sentence is put into before it is tokenised. `open_clip` is the `model_cfg` of a model
+    that open_clip itself runs.
     """
 
     BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "object_phrase_weight"})
 
     architecture: Literal["dual_encoder"] = "dual_encoder"
     name: str = "dual_encoder"
-    family: Literal["clip", "metaclip2", "chinese_clip", "siglip", "siglip2"] = "clip"
+    family: Literal["clip", "metaclip2", "chinese_clip", "siglip", "siglip2", "openclip"] = "clip"
     cells: bool = False
     cell_grid: int = Field(3, ge=1, le=64)
     prompt: str = Field("{}", pattern=r"^[^{}]*\{\}[^{}]*$")
     object_phrase_weight: float = Field(1.0, ge=0.0, le=1000.0)
+    open_clip: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _open_clip_has_one_token(self) -> Self:
+        if (self.family == "openclip") != (self.open_clip is not None):
+            raise ValueError("family 'openclip' and open_clip belong together")
+        if self.open_clip is not None and self.cells:
+            raise ValueError("cells: open_clip gives no patch tokens in the space of the texts")
+        if self.open_clip is not None and self.max_words != self.clip.text_positions:
+            raise ValueError(f"max_words {self.max_words}: open_clip wants all {self.clip.text_positions}")
+        return self
 
     @property
     def object_prototypes(self) -> int:
@@ -70,7 +82,13 @@ class DualEncoder(RetrievalModel[TextPrototypes, VideoPrototypes]):
     config: DualEncoderConfig
 
     def __init__(self, config: DualEncoderConfig, tokenizer: WordTokenizer | None = None) -> None:
-        super().__init__(config, CLIPBackbone(config.clip, config.width), tokenizer)
+        if config.open_clip is None:
+            backbone = CLIPBackbone(config.clip, config.width)
+        else:
+            from prost.model.open_clip_backbone import OpenClipBackbone  # imports open_clip
+
+            backbone = OpenClipBackbone(config.clip, config.open_clip)
+        super().__init__(config, backbone, tokenizer)
         self.class_tokens_only = not config.cells
 
     def tokenize(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:

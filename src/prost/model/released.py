@@ -1,4 +1,4 @@
-"""Released dual encoders: configurations and state dicts of `transformers` and of OpenAI, read as our own.
+"""Released dual encoders: configurations and state dicts of `transformers`, OpenAI and open_clip, read as our own.
 
 The towers are ours (`model/towers.py`), so that a start does not wait for `transformers`. Sizes are read off the
 weights; what weights do not tell (heads, activation, eps) comes from `config.json`, which states only what differs from
@@ -213,6 +213,11 @@ def _tokenizer_config(folder: Path) -> dict[str, Any]:
     return read_json(place) if place.is_file() else {}
 
 
+def _pad_token(folder: Path) -> str | None:
+    named = _tokenizer_config(folder).get("pad_token")
+    return named.get("content") if isinstance(named, dict) else named
+
+
 def _is_gemma(folder: Path) -> bool:
     """Whether a SigLIP has the tokenizer of SigLIP 2."""
     kind = str(_tokenizer_config(folder).get("tokenizer_class", ""))
@@ -223,8 +228,7 @@ def _padding(folder: Path, family: Family, tokenizer: WordTokenizer | None) -> i
     """The id that fills a text. Only SigLIP reads padded positions; its tokenizer names the token."""
     if family.text != "siglip":
         return 0
-    named = _tokenizer_config(folder).get("pad_token")
-    named = named.get("content") if isinstance(named, dict) else named
+    named = _pad_token(folder)
     found = tokenizer.id_of(named) if named and tokenizer else None
     return found if found is not None else (0 if _is_gemma(folder) else 1)
 
@@ -312,3 +316,68 @@ def read_openai(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, 
         "max_words": sizes["text_positions"],
     }
     return values, *authors.translate(prefixed)
+
+
+# What a plain CLIP of open_clip states of its towers; any other choice makes another model, which open_clip runs.
+_PLAIN_VISION = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
+_PLAIN_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
+_PLAIN_MODEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"}
+
+
+def read_open_clip(
+    values: Mapping[str, Any], state: Mapping[str, Tensor], folder: Path, tokenizer: WordTokenizer | None
+) -> tuple[dict[str, Any], dict[str, Tensor], list[str]]:
+    """Read a folder of open_clip. A plain CLIP gets our own towers; any other model is run by open_clip.
+
+    Args:
+        values: what `open_clip_config.json` says.
+        state: the weights.
+        folder: with `tokenizer_config.json`, if there is one.
+        tokenizer: of the folder; cleaning that the model was trained with is added to it.
+
+    Returns:
+        Values for `DualEncoderConfig.parse`; the state dict of `DualEncoder`; and the keys that were dropped, since no
+        forward pass reads them.
+
+    Raises:
+        BadConfig: no `model_cfg`.
+        MissingKeys: a tensor whose shape is needed is not there.
+    """
+    model, pixels = values.get("model_cfg"), values.get("preprocess_cfg") or {}
+    if not isinstance(model, dict) or not {"vision_cfg", "text_cfg", "embed_dim"} <= model.keys():
+        raise BadConfig(f"{folder / 'open_clip_config.json'} has no model_cfg with both towers")
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    prepared = {
+        "image_mean": pixels.get("mean", CLIP_MEAN),
+        "image_std": pixels.get("std", CLIP_STD),
+        "architecture": "dual_encoder",
+        "width": model["embed_dim"],
+        "max_words": text.get("context_length", 77),
+    }
+    plain = model.keys() <= _PLAIN_MODEL and vision.keys() <= _PLAIN_VISION and text.keys() <= _PLAIN_TEXT
+    if plain and isinstance(vision.get("layers", 12), int):
+        names = {re.sub(r"^text\.", "", key): tensor for key, tensor in state.items()}
+        described, translated, dropped = read_openai(names)
+        activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
+        designs = {
+            "vision": {"head_width": vision.get("head_width", 64)},
+            "text": {"head_width": text.get("width", 512) // text.get("heads", 8)},
+        }
+        for tower, key in (("vision", "visual.transformer"), ("text", "transformer")):
+            inner, width = shape_of(names, f"{key}.resblocks.0.mlp.c_fc.weight")
+            designs[tower] |= {"activation": activation, "mlp_width": None if inner == 4 * width else inner}
+        return {**described, **prepared, "clip": {**described["clip"], **designs}}, translated, dropped
+    cleaning = (text.get("tokenizer_kwargs") or {}).get("clean")
+    if tokenizer is not None and cleaning == "canonicalize":
+        tokenizer.normalise_as("siglip")
+    size = vision.get("image_size", 224)
+    shape = {
+        "image_size": size,
+        "patch_size": size,  # one for the whole frame, since patches are up to open_clip
+        "vocabulary": text.get("vocab_size", 49408),
+        "text_positions": prepared["max_words"],
+    }
+    named = _pad_token(folder)
+    padding = tokenizer.id_of(named) if named and tokenizer and text.get("hf_tokenizer_name") else None
+    described = {"family": "openclip", "open_clip": model, "clip": shape, "text_padding": padding or 0}
+    return {**prepared, **described}, {f"clip.towers.{key}": tensor for key, tensor in state.items()}, []

@@ -29,8 +29,8 @@ from prost.video.probe import VideoInfo
 from prost.video.reader import Event, ReadRequest, ReadWindow, VideoReader
 from prost.video.sampling import sample_times
 
-# Where the weights of the vision tower are, by the beginning of their names.
-VISION_TOWER = ("clip.towers.vision_model", "clip.towers.visual_projection")
+# Where the weights of the vision tower are, by the beginning of their names; the last is of open_clip.
+VISION_TOWER = ("clip.towers.vision_model", "clip.towers.visual_projection", "clip.towers.visual.")
 
 # Fields that the configurations of that time did not have; see `former_fingerprints`.
 ADDED_SINCE: dict[str, Any] = {"clip": {"vision", "text"}, "text_padding": True}
@@ -171,7 +171,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
     @property
     def reads_padding(self) -> bool:
         """Whether padded positions of a text change its record, so that texts must be padded to `config.max_words`."""
-        return self.clip.shape.text.kind == "siglip"
+        return self.clip.reads_padding
 
     @property
     def logit_scale(self) -> Tensor:
@@ -331,10 +331,10 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             )
         if input_ids.shape[1] > self.config.clip.text_positions:
             raise UsageError(f"{input_ids.shape[1]} words", f"at most {self.config.clip.text_positions}")
-        if self.clip.shape.text.kind == "siglip" and input_ids.shape[1] != self.config.clip.text_positions:
+        if self.clip.reads_padding and input_ids.shape[1] != self.config.max_words:
             raise UsageError(
                 f"{input_ids.shape[1]} words",
-                f"texts padded to {self.config.clip.text_positions}: SigLIP reads the last position",
+                f"texts padded to {self.config.max_words}: this model reads padded positions",
             )
 
     def _check_pixels(self, pixels: Tensor) -> None:

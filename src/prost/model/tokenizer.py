@@ -24,7 +24,8 @@ OPENAI_START = "<|startoftext|>"
 UNKNOWN, START, END = "<unknown>", "<start>", "<end>"
 # OpenAI's file lists 262,145 merges; CLIP uses those that fill its vocabulary of 49,408 beside 512 byte symbols and
 # two special tokens.
-CLIP_MERGES = 49408 - 2 * 256 - 2
+CLIP_VOCABULARY = 49408
+CLIP_MERGES = CLIP_VOCABULARY - 2 * 256 - 2
 
 # Their ids tell apart tokenizers that share a vocabulary and split words differently.
 PLAIN_SENTENCES = (

@@ -33,6 +33,11 @@ def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:
     start = load(recipe.start, **recipe.overrides)
     if recipe.model is None:
         return start
+    if getattr(start.config, "open_clip", None) is not None:
+        raise BadConfig(
+            f"start {recipe.start} is run by open_clip, which gives no patch tokens in the space of the texts",
+            "a start whose towers are ours, such as CLIP or SigLIP",
+        )
     model = build(_completed(recipe.model, start.config, recipe.start), start.tokenizer)
     model.clip.load_state_dict(start.clip.state_dict())
     return model
