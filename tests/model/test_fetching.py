@@ -183,6 +183,18 @@ class TestWhole:
         assert prost.load("clip-b32").config.name == "clip-b32"
         assert hub.requests == []
 
+    def test_the_layout_of_open_clip(self, hub: HubServer) -> None:
+        small = ["merges.txt", "open_clip_config.json", "special_tokens_map.json", "tokenizer.json",
+                 "tokenizer_config.json", "vocab.json"]  # fmt: skip
+        weights = random.Random(5).randbytes(BIG)
+        hub.repositories["timm/PE-Core-B-16"] = {
+            "README.md": b"# a card", **dict.fromkeys(small, b"{}"),
+            "open_clip_model.safetensors": weights, "open_clip_pytorch_model.bin": weights,
+        }  # fmt: skip
+        folder = pull("pe-core-b16")
+        assert names_in(folder) == sorted([*small, "open_clip_model.safetensors", RECORD])
+        assert find_named("pe-core-b16") == folder
+
     def test_sharded_weights(self, hub: HubServer, tmp_path: Path) -> None:
         torch.manual_seed(0)
         sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 99}

@@ -114,7 +114,7 @@ MODELS = (
         licence="Apache-2.0",
         trained_on="images of the web, then videos with generated captions",
         published="47.6, zero-shot (its README)",
-        note="images and videos, in English",
+        note="images and videos, in English; needs the extra openclip",
     ),
     CatalogueEntry(
         name="clip4clip-webvid",

@@ -56,9 +56,10 @@ def demo(
         summary=f"{len(answers)} sentences, {stats.videos} videos in {stats.clips} clips, model {stats.model}",
     )
     print_line(f"page with all hits: {page}")
-    program = "prost" if shutil.which("prost") else sys.argv[0]
+    called = "python -m prost" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
+    program = "prost" if shutil.which("prost") else called
     print_line(
-        f"next, your own videos ({BUNDLED} knows only drawn ones; {program} models list shows others): "
+        f"next, your own videos ({BUNDLED} knows only drawn ones): "
         f"{program} models pull {FIRST_CHOICE} && {program} index ~/Videos --model {FIRST_CHOICE}"
     )
     if open_page:
