@@ -86,6 +86,8 @@ def test_a_name_wins_over_a_folder_of_that_name(model: ProST) -> None:
 def test_a_path_wins_over_a_name_on_the_hub(model: ProST, empty_machine: Path) -> None:
     save(model, write_cached(empty_machine / "hub", "someone/tiny"))
     assert is_name("someone/tiny") and locate("someone/tiny").name == "abc"
+    Path("someone").mkdir()  # a folder with the name of the owner changes nothing
+    assert is_name("someone/tiny") and locate("someone/tiny").name == "abc"
     save(model, "someone/tiny")
     assert not is_name("someone/tiny") and locate("someone/tiny") == Path("someone/tiny")
 

@@ -66,7 +66,7 @@ def locate(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.exists():
         return path
-    if is_hub_name(name_or_path) and not path.parent.exists():
+    if is_hub_name(name_or_path):
         found = find_named(name_or_path)
         if found is None:
             raise ModelNotHere(
@@ -105,10 +105,10 @@ def find_named(name: str) -> Path | None:
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a name can be `owner/name` on the hub."""
+    """Whether a name can be `owner/name` on the hub, which allows no double dots and dashes."""
     owner_and_name = re.fullmatch(r"([\w.-]+)/([\w.-]+)", name)
     return owner_and_name is not None and not any(
-        part.startswith(".") or ".." in part for part in owner_and_name.groups()
+        part.startswith(".") or ".." in part or "--" in part for part in owner_and_name.groups()
     )
 
 
@@ -120,7 +120,7 @@ def is_name(name_or_path: str) -> bool:
 
 
 def pulled_folder(name: str) -> Path:
-    """Folder of a pulled model, whether or not it is there."""
+    """Folder of a pulled model, whether or not it is there; names on the hub have no double dash."""
     return models_folder() / name.replace("/", "--")
 
 
