@@ -29,8 +29,10 @@ from prost.video.probe import VideoInfo
 from prost.video.reader import Event, ReadRequest, ReadWindow, VideoReader
 from prost.video.sampling import sample_times
 
+# Parts of the vision tower, as `freeze` takes them.
+VISION_TOWER = ("clip.towers.vision_model", "clip.towers.visual_projection")
 # Where the weights of the vision tower are, by the beginning of their names; the last is of open_clip.
-VISION_TOWER = ("clip.towers.vision_model", "clip.towers.visual_projection", "clip.towers.visual.")
+VISION_WEIGHTS = (*VISION_TOWER, "clip.towers.visual.")
 
 # Fields that the configurations of that time did not have; see `former_fingerprints`.
 ADDED_SINCE: dict[str, Any] = {"clip": {"vision", "text"}, "text_padding": True}
@@ -244,7 +246,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         # A design with no other choice than the defaults adds nothing, as before there were designs.
         for name, chosen in self.config.clip.vision.model_dump(exclude_defaults=True).items():
             digest.update(f"{name}={chosen}".encode())
-        self._digest_weights([digest], VISION_TOWER)
+        self._digest_weights([digest], VISION_WEIGHTS)
         return digest.hexdigest()
 
     def encode_text(self, sentences: Sequence[str]) -> Text:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from prost.errors import BadConfig
-from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
+from prost.model.retrieval_model import VISION_WEIGHTS, RetrievalModel
 
 Freeze = int | tuple[str, ...]
 
@@ -39,7 +39,7 @@ def vision_is_frozen(model: RetrievalModel[Any, Any]) -> bool:
     return not any(
         parameter.requires_grad
         for name, parameter in model.named_parameters()
-        if name.startswith(VISION_TOWER)
+        if name.startswith(VISION_WEIGHTS)
     )
 
 
