@@ -176,6 +176,10 @@ class _Handler(BaseHTTPRequestHandler):
             }
             for name, content in self.hub.repositories[repository].items()
         ]  # fmt: skip
+        folders = sorted({name.split("/")[0] for name in self.hub.repositories[repository] if "/" in name})
+        files += [
+            {"Name": folder, "Path": folder, "Type": "tree", "Size": 0, "Sha256": ""} for folder in folders
+        ]
         self._json({"Code": 200, "Data": {"Files": files}, "Message": "success", "Success": True})
 
     def _modelscope_file(self, repository: str, query: dict[str, list[str]]) -> None:

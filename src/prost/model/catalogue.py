@@ -95,9 +95,9 @@ MODELS = (
         name="metaclip2-b16",
         source="hub:facebook/metaclip-2-worldwide-b16",
         kind="dual encoder",
-        licence="non-commercial",
+        licence="CC-BY-NC-4.0",
         trained_on="images and texts of the web, worldwide",
-        note="many languages",
+        note="many languages; not for commercial use",
     ),
     CatalogueEntry(
         name="chinese-clip-b16",

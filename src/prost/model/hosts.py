@@ -149,7 +149,7 @@ def _list_modelscope(repository: str) -> Listing:
                 url=f"{base}?{urlencode({'Revision': MODELSCOPE_REVISION, 'FilePath': file['Path']})}",
             )
             for file in files
-            if file["Type"] == "blob"
+            if file["Type"] != "tree"
         ),
     )
 
