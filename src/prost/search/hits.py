@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
+from prost.errors import UsageError
 from prost.search.records import VideoRow
+from prost.search.schema import path_as_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,21 @@ class Hit:
     copies: tuple[str, ...] = ()
     near_duplicates: tuple[str, ...] = ()
     missing: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The hit for programs: times in seconds, scores as cosines, all of its moments."""
+        return {
+            "path": self.path,
+            "missing": self.missing,
+            "copies": list(self.copies),
+            "near_duplicates": list(self.near_duplicates),
+            "start": self.start,
+            "end": self.end,
+            "score": self.score,
+            "event_sentence": self.event_sentence,
+            "object_phrase": self.object_phrase,
+            "moments": [asdict(moment) for moment in self.moments],
+        }
 
     @property
     def path(self) -> str:
@@ -110,6 +131,9 @@ class Hit:
         return self.moments[0].clip_end
 
 
+_SCORES = ("score", "event_sentence", "object_phrase")
+
+
 class SearchResult(list[Hit]):
     """Hits, best first.
 
@@ -120,3 +144,67 @@ class SearchResult(list[Hit]):
     def __init__(self, hits: Iterable[Hit] = (), notes: Iterable[str] = ()) -> None:
         super().__init__(hits)
         self.notes = list(notes)
+
+    def to_table(self) -> pa.Table:
+        r"""One row for each moment of each hit, best hit first.
+
+        Columns: `rank` of the hit and `moment` within it, both from 1; `path` (bytes that are not UTF-8 as escapes such
+        as `\udcff`); `start` and `end` in seconds; `score`, `event_sentence` and `object_phrase`; `frame_time`, `clip`,
+        `clip_start` and `clip_end`, see `Moment`; `missing`; `duration`, `fps`, `width`, `height`, `codec` and `tags`
+        of the video; `copies` and `near_duplicates`.
+        """
+        import pyarrow as pa
+
+        words = pa.list_(pa.string())
+        schema = pa.schema(
+            [
+                ("rank", pa.int32()),
+                ("moment", pa.int32()),
+                ("path", pa.string()),
+                *((name, pa.float64()) for name in ("start", "end", *_SCORES, "frame_time")),
+                ("clip", pa.string()),
+                ("clip_start", pa.float64()),
+                ("clip_end", pa.float64()),
+                ("missing", pa.bool_()),
+                ("duration", pa.float64()),
+                ("fps", pa.float64()),
+                ("width", pa.int32()),
+                ("height", pa.int32()),
+                ("codec", pa.string()),
+                ("tags", words),
+                ("copies", words),
+                ("near_duplicates", words),
+            ]
+        )
+        rows = [
+            {
+                "rank": rank,
+                "moment": place,
+                "path": path_as_text(hit.path),
+                **asdict(moment),
+                "missing": hit.missing,
+                **{
+                    name: getattr(hit.video, name) for name in ("duration", "fps", "width", "height", "codec")
+                },
+                "tags": list(hit.video.tags),
+                "copies": [path_as_text(path) for path in hit.copies],
+                "near_duplicates": [path_as_text(path) for path in hit.near_duplicates],
+            }
+            for rank, hit in enumerate(self, 1)
+            for place, moment in enumerate(hit.moments, 1)
+        ]
+        return pa.Table.from_pylist(rows, schema=schema)
+
+    def to_pandas(self) -> Any:
+        """The rows of `to_table` as a pandas DataFrame.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: F401  # pyarrow needs it
+        except ImportError:
+            raise UsageError(
+                "pandas is not installed", "an environment with pandas", "pip install pandas, or to_table()"
+            ) from None
+        return self.to_table().to_pandas()

@@ -87,7 +87,7 @@ def clip_table(clips: Sequence[ClipRows], sizes: PrototypeSizes) -> pa.Table:
 
 
 def _video_columns(video: VideoRow) -> dict[str, Any]:
-    path = _as_text(video.path)
+    path = path_as_text(video.path)
     folder, name = os.path.split(path)
     values = {field.name: getattr(video, field.name) for field in fields(video)}
     return {
@@ -106,7 +106,7 @@ def _video_row(columns: dict[str, Any]) -> VideoRow:
     return VideoRow(**{**values, "path": os.fsdecode(columns["path_bytes"]), "tags": tuple(columns["tags"])})
 
 
-def _as_text(path: str) -> str:
+def path_as_text(path: str) -> str:
     """A path that can be stored as text: bytes that are not UTF-8 are written as escapes."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
 

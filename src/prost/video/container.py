@@ -240,6 +240,11 @@ class OpenVideo:
         """Close the file; the frames already decoded stay good."""
         self.container.close()
 
+    @property
+    def spliced(self) -> bool:
+        """Whether the times of the current position no longer are those of the container's clock, which restarted."""
+        return self._offset != 0
+
     def rewind(self) -> None:
         """Go back to the start by opening the file anew: unlike seeking, that works in every format."""
         self.close()

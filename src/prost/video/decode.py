@@ -121,6 +121,22 @@ def sample_windows(
                 upcoming += 1
 
 
+def frames_between(video: OpenVideo, start: float, end: float) -> Iterator[Shown]:
+    """The frames that a player shows from `start` to `end`, in their order.
+
+    The first is the one that is shown at `start`, so its time may lie before. Damaged frames are left out.
+
+    Args:
+        video: the open video.
+        start: seconds on the player's clock.
+        end: likewise; a frame that begins here is left out.
+    """
+    sampler = _FrameSampler(video)
+    first = sampler.at(start)
+    yield Shown(first.time, first.frame)
+    yield from sampler.rest_before(end)
+
+
 def _passes(ends: Sequence[float]) -> Iterator[range]:
     """Consecutive windows to be read in one pass each, given the last time of each window."""
     first, latest = 0, -math.inf
@@ -212,6 +228,17 @@ class _FrameSampler:
                 # No keyframe lies between: a seek that leads back costs decoding.
                 self._video.keyframe_spacing = max(self._video.keyframe_spacing, time - landed)
         return self._read_up_to(time)
+
+    def rest_before(self, end: float) -> Iterator[Shown]:
+        """The clean frames after the one that `at` returned last, as far as they begin before `end`."""
+        assert self._shown is not None
+        latest = self._shown.time
+        while self._upcoming is not None and self._upcoming.time < end - SAME_TIME:
+            time, frame = self._upcoming
+            if frame is not None and time > latest:
+                latest = time
+                yield Shown(time, frame)
+            self._upcoming = next(self._frames, None)
 
     def _seeking_saves(self, shown: float, time: float) -> bool:
         """Whether a seek to `time` skips frames that reading on would decode."""

@@ -295,7 +295,7 @@ def serve() -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     hello, _ = _receive(sys.stdin.buffer)
-    _send(answers, {"memory_limit_refused": _limit_memory(hello["memory_limit"])})
+    _send(answers, {"memory_limit_refused": limit_memory(hello["memory_limit"])})
     conversation = _Conversation(sys.stdin.buffer, answers, hello["time_limit"])
     # Both ends say that the parent has closed the pipes or is gone.
     with suppress(EOFError, BrokenPipeError):
@@ -401,7 +401,7 @@ def info_of(path: str, reply: dict[str, Any]) -> VideoInfo:
     return VideoInfo(path=path, **reply)
 
 
-def _limit_memory(limit: int | None) -> str:
+def limit_memory(limit: int | None) -> str:
     """Limit this process's address space; returns why that was refused, else an empty text.
 
     Only on Linux: macOS refuses the call. A lower limit that the user has set stays.

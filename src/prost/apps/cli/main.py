@@ -24,6 +24,7 @@ from prost.apps.cli.doctor import doctor
 from prost.apps.cli.duplicates import duplicates
 from prost.apps.cli.evaluate import compare, evaluate
 from prost.apps.cli.explain import explain
+from prost.apps.cli.export import export
 from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
 from prost.apps.cli.list import list_videos
@@ -86,6 +87,7 @@ app.command()(watch)
 app.add_typer(models, name="models")
 app.command()(search)
 app.command()(explain)
+app.command()(export)
 app.command("list")(list_videos)
 app.command()(status)
 app.command()(tag)

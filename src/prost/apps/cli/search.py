@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -54,6 +54,9 @@ def search(
             "--all", help="Also list files that show the film of a better hit (another size or codec)."
         ),
     ] = False,
+    open_best: Annotated[
+        bool, typer.Option("--open", help="Play the best moment in a video player (mpv, vlc or ffplay).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the moments that a sentence describes."""
@@ -63,9 +66,13 @@ def search(
     for note in hits.notes:
         say(f"note: {note}")
     if as_json:
-        print_json([hit_as_dict(hit) for hit in hits])
+        print_json([hit.as_dict() for hit in hits])
     else:
         print_hits(hits)
+    if open_best and hits:
+        from prost.export.playing import play
+
+        say(play(hits[0].path, hits[0].start))
 
 
 def print_hits(hits: Sequence[Hit], title: str = "") -> None:
@@ -92,18 +99,3 @@ def _remarks(hit: Hit) -> str:
     others = len(hit.copies) + len(hit.near_duplicates)
     remarks = [*(["the file is gone"] if hit.missing else []), *([f"{others} more of it"] if others else [])]
     return f"  ({', '.join(remarks)})" if remarks else ""
-
-
-def hit_as_dict(hit: Hit) -> dict[str, Any]:
-    """A hit for programs: times in seconds, scores as cosines."""
-    return {
-        "path": hit.path,
-        "missing": hit.missing,
-        "copies": list(hit.copies),
-        "near_duplicates": list(hit.near_duplicates),
-        "start": hit.start,
-        "end": hit.end,
-        "score": hit.score,
-        "event_sentence": hit.event_sentence,
-        "object_phrase": hit.object_phrase,
-    }

@@ -1,0 +1,190 @@
+"""`prost export`: hits and prototypes for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from prost.apps.cli.options import (
+    DeviceOption,
+    JsonOption,
+    LibraryOption,
+    ModelOption,
+    ObjectPhraseWeightOption,
+    open_library,
+    overrides_of,
+)
+from prost.apps.cli.output import print_json, print_line, progress, say
+from prost.errors import UsageError, VideoError
+
+if TYPE_CHECKING:
+    from prost.export.clips import CutClip
+    from prost.search.hits import SearchResult
+
+Method = Literal["auto", "copy", "encode"]
+
+
+def export(
+    library: LibraryOption,
+    query: Annotated[
+        str | None, typer.Argument(help="A sentence that describes what should be seen.", show_default=False)
+    ] = None,
+    hits_file: Annotated[
+        Path | None,
+        typer.Option("--hits", help="Write the hits: a name that ends in .json, .csv or .parquet."),
+    ] = None,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(
+            "--timeline",
+            help="Write the moments as a timeline: a name that ends in .otio, .edl or .fcpxml (.otio and .edl "
+            "need the extra `timeline`).",
+        ),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option("--clips", metavar="FOLDER", help="Cut the moments out as MP4 files in this folder."),
+    ] = None,
+    prototypes: Annotated[
+        Path | None,
+        typer.Option(
+            "--prototypes",
+            help="Write the prototypes of the library's clips: a name that ends in .parquet, .npz or "
+            ".safetensors. Needs no sentence.",
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Largest number of hits.")] = 10,
+    moments: Annotated[int, typer.Option("--moments", min=1, help="Largest number of moments of a hit.")] = 1,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", help="Only the videos for which this SQL expression is true."),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option("--margin", min=0, help="Seconds to add before and after each moment.")
+    ] = 0.0,
+    method: Annotated[
+        Method,
+        typer.Option(
+            "--method",
+            help="How clips are cut: copy the packets, encode the frames, or auto: copy where a keyframe lies near "
+            "enough.",
+        ),
+    ] = "auto",
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance", min=0, help="Seconds that a clip of copied packets may be longer at each end."
+        ),
+    ] = 0.5,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", show_default="that of the first hit", help="Frames a second of the timeline."),
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    object_phrase_weight: ObjectPhraseWeightOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write hits, clips, timelines and prototypes for other programs."""
+    of_a_query = [output for output in (hits_file, timeline, clips) if output is not None]
+    if not of_a_query and prototypes is None:
+        raise UsageError("nothing to export", "--hits, --timeline, --clips or --prototypes")
+    if of_a_query and not query:
+        raise UsageError(
+            "an export of hits without a sentence", 'a sentence, as in: prost export "a dog" --hits a.csv'
+        )
+    _check(hits_file, timeline, clips, prototypes, force)
+    done: dict[str, Any] = {}
+    failed = 0
+    if prototypes is not None:
+        from prost.export.prototypes import write_prototypes
+
+        count = write_prototypes(prototypes, library, where=where, force=force)
+        done["prototypes"] = {"output": str(prototypes), "clips": count}
+        say(f"wrote the prototypes of {count} clips to {prototypes}")
+    if of_a_query and query:
+        overrides = overrides_of(object_phrase_weight=object_phrase_weight)
+        with open_library(library, model, device, **overrides) as opened:
+            hits = opened.search(query, limit=limit, where=where, per_video=moments)
+        for note in hits.notes:
+            say(f"note: {note}")
+        if hits_file is not None:
+            from prost.export.tables import write_hits
+
+            write_hits(hits_file, hits, query=query, force=force)
+            done["hits"] = {"output": str(hits_file), "hits": len(hits)}
+            say(f"wrote {len(hits)} hits to {hits_file}")
+        if timeline is not None:
+            from prost.export.timelines import write_timeline
+
+            count = write_timeline(timeline, hits, title=query, rate=rate, margin=margin, force=force)
+            done["timeline"] = {"output": str(timeline), "moments": count}
+            say(f"wrote {count} moments to {timeline}")
+        if clips is not None:
+            cut, failures = _cut(hits, clips, margin, method, tolerance, force)
+            failed = len(failures)
+            done["clips"] = [clip.as_dict() for clip in cut]
+            done["failed"] = [{"path": path, "reason": reason} for path, reason in failures]
+            for clip in cut:
+                how = "packets copied" if clip.method == "copy" else "encoded"
+                if not as_json:
+                    print_line(f"{clip.output}  ({clip.start:.2f} to {clip.end:.2f} s of {clip.path}, {how})")
+    if as_json:
+        print_json(done)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check(
+    hits_file: Path | None, timeline: Path | None, clips: Path | None, prototypes: Path | None, force: bool
+) -> None:
+    """Refuse outputs that cannot be written, before any work."""
+    from prost.export import prototypes as of_prototypes
+    from prost.export import tables, timelines
+    from prost.export.outputs import expect_free, suffix_of
+
+    for output, known in (
+        (hits_file, tables.SUFFIXES),
+        (timeline, timelines.SUFFIXES),
+        (prototypes, of_prototypes.SUFFIXES),
+    ):
+        if output is not None:
+            suffix_of(output, known)
+            expect_free(output, force)
+    if clips is not None and clips.exists() and not clips.is_dir():
+        raise UsageError(f"{clips} is a file", "a folder for the clips")
+
+
+def _cut(
+    hits: SearchResult, folder: Path, margin: float, method: str, tolerance: float, force: bool
+) -> tuple[list[CutClip], list[tuple[str, str]]]:
+    """Cut all moments; a video that cannot be cut is told and does not stop the others."""
+    from prost.export.clips import clip_name, cut_moment
+    from prost.export.outputs import expect_free
+
+    wanted = [
+        (hit, moment, folder / clip_name(rank, hit, moment))
+        for rank, hit in enumerate(hits, 1)
+        for moment in hit.moments
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    for _, _, output in wanted:
+        expect_free(output, force)
+    cut: list[CutClip] = []
+    failures: list[tuple[str, str]] = []
+    with progress("cutting", "clips") as show:
+        for done, (hit, moment, output) in enumerate(wanted, 1):
+            try:
+                cut.append(
+                    cut_moment(
+                        hit, moment, output, margin=margin, method=method, tolerance=tolerance, force=force
+                    )
+                )
+            except VideoError as error:
+                failures.append((hit.path, error.reason))
+                say(f"not cut: {hit.path}: {error.reason}" + (f" ({error.detail})" if error.detail else ""))
+            show(done, len(wanted), output.name)
+    return cut, failures

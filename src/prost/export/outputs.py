@@ -1,0 +1,63 @@
+"""Output files: written whole or not at all, and never over another file unless that is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prost.errors import UsageError
+from prost.search.durable import sync_folder
+
+
+def suffix_of(path: Path, known: tuple[str, ...]) -> str:
+    """The suffix of an output file, in lower case.
+
+    Raises:
+        UsageError: it is none of `known`.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in known:
+        raise UsageError(f"output {path}", f"a name that ends in {', '.join(known)}")
+    return suffix
+
+
+def expect_free(path: Path, force: bool) -> None:
+    """Check that an output can be written.
+
+    Raises:
+        UsageError: something is there and `force` is False, or it is a folder, or the folder for it is missing.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "the name of a file to write")
+    if not force and os.path.lexists(path):
+        raise UsageError(f"{path} exists", "a new file", "another name, or --force to replace it")
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist", "an existing folder for the output")
+
+
+@contextmanager
+def written_whole(path: Path, force: bool) -> Iterator[Path]:
+    """Context that writes a file in one step.
+
+    Yields:
+        where to write it: a name beside it with the same suffix. At the end it is flushed and moved to its place; after
+        an exception it is removed, and what was there before is kept.
+
+    Raises:
+        UsageError: see `expect_free`.
+        OSError: the disk refuses.
+    """
+    expect_free(path, force)
+    temporary = path.with_name(f".prost-{os.getpid()}-{path.name[-80:]}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        expect_free(path, force)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

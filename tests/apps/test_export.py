@@ -1,0 +1,96 @@
+"""`prost export` and `prost search --open`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import opentimelineio as otio
+import pytest
+
+
+def test_everything_at_once(prost, indexed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    names = {"--hits": "a.csv", "--timeline": "a.otio", "--prototypes": "a.npz", "--clips": "clips"}
+    options = [word for option, name in names.items() for word in (option, out / name)]
+    said = prost("export", "a ball", "--library", indexed, *options, "--limit", "2", "--json")
+    assert said.code == 0, said.err
+    assert said.json["hits"]["hits"] == 2 and said.json["timeline"]["moments"] == 2
+    with (out / "a.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = prost("search", "a ball", "--library", indexed, "--limit", "2", "--json").json
+    assert [row["path"] for row in rows] == [hit["path"] for hit in found]
+    timeline = otio.adapters.read_from_file(str(out / "a.otio"))
+    assert [clip.name for clip in timeline.find_clips()] == [Path(hit["path"]).name for hit in found]
+    assert len(np.load(out / "a.npz")["start"]) == said.json["prototypes"]["clips"] == 3
+    assert len(said.json["clips"]) == 2 and said.json["failed"] == []
+    for clip, hit in zip(said.json["clips"], found, strict=True):
+        assert clip["path"] == hit["path"]
+        with av.open(clip["output"]) as container:
+            length = float(container.duration) / av.time_base
+        assert length == pytest.approx(clip["end"] - clip["start"], abs=0.11)
+
+
+def test_a_video_that_is_gone_is_told_and_the_others_are_cut(
+    prost, indexed: Path, videos: Path, tmp_path: Path
+) -> None:
+    (videos / "red.mp4").unlink()
+    said = prost("export", "a ball", "--library", indexed, "--clips", tmp_path / "clips")
+    assert said.code == 1
+    assert f"not cut: {videos / 'red.mp4'}: file is gone" in said.err
+    assert len(list((tmp_path / "clips").iterdir())) == len(said.out.splitlines()) == 2
+
+
+def test_existing_outputs_are_kept_unless_forced(prost, indexed: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.json"
+    output.write_text("mine")
+    said = prost("export", "a ball", "--library", indexed, "--hits", output)
+    assert said.code == 2 and "exists" in said.err and said.err.count("\n") == 1
+    assert output.read_text() == "mine"
+    assert prost("export", "a ball", "--library", indexed, "--hits", output, "--force").code == 0
+    assert len(json.loads(output.read_text())["hits"]) == 3
+    arguments = ("export", "a ball", "--library", indexed, "--clips", tmp_path / "clips")
+    assert prost(*arguments).code == 0
+    assert prost(*arguments).code == 2
+    assert prost(*arguments, "--force").code == 0
+
+
+def test_wrong_use_is_one_line(prost, indexed: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (["a ball"], "nothing to export"),
+        (["--hits", tmp_path / "a.json"], "without a sentence"),
+        (["a ball", "--hits", tmp_path / "a.xml"], ".json, .csv, .parquet"),
+        (["a ball", "--hits", tmp_path / "none" / "a.csv"], "does not exist"),
+        (["a ball", "--clips", indexed / "library.json"], "is a file"),
+        (["a ball", "--timeline", tmp_path / "a.edl", "--rate", "12.5"], "rate 12.5"),
+    ):
+        said = prost("export", *arguments, "--library", indexed)
+        assert said.code == 2 and message in said.err and said.err.count("\n") == 1, said.err
+
+
+def test_prototypes_need_no_model(prost, indexed: Path, tmp_path: Path) -> None:
+    (indexed / "model.txt").write_text("/no/such/model")
+    said = prost("export", "--prototypes", tmp_path / "a.parquet", "--library", indexed)
+    assert said.code == 0 and "3 clips" in said.err
+
+
+def test_search_plays_the_best_moment(
+    prost, indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    player = programs / "mpv"
+    player.write_text(f"#!{sys.executable} -I\n")
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    said = prost("search", "a ball", "--library", indexed, "--open", "--json")
+    assert said.code == 0
+    assert said.err == f"playing {said.json[0]['path']} from {said.json[0]['start']:.1f} s with mpv\n"
+    player.unlink()
+    said = prost("search", "a ball", "--library", indexed, "--open")
+    assert said.code == 2 and "no video player was found" in said.err and ".mp4" in said.out
