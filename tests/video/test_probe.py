@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorTrc
 from tests.video.conftest import MakeVideo, numbers_of
 from tests.video.zoo import link_to_itself, sound_only, sound_with_cover, two_streams
 
@@ -402,3 +403,22 @@ def test_a_name_that_is_not_utf8(make_video: MakeVideo) -> None:
     path = Path(os.fsdecode(raw))
     assert os.fsencode(probe(path).path) == raw
     assert numbers_of(decode_frames(path, [0.25], 32).pixels) == [2]
+
+
+@pytest.mark.parametrize(
+    ("curve", "told"),
+    [(ColorTrc.SMPTE2084, "PQ"), (ColorTrc.ARIB_STD_B67, "HLG"), (ColorTrc.BT709, "")],
+)
+def test_high_dynamic_range_is_told(tmp_path: Path, curve: ColorTrc, told: str) -> None:
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=10, options={"log-level": "none"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
+        stream.codec_context.color_trc = curve
+        for shade in range(5):
+            picture = np.full((48, 64, 3), 40 * shade, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p10le")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    note = probe(path).note
+    assert (f"high dynamic range ({told})" in note) if told else note == ""

@@ -360,6 +360,18 @@ def avi_without_index(path: Path) -> None:
     path.write_bytes(data[: data.rfind(b"idx1")])
 
 
+def avi_with_wild_index(path: Path) -> None:
+    """An index whose entries point to chunks of other frames, as simple editing tools leave it."""
+    film(path, codec="mpeg4", options=SHARP["mpeg4"])
+    data = bytearray(path.read_bytes())
+    index = data.rfind(b"idx1") + 8
+    places = range(index + 8, len(data) - 7, 16)
+    offsets = [data[place : place + 4] for place in places]
+    for place, other in zip(places, np.random.default_rng(0).permutation(len(offsets)), strict=True):
+        data[place : place + 4] = offsets[other]
+    path.write_bytes(data)
+
+
 def avi_with_b_frames(path: Path) -> None:
     """H.264 with B-frames in AVI, which has no field for the time at which a frame is shown."""
     source = path.with_suffix(".source.mp4")
@@ -378,6 +390,14 @@ def avi_with_b_frames(path: Path) -> None:
 # Files that must be refused -------------------------------------------------------------------------
 
 
+def damaged_ivf(path: Path) -> None:
+    """The first frame is rubbish, and the size of the second one is a wild number."""
+    film(path, codec="libvpx-vp9", options=SHARP["libvpx-vp9"], format="ivf")
+    data = bytearray(path.read_bytes())
+    data[44:84] = np.random.default_rng(1).bytes(40)
+    path.write_bytes(data)
+
+
 def written(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
@@ -387,6 +407,14 @@ def still_copied(path: Path) -> None:
     film(path, 100)
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"moov") // 2])
+
+
+def moving_avif(path: Path) -> None:
+    """An animated picture: a still one stands beside the track, for programs that do not know of it."""
+    from PIL import Image
+
+    first, *others = (Image.fromarray(plain(number, 64, 48)) for number in range(20))
+    first.save(path, format="AVIF", save_all=True, append_images=others, duration=100, quality=100)
 
 
 def photo(format: str) -> Callable[[Path], None]:
@@ -480,6 +508,14 @@ ODD = [
         duration=6.0,
         tolerance=0.3,
         why="the clock starts again twice",
+    ),
+    Specimen(
+        name="joined.flv",
+        make=joined(format="flv"),
+        shown=[(1.0, 25), (2.5, 62), (5.5, 137)],
+        duration=6.0,
+        tolerance=0.3,
+        why="FLV files joined end to end",
     ),
     Specimen(
         name="joined.ts",
@@ -739,6 +775,21 @@ ODD = [
         why="the first packet is rubbish",
     ),
     Specimen(
+        name="wild_index.avi",
+        make=avi_with_wild_index,
+        shown=every(40),
+        duration=4.0,
+        tolerance=0.11,
+        why="AVI whose index points to other frames",
+    ),
+    Specimen(
+        name="animated.avif",
+        make=moving_avif,
+        shown=every(20),
+        duration=2.0,
+        why="an animated AVIF, which holds a still picture as well",
+    ),
+    Specimen(
         name="no_index.avi",
         make=avi_without_index,
         shown=every(40),
@@ -749,6 +800,12 @@ ODD = [
 ]
 BAD = [
     Specimen(name="encrypted.mp4", make=encrypted, reason=Reason.ENCRYPTED, why="common encryption"),
+    Specimen(
+        name="damaged.ivf",
+        make=damaged_ivf,
+        reason=Reason.NOTHING_DECODED,
+        why="a packet that claims more bytes than the file has",
+    ),
     Specimen(name="still.avif", make=photo("AVIF"), reason=Reason.NOT_A_VIDEO, why="an AVIF picture"),
     Specimen(name="still.gif", make=photo("GIF"), reason=Reason.NOT_A_VIDEO, why="a GIF of one picture"),
     Specimen(

@@ -27,6 +27,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from prost.errors import VideoError
+from prost.video.avi_index import HIDDEN, misleading_index
+from prost.video.joined_flv import inner_headers
+from prost.video.patched_file import PatchedFile
 from prost.video.reasons import Reason
 from prost.video.signature import HEAD_BYTES, starts_like_video
 
@@ -58,6 +61,14 @@ REMEMBERED_FILES = 8
 
 # Brands of still pictures that lie in the same kind of file as MP4.
 STILL_BRANDS = ("avif", "heic", "heix", "mif1")
+ANIMATED_BRAND = "avis"
+
+# A damaged packet can name a size of picture for which no memory would be enough. So many packets in a row that
+# are refused for lack of memory mean that it is really too little.
+REFUSED_FOR_MEMORY = 8
+
+# Bytes: any packet of a file of this size has room in memory.
+SURELY_FITS = 256 << 20
 
 # Demuxers that read still pictures, text art, and lists of other files: FFmpeg would "play" them, nobody would call
 # them videos.
@@ -360,7 +371,10 @@ class OpenVideo:
                         yield packet
                 return
             except MemoryError:
-                raise
+                # A packet is no larger than its file: the size that a damaged header claims ends the data.
+                if self.container.size > SURELY_FITS:
+                    raise
+                return
             except BlockingIOError:
                 # A stretch without packets (lost sectors in a transport stream): go on after it.
                 attempts -= 1
@@ -377,6 +391,7 @@ class OpenVideo:
         clock = _Clock(self)
         packets: Iterator[Packet[VideoStream] | None] = self.packets()
         draining = False
+        refused = 0
         while not draining:
             packet = next(packets, None)
             draining = packet is None
@@ -387,8 +402,13 @@ class OpenVideo:
                 continue
             try:
                 pictures = decoder.decode(packet)
+                refused = 0
             except MemoryError:
-                raise
+                refused += 1
+                if refused == REFUSED_FOR_MEMORY or draining:
+                    raise
+                yield Decoded(clock.of_packet(packet), None)
+                continue
             except EOFError:
                 return
             except FFmpegError:
@@ -494,14 +514,15 @@ class _Clock:
 
 
 def _open_container(path: str) -> InputContainer:
+    # An absolute path cannot be taken for a protocol ("concat:a.mp4|b.mp4" is a good file name).
+    # What a playlist in disguise names is not fetched: FFmpeg lets local files open only local files.
+    source = str(Path(path).absolute())
     try:
-        container = av.open(
-            # An absolute path cannot be taken for a protocol ("concat:a.mp4|b.mp4" is a good file name).
-            # What a playlist in disguise names is not fetched: FFmpeg lets local files open only local files.
-            str(Path(path).absolute()),
-            mode="r",
-            metadata_errors="replace",
-        )
+        container = av.open(source, mode="r", metadata_errors="replace")
+        if (patched := _patched(path, container.format.name)) is not None:
+            format = container.format.name
+            container.close()
+            container = av.open(patched, mode="r", metadata_errors="replace", format=format)
     except FileNotFoundError:
         if os.path.exists(path):
             raise VideoError(path, Reason.NOT_A_VIDEO, "a list of other files, which are gone") from None
@@ -518,6 +539,15 @@ def _open_container(path: str) -> InputContainer:
         container.close()
         raise VideoError(path, Reason.NOT_A_VIDEO, "a still picture (AVIF or HEIF)")
     return container
+
+
+def _patched(path: str, format: str) -> PatchedFile | None:
+    """The file without what misleads FFmpeg; None where nothing does."""
+    if format == "avi" and (index := misleading_index(path)) is not None:
+        return PatchedFile(path, replaced={index: HIDDEN})
+    if format == "flv" and (headers := inner_headers(path)):
+        return PatchedFile(path, omitted=headers)
+    return None
 
 
 def _starts_like_a_video(path: str) -> bool:
@@ -543,12 +573,15 @@ def _choose_stream(path: str, container: InputContainer) -> tuple[VideoStream, i
     known = [stream for stream in moving if stream.codec_context is not None]
     if not known:
         raise VideoError(path, Reason.UNKNOWN_CODEC)
+    # The still picture of an animated AVIF is a stream of one frame, and the default one.
+    animated = container.metadata.get("major_brand", "").strip() == ANIMATED_BRAND
     chosen = max(
         known,
         key=lambda stream: (
+            stream.frames if animated else 0,
             bool(stream.disposition & Disposition.default),
             stream.width * stream.height,
             -stream.index,
         ),
     )
-    return chosen, len(known) - 1
+    return chosen, 0 if animated else len(known) - 1

@@ -10,6 +10,8 @@ from itertools import islice, pairwise
 from statistics import median
 
 from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 from prost.errors import VideoError
@@ -25,6 +27,10 @@ SPARSE_BYTES_PER_SECOND = 2_000
 
 # The video ends where nothing new is shown for longer than this, seconds.
 LONGEST_GAP = 3_600.0
+
+# Transfer curves that want a screen of high dynamic range. The FFmpeg of PyAV's wheel has no filter that maps their
+# tones (zscale, libplacebo), so colours come out pale.
+HIGH_DYNAMIC_RANGE = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 
 # A header may claim any frame rate; what lies outside is counted from the packets instead.
 SANE_FPS = (0.01, 1000.0)
@@ -94,12 +100,19 @@ def describe(video: OpenVideo) -> VideoInfo:
         rotation=Orientation.of(frame).rotation,
         start=video.start,
         first_frame=video.first.time,
-        note="; ".join(filter(None, (extent.note, _note_of_streams(video.other_streams)))),
+        note="; ".join(
+            filter(None, (extent.note, _note_of_streams(video.other_streams), _note_of_range(frame)))
+        ),
     )
 
 
 def _note_of_streams(others: int) -> str:
     return f"{others} other video stream{'s are' if others > 1 else ' is'} left out" if others else ""
+
+
+def _note_of_range(frame: VideoFrame) -> str:
+    curve = HIGH_DYNAMIC_RANGE.get(int(frame.color_trc))
+    return f"high dynamic range ({curve}) is shown without tone mapping" if curve else ""
 
 
 @dataclass(frozen=True)
