@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from prost.errors import (
     BadFilter,
     EmptyQuery,
     LibraryBusy,
+    LibraryDamaged,
     LibraryError,
     MissingPath,
     ModelMismatch,
@@ -347,3 +349,35 @@ def test_a_library_of_an_earlier_version_opens_with_its_model_renamed(
     Library(tmp_path / "own.prost", load_prost(untrained_folder, name="renamed", object_phrase_weight=1.0))
     with pytest.raises(ModelMismatch, match="was made by model 'holiday'"):
         Library(tmp_path / "own.prost", load_prost(untrained_folder, name="holiday", window=0.5))
+
+
+def test_a_library_holds_one_class_of_precision(tmp_path: Path, toybox_folder: Path) -> None:
+    """bfloat16 changes prototypes by more than rounding, so what is added later is computed as before."""
+    video = sorted(toybox_folder.glob("*.mp4"))[0]
+    model = load_prost("toybox", "cpu")
+    scores = {}
+    for precision in ("fp32", "bf16"):
+        place = tmp_path / f"{precision}.prost"
+        with Library(place, model, precision=precision) as library:
+            library.add(video)
+        with Library(place, model) as again:
+            assert again.description.precision == precision
+            scores[precision] = again.search("a red ball").pop().score
+        other = "bf16" if precision == "fp32" else "fp32"
+        with pytest.raises(LibraryError, match=f"computed in {precision}, asked for was {other}"):
+            Library(place, model, precision=other)
+    assert scores["fp32"] != scores["bf16"]
+    assert scores["fp32"] == pytest.approx(scores["bf16"], abs=0.05)
+
+
+def test_the_precision_of_older_libraries_is_fp32(tmp_path: Path) -> None:
+    model = load_prost("toybox", "cpu")
+    Library(tmp_path / "a.prost", model).close()
+    place = tmp_path / "a.prost" / "library.json"
+    stored = json.loads(place.read_text())
+    del stored["precision"]
+    place.write_text(json.dumps(stored))
+    assert Library(tmp_path / "a.prost", model, precision="fp32").description.precision == "fp32"
+    place.write_text(json.dumps({**stored, "precision": "int3"}))
+    with pytest.raises(LibraryDamaged, match="int3"):
+        Library(tmp_path / "a.prost", model)

@@ -20,6 +20,8 @@ from prost.errors import UsageError
 from prost.model.matching import Record
 
 Precision = Literal["auto", "bf16", "fp32"]
+# What a precision comes to on a machine: `auto` is one of the others.
+PrecisionClass = Literal["bf16", "fp32"]
 
 # Frames that pass the vision tower at a time. More is not faster on a CPU; a GPU needs more to be busy.
 CPU_BATCH_FRAMES = 96
@@ -47,6 +49,11 @@ def has_fast_bf16(device: torch.device) -> bool:
 def takes_bf16(precision: Precision, device: torch.device) -> bool:
     """Whether a precision means bfloat16 on a device; `auto` takes it where it is fast."""
     return precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
+
+
+def precision_class(precision: Precision, device: torch.device) -> PrecisionClass:
+    """What a precision comes to on a device."""
+    return "bf16" if takes_bf16(precision, device) else "fp32"
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:

@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Self, get_args
 from urllib.parse import unquote
 
 import pyarrow.fs
 
 from prost.errors import LibraryDamaged, LibraryError, StorageError, UsageError
+from prost.model.encoding import PrecisionClass
 from prost.printable import is_utf8
 from prost.search.durable import write_whole
 from prost.search.records import ClipSettings, PrototypeSizes
@@ -32,6 +33,8 @@ class Description:
         fingerprint: of that model.
         sizes: of its prototypes.
         clips: how videos are cut.
+        precision: class of precision in which its prototypes are computed, `fp32` or `bf16`. Prototypes of two classes
+            differ by more than rounding, so one library holds one class. Libraries of older versions are `fp32`.
         id: of this library, made when it was made; its tables carry it too. Empty in libraries of older versions.
         format: version of the library's format.
     """
@@ -40,6 +43,7 @@ class Description:
     fingerprint: str
     sizes: PrototypeSizes
     clips: ClipSettings
+    precision: PrecisionClass = "fp32"
     id: str = ""
     format: int = FORMAT
 
@@ -73,6 +77,7 @@ class Description:
                 fingerprint=str(values["fingerprint"]),
                 sizes=PrototypeSizes(**values["sizes"]),
                 clips=ClipSettings(**values["clips"]),
+                precision=_precision_class(values.get("precision", "fp32")),
                 id=str(values.get("id", "")),
                 format=int(stored),
             )
@@ -81,6 +86,13 @@ class Description:
                 f"{place} cannot be read ({type(error).__name__}: {error})",
                 suggestion="restore it from a backup, or index the videos into a new library",
             ) from None
+
+
+def _precision_class(value: object) -> PrecisionClass:
+    for known in get_args(PrecisionClass):
+        if value == known:
+            return known
+    raise ValueError(f"precision {value!r}")
 
 
 def read_description(root: str) -> Description | None:

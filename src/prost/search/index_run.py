@@ -191,7 +191,9 @@ class IndexRun:
 
     def _read(self, files: Sequence[SeenFile]) -> None:
         frames, settings = self._model.config.frames, self._store.description.clips
-        encoding = WindowEncoding(VideoEncoder(self._model), self._take)
+        encoding = WindowEncoding(
+            VideoEncoder(self._model, precision=self._store.description.precision), self._take
+        )
         encoding.run(self._reader.read(requests(files, self._needs_no_decoding, settings, frames)))
 
     def _take(self, event: EncodedClip | FailedWindow | ReadEnd | KnownContent | Refused) -> None:

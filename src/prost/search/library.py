@@ -10,6 +10,7 @@ from typing import Self
 
 from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
 from prost.model.catalogue import BUNDLED, FIRST_CHOICE
+from prost.model.encoding import PrecisionClass
 from prost.model.evidence import Evidence
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import says_nothing
@@ -74,6 +75,8 @@ class Library:
         path: a folder, made if absent; or the URI of a library on an object store (`s3://...`).
         model: what indexes and searches; without one, an existing library can be listed and cleaned.
         clips: how videos are cut, fixed when the library is made.
+        precision: in which the vision tower computes, fixed when the library is made; None for `fp32`, or for that of
+            an existing library.
         moment_rule: how start and end are told.
         memory: bytes of prototypes that may stay in memory between searches; a larger library is read from
             disk for each search.
@@ -94,6 +97,7 @@ class Library:
         model: PrototypeModel | None = None,
         *,
         clips: ClipSettings | None = None,
+        precision: PrecisionClass | None = None,
         moment_rule: MomentRule = MOMENT_RULE,
         memory: int = MEMORY,
         storage_options: Mapping[str, str] | None = None,
@@ -109,9 +113,11 @@ class Library:
                     f"`prost index FOLDER`, or Library(path, model=prost.load({FIRST_CHOICE!r})); {BUNDLED} knows "
                     "drawn videos only",
                 ) from None
-            self._store = Store.create(root, _description(model, clips or ClipSettings()), storage_options)
+            described = _description(model, clips or ClipSettings(), precision or "fp32")
+            self._store = Store.create(root, described, storage_options)
         _expect_same_model(self._store, model)
         _expect_same_clips(self._store, clips)
+        _expect_same_precision(self._store, precision)
         self.model = model
         self._storage_options = storage_options
         self._packs = pack_folder(self._store)
@@ -530,12 +536,13 @@ def _tags(tags: str | Iterable[str]) -> list[str]:
     return list(dict.fromkeys(given))
 
 
-def _description(model: PrototypeModel, clips: ClipSettings) -> Description:
+def _description(model: PrototypeModel, clips: ClipSettings, precision: PrecisionClass) -> Description:
     return Description(
         model=model.config.name,
         fingerprint=model.fingerprint,
         sizes=PrototypeSizes.of(model.config),
         clips=clips,
+        precision=precision,
     )
 
 
@@ -560,6 +567,16 @@ def _expect_same_clips(store: Store, clips: ClipSettings | None) -> None:
             f"asked for were {clips.longest:g} s and {clips.overlap:g}",
             "the settings that it was made with",
             "leave them out, or index into a new library",
+        )
+
+
+def _expect_same_precision(store: Store, precision: PrecisionClass | None) -> None:
+    made_in = store.description.precision
+    if precision is not None and precision != made_in:
+        raise LibraryError(
+            f"{store.root} holds prototypes computed in {made_in}, asked for was {precision}",
+            "the precision that it was made with",
+            "leave it out, or index into a new library",
         )
 
 
