@@ -73,6 +73,21 @@ class TestReport:
         assert told[-1].failed == 1
         assert {Path(each.path).name for each in told} == {"bad.mp4", "green.mp4", "red.mp4", "blue.mp4"}
 
+    def test_progress_within_a_long_film(self, library: Library, folder: Path, paint: Paint) -> None:
+        film = paint(folder / "long.mp4", *[("red", 10), ("blue", 10)] * 3)
+        told: list[IndexProgress] = []
+        report = library.add([folder / "red.mp4", film], progress=told.append)
+        windows = library.videos("path LIKE '%long.mp4'")[0].clips
+        assert windows > 4
+        within = [
+            (each.clips_done, each.clips_total)
+            for each in told
+            if Path(each.path) == film and each.clips_total
+        ]
+        assert within == [(done, windows) for done in range(1, windows)]
+        assert [each.done for each in told if not each.clips_total] == [1, 2]
+        assert report.seconds > 0
+
     def test_paths_that_lead_nowhere(self, library: Library, folder: Path, tmp_path: Path) -> None:
         library.add(folder)
         (tmp_path / "empty").mkdir()

@@ -53,6 +53,7 @@ class AddReport:
         notes: path and detail of each added file of which something is left out, such as damaged clips.
         passed_over: number of files in the folders that are no videos.
         excluded: number of files and folders that globs left out.
+        seconds: how long it took.
     """
 
     added: list[str] = field(default_factory=list)
@@ -64,6 +65,7 @@ class AddReport:
     notes: list[tuple[str, str]] = field(default_factory=list)
     passed_over: int = 0
     excluded: int = 0
+    seconds: float = 0.0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -84,14 +86,18 @@ class IndexProgress:
     Attributes:
         done: files that are done.
         total: files in all.
-        path: the file that was done last.
+        path: the file that was done last, or that is being read.
         failed: how many of the done ones failed, now or before.
+        clips_done: clips of the file that is being read that are done; 0 after the end of a file.
+        clips_total: clips of that file in all.
     """
 
     done: int
     total: int
     path: str
     failed: int = 0
+    clips_done: int = 0
+    clips_total: int = 0
 
 
 class IndexRun:
@@ -105,7 +111,7 @@ class IndexRun:
         retry_failed: try files again that failed before, though they did not change.
         verify: read the content of all files, also of those whose size and modification time are the same.
         remove_missing: also remove files that may come back.
-        progress: called after each file.
+        progress: called after each clip of a file of several clips, and after each file.
     """
 
     def __init__(
@@ -152,6 +158,7 @@ class IndexRun:
             folders: absolute paths of the folders that they were found in. What the library knows of these
                 folders and is no longer there is removed, or reported as missing.
         """
+        started = time.monotonic()
         self._total = len(paths)
         for row in self._store.read_videos():
             self._remember(row)
@@ -165,6 +172,7 @@ class IndexRun:
             raise
         self._remove_gone(paths, folders)
         self._commit()
+        self._report.seconds = round(time.monotonic() - started, 3)
         return self._report
 
     def _unknown(self, path: str) -> SeenFile | None:
@@ -210,13 +218,29 @@ class IndexRun:
             self._commit()
 
     def _keep_clip(self, clip: EncodedClip) -> None:
+        windows = windows_of(clip.window.info, self._store.description.clips)
+        self._tell_clip(clip, len(windows))
         if not clip.finite:
             self._not_finite += 1
             return
-        start, end = windows_of(clip.window.info, self._store.description.clips)[clip.window.index]
+        start, end = windows[clip.window.index]
         content = clip.window.request.key.content
         self._pending_clips.append(clip.rows(content, self._shown, start, end))
         self._shown += 1
+
+    def _tell_clip(self, clip: EncodedClip, clips: int) -> None:
+        """Report the progress within a long film."""
+        if self._progress is not None and clip.window.index + 1 < clips:
+            self._progress(
+                IndexProgress(
+                    done=self._done,
+                    total=self._total,
+                    path=clip.window.request.path,
+                    failed=len(self._report.failed),
+                    clips_done=clip.window.index + 1,
+                    clips_total=clips,
+                )
+            )
 
     def _end(self, end: ReadEnd) -> None:
         """All clips of a file have been taken: it is indexed, or refused."""

@@ -181,7 +181,7 @@ class Library:
                 gone, if the library knows files there.
             wait: wait while another process writes, instead of raising LibraryBusy.
             workers: processes that decode; None for one a core less one, at least one. The device is the model's.
-            progress: called after each file.
+            progress: called after each clip of a file of several clips, and after each file.
 
         Raises:
             MissingPath: a path is not there.

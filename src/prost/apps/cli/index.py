@@ -128,8 +128,11 @@ def add(library: Library, paths: Iterable[Path] | FoundVideos, **choices: Any) -
 
 
 def show_indexed(show: ShowProgress, at: IndexProgress) -> None:
-    """Show how far an indexing is, and how many files failed so far."""
-    show(at.done, at.total, at.path, f"{at.failed} failed" if at.failed else "")
+    """Show how far an indexing is, within a long film too, and how many files failed so far."""
+    part = at.clips_done / at.clips_total if at.clips_total else 0.0
+    clip = f"clip {at.clips_done} of {at.clips_total}" if at.clips_total else ""
+    failed = f"{at.failed} failed" if at.failed else ""
+    show(at.done + part, at.total, at.path, ", ".join(filter(None, (clip, failed))))
 
 
 def _print_report(report: AddReport, failures: list[dict[str, Any]]) -> None:
@@ -153,6 +156,8 @@ def _print_report(report: AddReport, failures: list[dict[str, Any]]) -> None:
             "stay in the library in case their disk is not mounted; --yes removes them"
         )
     print_line(str(report))
+    if report.added:
+        say(f"it took {report.seconds:.1f} s, {report.seconds / len(report.added):.2f} s for each added file")
 
 
 def _print_left_out(report: AddReport) -> None:

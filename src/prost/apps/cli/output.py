@@ -29,9 +29,9 @@ NAME_WIDTH = 40
 
 
 class ShowProgress(Protocol):
-    """Called with the items done, the items in all, the name of the last one and an optional remark."""
+    """Called with the items done (a fraction counts), the items in all, the name of the last one, and a remark."""
 
-    def __call__(self, done: int, total: int, name: str, remark: str = "", /) -> None:
+    def __call__(self, done: float, total: int, name: str, remark: str = "", /) -> None:
         """Show this state of the work."""
 
 
@@ -136,7 +136,7 @@ def progress(label: str, unit: str = "items") -> Iterator[ShowProgress]:
     with bar:
         task = bar.add_task(label, total=None, status="", current="")
 
-        def show(done: int, total: int, name: str, remark: str = "", /) -> None:
+        def show(done: float, total: int, name: str, remark: str = "", /) -> None:
             status = ", ".join(filter(None, (speed.after(done, total), remark)))
             bar.update(
                 task, completed=done, total=total, status=status, current=printable(name)[-NAME_WIDTH:]
@@ -148,11 +148,11 @@ def progress(label: str, unit: str = "items") -> Iterator[ShowProgress]:
 def _lines(label: str, speed: _Speed) -> ShowProgress:
     next_line = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
 
-    def show(done: int, total: int, name: str, remark: str = "", /) -> None:
+    def show(done: float, total: int, name: str, remark: str = "", /) -> None:
         nonlocal next_line
         status = speed.after(done, total)
         if time.monotonic() >= next_line:
-            say(", ".join(filter(None, (f"{label}: {done} of {total}", status, remark))))
+            say(", ".join(filter(None, (f"{label}: {int(done)} of {total}", status, remark))))
             next_line = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
 
     return show
@@ -163,9 +163,9 @@ class _Speed:
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
-        self._seen = deque([(time.monotonic(), 0)])
+        self._seen = deque([(time.monotonic(), 0.0)])
 
-    def after(self, done: int, total: int) -> str:
+    def after(self, done: float, total: int) -> str:
         """Describe the speed once `done` of `total` items are done; "" where nothing can be said yet."""
         now = time.monotonic()
         self._seen.append((now, done))
