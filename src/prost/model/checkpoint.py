@@ -111,7 +111,7 @@ def load(
             tokenizer.normalise_as(values["family"])
     elif open_clip is not None:
         described_by, state, dropped = released.read_open_clip(open_clip, state, folder, tokenizer)
-        values = {"name": _name_of(place), **described_by}
+        values = {"name": name, **described_by}
         tokenizer = tokenizer or _open_clips_vocabulary(values)
     elif described and weights.name == WEIGHTS:
         values = stated
@@ -152,7 +152,10 @@ def load(
     if dropped:
         names = ", ".join(dropped)
         log.info("%s: %d tensors dropped, which no forward pass reads: %s", weights, len(dropped), names)
-    return model.eval().to(chosen)
+    model = model.eval().to(chosen)
+    beside = (".json", ".txt", ".gz", ".safetensors", ".bin")  # configuration, vocabulary, shards
+    model.loaded_from([path for path in folder.iterdir() if path == weights or path.suffix in beside])
+    return model
 
 
 def config_class(values: Mapping[str, Any], origin: str) -> type[RetrievalConfig]:

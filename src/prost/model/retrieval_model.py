@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from prost.config import RetrievalConfig
 from prost.errors import NeedsTokenizer, UsageError
 from prost.model.clip import CLIPBackbone
 from prost.model.encoding import VideoEncoder, encode_text, join
+from prost.model.known_fingerprints import recall, remember, state_of_files
 from prost.model.matching import Record, Similarity, expect
 from prost.model.tokenizer import Word, WordTokenizer
 from prost.video.probe import VideoInfo
@@ -60,6 +62,8 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         self.config = config
         self.clip = clip
         self.tokenizer = tokenizer
+        self._files: tuple[Path, ...] = ()
+        self._as_loaded: list[tuple[int, int]] | None = None
         # Buffers, so that they are on the device of the weights. On the CPU even if the weights are made on the meta
         # device: no file holds them.
         for name, values in (("pixel_mean", config.image_mean), ("pixel_std", config.image_std)):
@@ -192,13 +196,44 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         These are the weights, the choices in the configuration that change prototypes, the normalisation of the pixels
         and the tokenizer; not the name, the weights of scores or the dropout.
 
-        Computed once. Training the model further makes it stale; loading a saved model computes it again.
+        Computed once, and remembered for the files of a model that was loaded and not changed since. Training the model
+        further makes it stale; loading a saved model computes it again.
         """
+        key = self._key_of_files()
+        if key is not None and (known := recall(key)) is not None:
+            return known
         digest = blake2b(digest_size=12)
         digest.update(json.dumps(self.config.prototype_choices(), sort_keys=True).encode())
         digest.update(self.tokenizer.fingerprint.encode() if self.tokenizer else b"")
         self._digest_weights([digest])
+        if key is not None:
+            remember(key, digest.hexdigest())
         return digest.hexdigest()
+
+    def loaded_from(self, files: Sequence[Path]) -> None:
+        """Note the files that the model, as it is now, was read from: its fingerprint can be remembered for them.
+
+        Args:
+            files: weights, configuration and vocabulary.
+        """
+        self._files, self._as_loaded = tuple(files), self._versions()
+
+    def _key_of_files(self) -> str | None:
+        """What the fingerprint is remembered under; None if the weights are not those of the files any more."""
+        if not self._files or self._versions() != self._as_loaded:
+            return None
+        state = state_of_files(self._files)
+        if state is None:
+            return None
+        choices = json.dumps(self.config.prototype_choices(), sort_keys=True)
+        return blake2b(f"{state}{choices}".encode(), digest_size=16).hexdigest()
+
+    def _versions(self) -> list[tuple[int, int]] | None:
+        """Place and version of every weight, which change with it, and the tokenizer."""
+        weights = [*self.parameters(), *self.buffers()]
+        if any(weight.is_inference() for weight in weights):  # they have no version
+            return None
+        return [*((weight.data_ptr(), weight._version) for weight in weights), (id(self.tokenizer), 0)]
 
     def former_fingerprints(self, name: str) -> frozenset[str]:
         """What versions before the rule of `fingerprint` may have called this model.
