@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from tests.model.released_models import FAMILIES, Released
+from transformers import SiglipConfig, SiglipModel
 
-from prost.errors import EmptyQuery
+from prost.errors import BadConfig, EmptyQuery
 from prost.model.checkpoint import load, save
 from prost.model.dual_encoder import DualEncoder
 
@@ -119,3 +120,41 @@ def test_unknown_words_are_named(family: str, folder: Path) -> None:
 def test_a_text_without_a_word_is_refused(folder: Path) -> None:
     with pytest.raises(EmptyQuery):
         load(folder, device="cpu").encode_text(["  "])
+
+
+def test_a_sentence_is_put_into_the_prompt(family: str, folder: Path) -> None:
+    model = load(folder, device="cpu", prompt="a cat runs and {}")
+    assert model.encode_text(["a dog"]).sentence.equal(
+        load(folder, device="cpu").encode_text(["a cat runs and a dog"]).sentence
+    )
+    assert model.count_words("a dog") == load(folder, device="cpu").count_words("a cat runs and a dog")
+    with pytest.raises(BadConfig, match="prompt"):
+        load(folder, prompt="a photo")
+
+
+def test_padding_is_the_familys_own(family: str, folder: Path) -> None:
+    model = load(folder, device="cpu")
+    assert model.config.text_padding == (1 if family == "siglip" else 0)
+    assert model.reads_padding == family.startswith("siglip")
+    if model.reads_padding:
+        with pytest.raises(BadConfig, match="SigLIP reads its last position"):
+            load(folder, max_words=32)
+
+
+@torch.no_grad()
+def test_patches_that_do_not_fill_a_frame(tmp_path: Path) -> None:
+    """SigLIP's 384 pixels with patches of 14: here 30 pixels with patches of 8."""
+    vision = {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 1, "num_attention_heads": 3}
+    text = {"hidden_size": 40, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 5}
+    theirs = SiglipModel(
+        SiglipConfig(
+            vision_config={**vision, "image_size": 30, "patch_size": 8},
+            text_config={**text, "vocab_size": 50, "projection_size": 48},
+        )
+    ).eval()
+    theirs.save_pretrained(tmp_path)
+    model = load(tmp_path, device="cpu", frames=1, cells=True)
+    assert (model.config.image_size, model.config.clip.grid) == (30, 3)
+    pixels = torch.randn(2, 3, 30, 30)
+    expected = theirs.get_image_features(pixel_values=pixels).pooler_output
+    assert difference(model.video_prototypes(pixels[:, None]).object[:, 0, 0], expected) < 1e-4

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertTokenizer
 
 from prost.errors import CheckpointError, EmptyQuery, UsageError
 from prost.model.tokenizer import CLIP_MERGES, UNKNOWN, WordTokenizer, find_tokenizer, whole_words
@@ -184,3 +186,55 @@ def test_bytes_that_are_not_utf8_are_wrong_use() -> None:
     tokenizer = whole_words(["a", "ball"])
     with pytest.raises(UsageError, match=r"caf\\xe9' holds bytes that are not UTF-8"):
         tokenizer(["a caf\udce9"], 5)
+
+
+def sentencepiece(words: list[str], end: str) -> Tokenizer:
+    """A small vocabulary of sentencepiece's kind that leaves its texts as they are."""
+    pieces = ["<pad>", end, "<unk>", *(f"▁{word}" for word in words)]
+    tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=2))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 1)])
+    return tokenizer
+
+
+def test_texts_of_siglip_are_lower_case_without_punctuation(tmp_path: Path) -> None:
+    tokenize = WordTokenizer(sentencepiece(["a", "dog", "dogs", "runs"], "</s>"))
+    tokenize.normalise_as("siglip")
+    expected = tokenize(["a dogs runs"], 8, 1)[0].tolist()
+    assert expected == [[3, 5, 6, 1, 1, 1, 1, 1]]
+    for written in ("A dog's runs.", "  a   (dogs)  -- runs!?", "a dogs\n\truns"):
+        assert tokenize([written], 8, 1)[0].tolist() == expected, written
+    with pytest.raises(EmptyQuery):
+        tokenize(["?!"], 8, 1)
+    tokenize.save(tmp_path)
+    again = find_tokenizer(tmp_path)
+    assert again is not None and again(["A dog's runs."], 8, 1)[0].tolist() == expected
+    assert again.count("A dog's runs.") == 4
+
+
+def test_texts_of_siglip_2_are_lower_case_and_keep_punctuation() -> None:
+    tokenizer = sentencepiece(["a", "dog", "dog."], "<eos>")
+    tokenizer.post_processor = processors.TemplateProcessing(single="<eos> $A", special_tokens=[("<eos>", 1)])
+    tokenize = WordTokenizer(tokenizer)
+    assert tokenize(["a dog"], 5)[0].tolist() == [[1, 3, 4, 0, 0]]
+    tokenize.normalise_as("siglip2")
+    assert tokenize(["A Dog."], 5)[0].tolist() == [[3, 5, 1, 0, 0]]
+    assert tokenize(["a a a a a a dog"], 3)[0].tolist() == [[3, 3, 1]]  # the end token stays
+
+
+def test_bert_is_opened_by_either_of_its_files(tmp_path: Path) -> None:
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "狗", "跑", "dog", "##s", "run", "!"]
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    opened = find_tokenizer(tmp_path)
+    reference = BertTokenizer(vocab={token: number for number, token in enumerate(tokens)})
+    assert opened is not None
+    for sentence in ("狗跑", "Dogs run!", "a dog"):
+        ids, mask = opened([sentence], 8)
+        assert ids[0, : int(mask.sum())].tolist() == reference(sentence)["input_ids"]
+    reference.save_pretrained(tmp_path / "json")
+    other = find_tokenizer(tmp_path / "json")
+    assert other is not None and other.fingerprint == opened.fingerprint
+    assert opened.unknown("dog 猫 run") == ["猫"]
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    cased = find_tokenizer(tmp_path)
+    assert cased is not None and cased.unknown("Dog run") == ["Dog"]

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,38 +99,8 @@ def load(
     name = given if is_name(given) else _name_of(place)
     folder = place if place.is_dir() else place.parent
     weights = _weights_of(place) if place.is_dir() else place
-    described = folder / CONFIG if place.is_dir() and (folder / CONFIG).is_file() else None
-    stated = read_json(described) if described else {}
-    state = read_weights(weights)
-    tokenizer = find_tokenizer(folder)
-    dropped: list[str] = []
-    open_clip = _open_clip_config(place, weights, stated)
-    if described and "model_type" in stated and open_clip is None:
-        values = {"name": name, **released.read_transformers(stated, state, folder, tokenizer)}
-        state, dropped = released.translate_transformers(state)
-        if tokenizer is not None:
-            tokenizer.normalise_as(values["family"])
-    elif open_clip is not None:
-        described_by, state, dropped = released.read_open_clip(open_clip, state, folder, tokenizer)
-        values = {"name": name, **described_by}
-        tokenizer = tokenizer or _open_clips_vocabulary(values)
-    elif described and weights.name == WEIGHTS:
-        values = stated
-    elif authors.is_authors(state):
-        values = {"name": name, **authors.read_configuration(state), **_modelscope(place)}
-        state, dropped = authors.translate(state)
-    elif rivals.recognise(state):
-        values = {"name": name, **rivals.read_configuration(state)}
-        state, dropped = rivals.translate(state)
-    elif released.is_openai(state):
-        described_by, state, dropped = released.read_openai(state)
-        values = {"name": name, **described_by}
-    else:
-        raise CheckpointError(
-            f"{weights} holds no model ({_some(list(state))})",
-            "a folder that prost or transformers wrote, a state dict of the authors' code, or OpenAI's CLIP",
-        )
-    origin = str(described or weights)
+    read = _read_model(place, weights, name)
+    values, state, tokenizer, origin = read.values, read.state, read.tokenizer, read.origin
     kind = config_class(values, origin)
     others = {field for known, _ in ARCHITECTURES.values() for field in known.model_fields}
     if foreign := sorted(overrides.keys() & others - kind.model_fields.keys()):
@@ -149,9 +120,9 @@ def load(
     with torch.device("meta"), _NoRandomWeights():
         model = build(config, tokenizer)
     _fill(model, state, weights)
-    if dropped:
-        names = ", ".join(dropped)
-        log.info("%s: %d tensors dropped, which no forward pass reads: %s", weights, len(dropped), names)
+    if read.dropped:
+        names = ", ".join(read.dropped)
+        log.info("%s: %d tensors dropped, which no forward pass reads: %s", weights, len(read.dropped), names)
     model = model.eval().to(chosen)
     beside = (".json", ".txt", ".gz", ".safetensors", ".bin")  # configuration, vocabulary, shards
     model.loaded_from([path for path in folder.iterdir() if path == weights or path.suffix in beside])
@@ -249,6 +220,73 @@ def save(model: RetrievalModel[Any, Any], folder: str | os.PathLike[str], half: 
             os.replace(new / CONFIG, folder / CONFIG)
     except (OSError, safetensors.SafetensorError) as error:
         raise StorageError(f"the model cannot be written to {folder} ({error})") from None
+
+
+@dataclass(kw_only=True)
+class _ReadModel:
+    """What a checkpoint of any form holds.
+
+    Attributes:
+        values: of the configuration.
+        state: tensors by our names.
+        tokenizer: None if the weights came without a vocabulary.
+        origin: where the configuration comes from, for error messages.
+        dropped: keys of tensors that no forward pass reads.
+    """
+
+    values: dict[str, Any]
+    state: dict[str, Tensor]
+    tokenizer: WordTokenizer | None
+    origin: str
+    dropped: list[str] = field(default_factory=list)
+
+
+def _read_model(place: Path, weights: Path, name: str) -> _ReadModel:
+    """Read a checkpoint, whatever form it has.
+
+    Args:
+        place: a folder or a file.
+        weights: that file, or the weights in the folder.
+        name: for models whose files state none.
+
+    Raises:
+        CheckpointError: a form that is not known, or weights that cannot be read.
+        BadConfig: a configuration that cannot be opened.
+    """
+    folder = place if place.is_dir() else place.parent
+    described = folder / CONFIG if place.is_dir() and (folder / CONFIG).is_file() else None
+    stated = read_json(described) if described else {}
+    state = read_weights(weights)
+    tokenizer = find_tokenizer(folder)
+    origin = str(described or weights)
+    open_clip = _open_clip_config(place, weights, stated)
+    dropped: list[str] = []
+    if open_clip is not None:
+        values, state, dropped = released.read_open_clip(open_clip, state, folder, tokenizer)
+        tokenizer = tokenizer or _open_clips_vocabulary(values)
+        origin = str(folder / OPEN_CLIP_CONFIG)
+    elif "model_type" in stated:
+        values = released.read_transformers(stated, state, folder, tokenizer)
+        state, dropped = released.translate_transformers(state)
+        if tokenizer is not None:
+            tokenizer.normalise_as(values["family"])
+    elif described and weights.name == WEIGHTS:
+        return _ReadModel(values=stated, state=state, tokenizer=tokenizer, origin=origin)
+    elif authors.is_authors(state):
+        values = {**authors.read_configuration(state), **_modelscope(place)}
+        state, dropped = authors.translate(state)
+    elif rivals.recognise(state):
+        values = rivals.read_configuration(state)
+        state, dropped = rivals.translate(state)
+    elif released.is_openai(state):
+        values, state, dropped = released.read_openai(state)
+    else:
+        raise CheckpointError(
+            f"{weights} holds no model ({_some(list(state))})",
+            "a folder that prost or transformers wrote, a state dict of the authors' code, or OpenAI's CLIP",
+        )
+    values = {"name": name, **values}
+    return _ReadModel(values=values, state=state, tokenizer=tokenizer, origin=origin, dropped=dropped)
 
 
 def _weights_of(folder: Path) -> Path:
