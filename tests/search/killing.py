@@ -36,7 +36,7 @@ class Stage:
         root: the library; it is copied for each kill.
         folder: the videos, as the operation finds them.
         expected: the video of each colour after the operation.
-        before: the videos that were reported before and that the operation does not touch, by colour.
+        before: the videos that must be found at any instant of the operation, by colour.
     """
 
     operation: str
@@ -79,7 +79,7 @@ def prepare(place: Path, operation: str) -> Stage:
         library.remove(folder / "black.mp4")
         (folder / "black.mp4").unlink()
         library.optimize()
-    kept = {"red": "red.mp4"}
+    kept = {"red": "red.mp4", "green": "green.mp4"}  # found by the old content or by the new one
     if operation == "add":
         paint_video(folder / "white.mp4", ("white", 2))
         paint_video(folder / "cyan.mp4", ("cyan", 2))
@@ -91,7 +91,7 @@ def prepare(place: Path, operation: str) -> Stage:
     elif operation == "reindex":
         for colour, name in names.items():
             paint_video(folder / name, (colour, 3))
-        kept = {}
+        kept = dict(names)
     elif operation == "optimize":
         kept = dict(names)
     else:
