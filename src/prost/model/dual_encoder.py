@@ -14,7 +14,7 @@ from prost.config import ModelConfig, RetrievalConfig
 from prost.model.clip import CLIPBackbone
 from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match, unit
 from prost.model.retrieval_model import RetrievalModel
-from prost.model.tokenizer import WordTokenizer
+from prost.model.tokenizer import Word, WordTokenizer
 
 
 class DualEncoderConfig(RetrievalConfig):
@@ -117,17 +117,41 @@ class DualEncoder(RetrievalModel[TextPrototypes, VideoPrototypes]):
         frames = tokens[:, :, :1]  # [B, L, 1, D]
         objects = torch.cat([frames, self._cells(tokens[:, :, 1:])], dim=2) if self.config.cells else frames
         events = unit(frames[:, :, 0]).mean(dim=1, keepdim=True)  # [B, 1, D]
-        count, length = tokens.shape[:2]
-        return VideoPrototypes(objects, events, tokens.new_full((count, 1, length), 1 / length))
+        return VideoPrototypes(objects, events, self.event_curves(tokens))
 
     def _cells(self, patches: Tensor) -> Tensor:
         """Pool patches `[B, L, grid^2, D]` to cells `[B, L, cell_grid^2, D]`."""
-        grid, count = self.config.clip.grid, self.config.cell_grid
-        images = (
-            unit(patches).flatten(0, 1).transpose(1, 2).unflatten(2, (grid, grid))
-        )  # [B*L, D, grid, grid]
-        cells = adaptive_avg_pool2d(images, count).flatten(2).transpose(1, 2)
-        return cells.unflatten(0, patches.shape[:2])
+        return self._cell_weights(patches).transpose(-1, -2) @ unit(patches)
+
+    def _cell_weights(self, patches: Tensor) -> Tensor:
+        """Weights of patches in cells `[grid^2, cell_grid^2]`; a column is a mean, so that it sums to 1."""
+        grid = self.config.clip.grid
+        each = torch.eye(grid**2, dtype=patches.dtype, device=patches.device).unflatten(1, (grid, grid))
+        return adaptive_avg_pool2d(each, self.config.cell_grid).flatten(1)
+
+    def object_weights(self, tokens: Tensor) -> Tensor | None:
+        """Weights of the tokens of each frame in its cells; see `RetrievalModel.object_weights`. None without cells."""
+        if not self.config.cells:
+            return None
+        lengths = torch.linalg.vector_norm(tokens[:, :, 1:], dim=-1, keepdim=True)
+        weights = tokens.new_zeros(*tokens.shape[:3], self.config.object_prototypes)
+        weights[:, :, 0, 0] = 1.0
+        weights[:, :, 1:, 1:] = self._cell_weights(tokens) / lengths.clamp(min=1e-12)
+        return weights
+
+    def phrase_weights(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Word tokens, of which one is the phrase; see `RetrievalModel.phrase_weights`. None for open_clip."""
+        if self.config.open_clip is not None:
+            return None
+        words = self.clip.word_tokens(input_ids, attention_mask)  # [B, T, D]
+        positions = torch.arange(words.shape[1], device=words.device).expand(len(words), -1)[..., None]
+        chosen = self.clip.sentence_token(positions, attention_mask)  # [B, 1]
+        return words, (positions == chosen[:, None]).to(words.dtype)
+
+    def event_curves(self, tokens: Tensor) -> Tensor:
+        """Every frame has the same part in the event: `[B, 1, L]`."""
+        count, length = tokens.shape[:2]
+        return tokens.new_full((count, 1, length), 1 / length)
 
     def match(self, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
         """Score every text against every video, with the weight that the configuration fixes."""
@@ -136,6 +160,17 @@ class DualEncoder(RetrievalModel[TextPrototypes, VideoPrototypes]):
     def count_words(self, sentence: str) -> int:
         """Tokens of a sentence in the prompt, special tokens included; beyond `config.max_words` it is cut."""
         return super().count_words(self._prompted(sentence))
+
+    def split_words(self, sentence: str) -> list[Word]:
+        """The words of the prompted sentence; those of the prompt itself are never left out of it."""
+        before, after = (part.strip() for part in self.config.prompt.split("{}"))
+        words = super().split_words(self._prompted(sentence))
+        return [
+            word._replace(rest=word.rest[len(before) : len(word.rest) - len(after)].strip())
+            if word.rest.startswith(before) and word.rest.endswith(after)
+            else word._replace(rest="")
+            for word in words
+        ]
 
     def _prompted(self, sentence: str) -> str:
         return self.config.prompt.replace("{}", sentence)
