@@ -11,12 +11,12 @@ import pytest
 from tests.data.benchmarks.conftest import Miniature
 from tests.data.benchmarks.conftest import mini as mini  # fixtures
 from tests.data.benchmarks.conftest import one_second as one_second
+from tests.model.released_models import clip as released_clip
+from transformers import CLIPConfig, CLIPModel
 
 from prost.config import ModelConfig
 from prost.data.benchmarks import load_benchmark
-from prost.data.toybox import vocabulary
-from prost.model.checkpoint import build, config_class, load, save
-from prost.model.tokenizer import whole_words
+from prost.model.checkpoint import load
 from prost.training.recipe import read_recipe
 from prost.training.trainer import run_recipe
 
@@ -97,15 +97,20 @@ LAYOUTS: dict[str, Callable[[Miniature], None]] = {
 
 @pytest.fixture(scope="module")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As many vision blocks and text positions as ViT-B has, so that the recipes fit; tiny otherwise."""
-    tokenizer = whole_words(vocabulary())
-    clip = {
-        "image_size": 64, "patch_size": 16, "vision_width": 64, "vision_layers": 12, "text_width": 64,
-        "text_layers": 1, "text_positions": 77, "vocabulary": tokenizer.vocabulary,
-    }  # fmt: skip
-    values = {"architecture": "clip4clip", "clip": clip, "width": 64}
+    """A CLIP as the hub has it, with as many vision blocks and text positions as ViT-B, and tiny otherwise."""
+    tokenizer = released_clip().tokenizer
+    sizes = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 1}
+    specials = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = CLIPConfig(
+        projection_dim=64,
+        vision_config={**sizes, "num_hidden_layers": 12, "image_size": 64, "patch_size": 16},
+        text_config={
+            **sizes, **specials, "num_hidden_layers": 1, "max_position_embeddings": 77, "vocab_size": len(tokenizer),
+        },
+    )  # fmt: skip
     folder = tmp_path_factory.mktemp("start") / "clip"
-    save(build(config_class(values, "test").parse(values), tokenizer), folder)
+    CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
