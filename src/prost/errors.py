@@ -13,6 +13,7 @@
     │   └── NeedsTokenizer          text was given to a model that was loaded without a vocabulary
     ├── VideoError                  one video file that cannot be read; `reason` is a short stable phrase
     ├── DownloadFailed              a model that cannot be fetched: no network, no permission, other bytes than listed
+    ├── UploadFailed                a model that cannot be published: no network, no permission
     ├── CheckpointError             weights that cannot be loaded into a model
     │   ├── MissingKeys             keys that the model needs and the file lacks
     │   ├── UnexpectedKeys          keys that the model does not have
@@ -138,6 +139,10 @@ class VideoError(ProstError):
 
 class DownloadFailed(ProstError):
     """A model that cannot be fetched: no network, no permission, or other bytes than the host lists."""
+
+
+class UploadFailed(ProstError):
+    """A model that cannot be published: no network, or no permission."""
 
 
 class CheckpointError(ProstError):

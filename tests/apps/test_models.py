@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,38 @@ def test_refusals_are_one_line(prost: Prost, hub: HubServer) -> None:
     ):
         said = prost("models", *words)
         assert said.code == code and said.err.startswith("error: ") and said.err.count("\n") == 1
+
+
+def test_push_states_the_figures_beside_the_weights(
+    prost: Prost,
+    hub: HubServer,
+    untrained_folder: Path,
+    toybox_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    model = tmp_path / "m"
+    shutil.copytree(untrained_folder, model)
+    assert prost("eval", model, toybox_folder, "--plain", "--output", model).code == 0
+    measured = json.loads((model / "report.json").read_text())["sum"]["R@1"]
+    said = prost("models", "push", model, "someone/mine", "--licence", "mit", "--private")
+    assert said.code == 0, said.err
+    assert said.out.splitlines() == [
+        f"someone/mine: {hub.url}/someone/mine/commit/{SHA}",
+        "next, on any machine: prost models pull someone/mine",
+    ]
+    card = hub.repositories["someone/mine"]["README.md"].decode()
+    assert f"| sum | {measured:.1f} (" in card and "license: mit" in card
+    assert hub.private == {"someone/mine": True}
+    assert prost("models", "pull", "someone/mine").code == 0
+    pulled = prost("models", "show", "someone/mine", "--json").json
+    assert pulled["fingerprint"] == package.load(untrained_folder).fingerprint
+    (model / "README.md").write_text("# by hand\n")
+    assert prost("models", "push", model, "someone/mine").code == 0
+    assert hub.repositories["someone/mine"]["README.md"] == b"# by hand\n"
+    hub.status["someone/else"] = 403
+    refused = prost("models", "push", model, "someone/else")
+    assert refused.code == 1 and refused.err.startswith("error: someone/else was not uploaded")

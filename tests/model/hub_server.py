@@ -7,6 +7,7 @@ which redirects large files to a storage. ModelScope: `/api/v1/models/ID/repo/fi
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -43,6 +44,9 @@ class HubServer:
         ignores_range: whole files are sent whatever was asked for.
         failures: how many of the next requests are answered by 503.
         answering: how many files are being sent.
+        private: for each ID that was made whether it was to be private.
+        cards: cards that were sent to be validated.
+        uploaded: contents of large files by their SHA-256, before and after they are committed.
     """
 
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -57,6 +61,9 @@ class HubServer:
     ignores_range: bool = False
     failures: int = 0
     answering: int = 0
+    private: dict[str, bool] = field(default_factory=dict)
+    cards: list[str] = field(default_factory=list)
+    uploaded: dict[str, bytes] = field(default_factory=dict)
     url: str = ""
 
     def add(self, repository: str, folder: Path) -> None:
@@ -109,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         path, query = unquote(url.path), parse_qs(url.query)
         forms = (
             (r"/api/models/([^/]+/[^/]+)/revision/main", self._revision),
-            (rf"/api/models/([^/]+/[^/]+)/tree/{SHA}", self._tree),
+            (rf"/api/models/([^/]+/[^/]+)/tree/(?:{SHA}|main)", self._tree),
             (rf"/([^/]+/[^/]+)/resolve/{SHA}/(.+)", self._resolve),
             (r"/storage/([^/]+/[^/]+)/(.+)", self._contents),
             (r"/api/v1/models/([^/]+/[^/]+)/repo/files", self._modelscope_files),
@@ -125,6 +132,82 @@ class _Handler(BaseHTTPRequestHandler):
                 method(*found.groups(), query)  # type: ignore[operator]
                 return
         self._answer(404, b"no such path")
+
+    def do_HEAD(self) -> None:
+        """What the hub's own library asks before it reads a file."""
+        hub = self.hub
+        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", unquote(urlsplit(self.path).path))
+        content = hub.repositories.get(found[1], {}).get(found[2]) if found else None
+        self.send_response(404 if content is None else 200)
+        if content is not None:
+            digest = hashlib.sha256(content).hexdigest()
+            headers = {"X-Repo-Commit": SHA, "ETag": f'"{digest}"', "Content-Length": str(len(content))}
+            for header, value in headers.items():
+                self.send_header(header, value)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        """The interface for uploads, as far as one commit needs it."""
+        hub, path = self.hub, unquote(urlsplit(self.path).path)
+        hub.requests.append((self.command, self.path, None))
+        hub.tokens[path] = self.headers.get("Authorization")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked['organization']}/{asked['name']}"
+            if code := hub.status.get(name):
+                self._answer(code, b"no", {"X-Error-Message": "no access"})
+                return
+            hub.private[name] = asked.get("private") or asked.get("visibility") == "private"
+            hub.repositories.setdefault(name, {})
+            self._json({"url": f"{hub.url}/{name}", "name": name})
+        elif path == "/api/validate-yaml":
+            hub.cards.append(json.loads(body)["content"])
+            self._json({"errors": [], "warnings": []})
+        elif re.fullmatch(r"/api/models/[^/]+/[^/]+/preupload/main", path):
+            files = json.loads(body)["files"]
+            modes = [
+                {
+                    "path": f["path"],
+                    "uploadMode": "lfs" if f["size"] > LARGE else "regular",
+                    "shouldIgnore": False,
+                }
+                for f in files
+            ]
+            self._json({"files": modes})
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            objects = [
+                {
+                    "oid": f["oid"],
+                    "size": f["size"],
+                    "actions": {"upload": {"href": f"{hub.url}/lfs/{f['oid']}"}},
+                }
+                for f in json.loads(body)["objects"]
+            ]
+            self._json({"transfer": "basic", "objects": objects})
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            self._commit(found[1], [json.loads(line) for line in body.splitlines()])
+        else:
+            self._answer(404, b"no such path")
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        assert self.path == f"/lfs/{hashlib.sha256(content).hexdigest()}"
+        self.hub.uploaded[hashlib.sha256(content).hexdigest()] = content
+        self._answer(200, b"")
+
+    def _commit(self, repository: str, lines: list[dict[str, Any]]) -> None:
+        files = dict(self.hub.repositories[repository])
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.uploaded[value["oid"]]
+        self.hub.repositories[repository] = files
+        self._json(
+            {"success": True, "commitOid": SHA, "commitUrl": f"{self.hub.url}/{repository}/commit/{SHA}"}
+        )
 
     def _revision(self, repository: str, _: dict[str, list[str]]) -> None:
         self._json({"id": repository, "sha": SHA, "siblings": []})

@@ -94,12 +94,18 @@ def test_a_device_that_is_not_there_is_said_before_the_weights_are_read(tmp_path
         load(tmp_path / "nowhere", device="tpu")
 
 
-@pytest.mark.parametrize("step", range(4))
-def test_an_interrupted_save_never_mixes_two_models(
-    model: ProST, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+@pytest.mark.parametrize("vocabulary", [True, False])
+@pytest.mark.parametrize("step", range(7))
+def test_an_interrupted_save_leaves_the_old_model_or_the_new_one(
+    model: ProST,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    vocabulary: bool,
 ) -> None:
-    """The process ends before one of the four changes that a save makes to the folder."""
-    save(model, tmp_path)
+    """The process ends before one of the changes that a save makes: 6 with a vocabulary, and 6 without one."""
+    save(model, tmp_path, beside={"README.md": "old"})
     changes = 0
 
     class Killed(BaseException):
@@ -108,37 +114,35 @@ def test_an_interrupted_save_never_mixes_two_models(
     def counted(change: Callable[..., Any]) -> Callable[..., Any]:
         def made(*arguments: Any, **options: Any) -> Any:
             nonlocal changes
-            place = Path(arguments[-1] if change is replace else arguments[0])
-            if place.parent == tmp_path and place.suffix in (".json", ".safetensors"):
-                if changes == step:
-                    raise Killed
-                changes += 1
+            if changes == step:
+                raise Killed
+            changes += 1
             return change(*arguments, **options)
 
         return made
 
-    replace = os.replace
     other = ProST(
         ModelConfig.parse({**tiny, "token_shift_blocks": [], "event_layers": 1}),
-        whole_words(["other", "words"]),
+        whole_words(["other", "words"]) if vocabulary else None,
     )
     with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", counted(replace))
-        patched.setattr(Path, "unlink", counted(Path.unlink))
-        with pytest.raises(Killed):
-            save(other, tmp_path)
-    if step == 0:
-        assert load(tmp_path).fingerprint == model.fingerprint
-    else:
-        with pytest.raises(CheckpointError, match=r"without config\.json|holds no weights"):
-            load(tmp_path)
-    save(other, tmp_path)
-    assert load(tmp_path).fingerprint == other.fingerprint
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-    ]
+        patched.setattr(os, "replace", counted(os.replace))
+        for name in ("rename", "unlink", "rmdir"):
+            patched.setattr(Path, name, counted(getattr(Path, name)))
+        if step == 6:
+            save(other, tmp_path, beside={"README.md": "new"})
+            assert changes == 6
+        else:
+            with pytest.raises(Killed):
+                save(other, tmp_path, beside={"README.md": "new"})
+    found, expected = load(tmp_path), model if step == 0 else other
+    assert found.fingerprint == expected.fingerprint
+    assert (found.tokenizer is None) == (expected.tokenizer is None)
+    names = {"README.md", "config.json", "model.safetensors"} | (
+        {"tokenizer.json"} if found.tokenizer else set()
+    )
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert (tmp_path / "README.md").read_text() == ("old" if step == 0 else "new")
 
 
 def test_a_model_without_a_vocabulary_does_not_inherit_one(model: ProST, tmp_path: Path) -> None:

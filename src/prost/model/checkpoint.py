@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import safetensors
@@ -39,11 +38,11 @@ from prost.model.locating import is_name, locate
 from prost.model.model_files import weight_files
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
+from prost.model.saving import CONFIG, WEIGHTS, finish_save, replaced_together
 from prost.model.tokenizer import CLIP_VOCABULARY, WordTokenizer, find_tokenizer
 from prost.model.ts2net import TS2Net, TS2NetConfig
 from prost.model.weights import read_weights
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # What `architecture` in a configuration stands for; a configuration without it is ProST's.
 ARCHITECTURES: dict[
@@ -98,6 +97,8 @@ def load(
         place = locate(given)
     name = given if is_name(given) else _name_of(place)
     folder = place if place.is_dir() else place.parent
+    if place.is_dir():
+        _finish_save(place)
     weights = _weights_of(place) if place.is_dir() else place
     read = _read_model(place, weights, name)
     values, state, tokenizer, origin = read.values, read.state, read.tokenizer, read.origin
@@ -183,16 +184,21 @@ def load_prost(name_or_path: str | os.PathLike[str], device: str = "auto", **ove
     return model
 
 
-def save(model: RetrievalModel[Any, Any], folder: str | os.PathLike[str], half: bool = False) -> None:
+def save(
+    model: RetrievalModel[Any, Any],
+    folder: str | os.PathLike[str],
+    half: bool = False,
+    beside: Mapping[str, str] | None = None,
+) -> None:
     """Write a model as a folder that `load` opens.
 
-    A save that is interrupted leaves the model that was there before, or a folder without `config.json`, which `load`
-    refuses; never the configuration of one model beside the weights of another.
+    A save that is interrupted leaves the model that was there before, or the new one.
 
     Args:
         model: what to write.
         folder: made if absent; files of a model in it are replaced, others stay.
         half: store float16, which is half the size; `load` returns float32 again.
+        beside: texts that belong to the model, by file name; they are replaced together with it.
 
     Raises:
         StorageError: no space, no permission.
@@ -203,21 +209,13 @@ def save(model: RetrievalModel[Any, Any], folder: str | os.PathLike[str], half: 
         for key, tensor in model.state_dict().items()
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".saving-", dir=folder) as written:
-            new = Path(written)
+        with replaced_together(folder) as new:
             save_file({key: tensor.contiguous() for key, tensor in kept.items()}, new / WEIGHTS)
             (new / CONFIG).write_text(model.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
             if model.tokenizer is not None:
                 model.tokenizer.save(new)
-            # The configuration goes first and comes last: without it the folder holds no model.
-            (folder / CONFIG).unlink(missing_ok=True)
-            for name in (WEIGHTS, TOKENIZER):
-                if (new / name).is_file():
-                    os.replace(new / name, folder / name)
-                else:
-                    (folder / name).unlink(missing_ok=True)
-            os.replace(new / CONFIG, folder / CONFIG)
+            for name, text in (beside or {}).items():
+                (new / name).write_text(text, encoding="utf-8")
     except (OSError, safetensors.SafetensorError) as error:
         raise StorageError(f"the model cannot be written to {folder} ({error})") from None
 
@@ -287,6 +285,16 @@ def _read_model(place: Path, weights: Path, name: str) -> _ReadModel:
         )
     values = {"name": name, **values}
     return _ReadModel(values=values, state=state, tokenizer=tokenizer, origin=origin, dropped=dropped)
+
+
+def _finish_save(folder: Path) -> None:
+    try:
+        finish_save(folder)
+    except OSError as error:
+        raise StorageError(
+            f"a save of the model in {folder} was interrupted, and cannot be completed ({error})",
+            suggestion="open it once with permission to write there",
+        ) from None
 
 
 def _weights_of(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -178,6 +178,70 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
     def reads_padding(self) -> bool:
         """Whether padded positions of a text change its record, so that texts must be padded to `config.max_words`."""
         return self.clip.reads_padding
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
+        """Open a model of this class, as `prost.load` does, and fetch it if it is not on this machine.
+
+        Args:
+            name_or_path: see `prost.load`.
+            options: `revision`, `token`, `cache_dir` and `local_files_only` as in other libraries of the hub; `device`
+                and overrides as in `prost.load`.
+
+        Raises:
+            CheckpointError: a model of another class.
+            DownloadFailed: it cannot be fetched. For others see `prost.load`.
+        """
+        from prost.model.hub import from_pretrained
+
+        return cast(Self, from_pretrained(cls, name_or_path, **options))
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        figures: Sequence[str | os.PathLike[str]] = (),
+        licence: str | None = None,
+        half: bool = False,
+    ) -> None:
+        """Write weights, configuration, tokenizer and a card (README.md) as a folder that `prost.load` opens.
+
+        All files are replaced together; an interrupted save leaves the old model or the new one. A card that is there
+        stays as it is.
+
+        Args:
+            folder: made if absent.
+            figures: what the card states: folders of `prost eval --output` and of `prost train`, or the files
+                report.json and training.json.
+            licence: an identifier that the hub knows, such as "apache-2.0".
+            half: store float16.
+
+        Raises:
+            UsageError: figures of another model.
+            StorageError: no space, no permission.
+        """
+        from prost.model.hub import save_pretrained
+
+        save_pretrained(self, folder, figures=figures, licence=licence, half=half)
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Upload weights, configuration, tokenizer and a card to the Hugging Face hub, in one commit.
+
+        Args:
+            repository: OWNER/NAME; made if absent.
+            options: `figures`, `licence` and `half` as in `save_pretrained`; `private`, `token`, `message`, `branch`
+                and `create_pr` as in other libraries of the hub.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UploadFailed: no network, no permission.
+            UsageError: figures of another model, or no name of a repository.
+        """
+        from prost.model.hub import push
+
+        return push(self, repository, **options)
 
     @property
     def logit_scale(self) -> Tensor:

@@ -20,6 +20,7 @@ from prost.data.writing import storage_errors, written_whole
 from prost.errors import BadConfig, BadScores, TrainingInterrupted, TrainingStopped
 from prost.model.checkpoint import save
 from prost.model.retrieval_model import VISION_TOWER
+from prost.model.saving import TRAINING
 from prost.training.distributed import Processes, join_processes
 from prost.training.freezing import freeze, trained_parameters, vision_is_frozen
 from prost.training.grad_cache import ContrastiveStep, LossTerms
@@ -300,7 +301,6 @@ class Trainer:
 
     def _save(self, folder: str, **facts: Any) -> None:
         """Write the model, and a record of its origin beside it."""
-        save(self.model, self.output / folder)
         written = {
             "recipe": self.recipe.model_dump(mode="json"),
             "data": self.data.facts,
@@ -308,8 +308,8 @@ class Trainer:
             **run_facts(self.processes.world, self.device),
             **facts,
         }
-        with written_whole(self.output / folder / "training.json") as partial:
-            partial.write_text(json.dumps(written, indent=2) + "\n", "utf-8")
+        text = json.dumps(written, indent=2) + "\n"
+        save(self.model, self.output / folder, beside={TRAINING: text})
 
     def _keep(self, name: str, step: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
         """Write everything that is needed to continue; the old state is kept until the new one is complete."""

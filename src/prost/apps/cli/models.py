@@ -1,4 +1,4 @@
-"""`prost models`: lists, fetches, describes, converts and removes models."""
+"""`prost models`: lists, fetches, describes, converts, publishes and removes models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NameArgument = Annotated[
 
 @models.callback()
 def _group() -> None:
-    """List, fetch, describe, convert and remove models."""
+    """List, fetch, describe, convert, publish and remove models."""
 
 
 @models.command("list")
@@ -123,6 +123,51 @@ def convert(
     model = load(source, "cpu")
     save(model, folder, half=half)
     print_line(f"{folder}: {type(model).__name__} {model.config.name}, fingerprint {model.fingerprint}")
+
+
+@models.command()
+def push(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    repository: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="On the Hugging Face hub; made if absent.")
+    ],
+    report: Annotated[
+        list[Path] | None,
+        typer.Option("--report", help="Folder of `prost eval --output`, for the card; may be repeated."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="An identifier that the hub knows, such as apache-2.0.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store float16, half the size.")] = False,
+    message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "Upload a model of prost",
+) -> None:
+    """Upload a model with its tokenizer and a card to the Hugging Face hub, in one commit.
+
+    The card states the figures of report.json and training.json beside the weights, and of --report. A README.md
+    beside the weights is uploaded instead. HF_TOKEN or `hf auth login` is the login.
+    """
+    from prost.model.card import CARD, REPORT
+    from prost.model.checkpoint import load
+    from prost.model.hub import push as push_model
+    from prost.model.saving import TRAINING
+
+    opened = load(model, "cpu")
+    beside = Path(model).expanduser()
+    own = [beside] if any((beside / name).is_file() for name in (REPORT, TRAINING)) else []
+    card = (beside / CARD).read_text("utf-8") if (beside / CARD).is_file() else None
+    address = push_model(
+        opened,
+        repository,
+        figures=[*own, *(report or [])],
+        licence=licence,
+        half=half,
+        card=card,
+        private=private or None,
+        message=message,
+    )
+    print_line(f"{repository}: {address}")
+    print_line(f"next, on any machine: prost models pull {repository}")
 
 
 @models.command()
