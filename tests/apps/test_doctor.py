@@ -35,7 +35,6 @@ def test_a_healthy_installation(prost: Prost, library: Path) -> None:
         "prost",
         "python",
         "torch",
-        "transformers",
         "av",
         "pylance",
         "FFmpeg",

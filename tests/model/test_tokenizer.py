@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertTokenizer
+from transformers import BertTokenizer, CLIPTokenizer
 
 from prost.errors import CheckpointError, EmptyQuery, UsageError
 from prost.model.tokenizer import CLIP_MERGES, UNKNOWN, WordTokenizer, find_tokenizer, whole_words
@@ -71,6 +71,24 @@ def test_openais_byte_pairs(tmp_path: Path) -> None:
     a_ending, exclamation_ending = 256 + ord("a") - ord("!"), 256
     assert ids.tolist() == [[49406, a_ending, 512 + 1, exclamation_ending, 49407, 0]]
     assert tokenize.unknown("zebra Ж") == []
+
+
+def test_byte_pairs_are_those_of_transformers(tmp_path: Path) -> None:
+    write_openai_vocabulary(tmp_path, ["d o", "do g</w>"])
+    ours = find_tokenizer(tmp_path)
+    assert ours is not None
+    packed = gzip.decompress((tmp_path / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode()
+    merges: Any = [tuple(line.split()) for line in packed.split("\n")[1 : CLIP_MERGES + 1]]
+    theirs = CLIPTokenizer(vocab=ours._tokenizer.get_vocab(), merges=merges).backend_tokenizer
+    for kind, patterns in KINDS.items():
+        for pattern in patterns:
+            sentence = pattern.format("dog")
+            normal = ours._tokenizer.normalizer.normalize_str(sentence)
+            expected = theirs.encode(theirs.normalizer.normalize_str(normal)).ids
+            assert ours._tokenizer.encode(sentence).ids == expected, kind
+    own, other = (json.loads(tokenizer.to_str()) for tokenizer in (ours._tokenizer, theirs))
+    for part in ("added_tokens", "pre_tokenizer", "post_processor", "decoder", "model"):
+        assert own[part] == other[part], part
 
 
 def test_the_hubs_two_files_give_the_same_ids(tmp_path: Path) -> None:

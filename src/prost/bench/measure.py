@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -204,10 +203,17 @@ def _times(parts: NDArray[np.float64]) -> Times:
 
 
 def _memory_mb() -> tuple[float, float]:
-    """Anonymous memory of this process and its mapped pages, MiB; the peak of all memory and 0 on other systems."""
+    """Anonymous memory of this process and its mapped pages, MiB.
+
+    On macOS the peak of all memory and 0; on Windows, which has no such call, 0 and 0.
+    """
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         values = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith("Rss")}
         return int(values["RssAnon"]) / 1024, int(values["RssFile"]) / 1024
+    try:
+        import resource
+    except ImportError:
+        return 0.0, 0.0
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 0.0

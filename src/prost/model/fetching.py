@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from prost.errors import DownloadFailed, ModelNotHere, StorageError, UsageError
+from prost.locking import lock_file
 from prost.model import hosts
 from prost.model.catalogue import BUNDLED, ENTRIES
 from prost.model.hosts import Interrupted, Listing, RemoteFile, list_files, open_at, page_of
@@ -297,11 +298,9 @@ def _partial_folder(name: str) -> Path:
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
     """Context that one process enters at a time for a model; others wait."""
-    import fcntl  # here, so that models can be opened on systems without it
-
     models_folder().mkdir(parents=True, exist_ok=True)
     with (models_folder() / f".{pulled_folder(name).name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file, wait=True)
         yield
 
 

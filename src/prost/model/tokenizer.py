@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from prost.errors import CheckpointError, EmptyQuery, UsageError
@@ -25,6 +25,8 @@ UNKNOWN, START, END = "<unknown>", "<start>", "<end>"
 # OpenAI's file lists 262,145 merges; CLIP uses those that fill its vocabulary of 49,408 beside 512 byte symbols and
 # two special tokens.
 CLIP_VOCABULARY = 49408
+# Special tokens, English clitics, words, single digits, and runs of other signs: what byte pairs are merged within.
+CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 CLIP_MERGES = CLIP_VOCABULARY - 2 * 256 - 2
 
 # Their ids tell apart tokenizers that share a vocabulary and split words differently.
@@ -334,7 +336,23 @@ def _openai_vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
 
 
 def _byte_pairs(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> WordTokenizer:
-    from transformers import CLIPTokenizer
-
-    pairs: Any = merges  # typed as strings, handed to the tokenizers library, which wants pairs
-    return WordTokenizer(CLIPTokenizer(vocab=vocabulary, merges=pairs).backend_tokenizer)
+    """CLIP's tokenizer, as the class of `transformers` makes it, which the tests compare with this one."""
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    tokenizer = Tokenizer(
+        models.BPE(vocabulary, merges, unk_token=end, continuing_subword_prefix="", end_of_word_suffix="</w>")
+    )
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(CLIP_WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([start, end])
+    tokenizer.post_processor = processors.RobertaProcessing(
+        (end, vocabulary[end]), (start, vocabulary[start]), trim_offsets=False, add_prefix_space=False
+    )
+    return WordTokenizer(tokenizer)

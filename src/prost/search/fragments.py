@@ -16,7 +16,9 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from itertools import accumulate
+from threading import Lock
 
 import lance
 import numpy as np
@@ -32,6 +34,7 @@ from prost.search.storage_errors import storage_errors
 PROTOTYPES = ["object_codes", "event"]
 COLUMN_TYPES: dict[str, type[np.generic]] = {"object_codes": np.int8, "event": np.float32}
 OFFSET_BITS = 32
+_SEEKING = Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +147,7 @@ class FlatRows:
         starts, size = self._starts[column], self._row_bytes[column]
         page = bisect_right(starts, offset) - 1
         place = self._pages[column][page][1] + (offset - starts[page]) * size
-        if os.preadv(self._file.fileno(), [row.data.cast("B")], place) != size:
+        if _read_at(self._file, row.data.cast("B"), place) != size:
             raise _damaged(self._path, "is shorter than it was")
 
     def take(self, column: str, offsets: NDArray[np.int64]) -> NDArray:
@@ -153,6 +156,15 @@ class FlatRows:
         for row, offset in zip(rows, offsets.tolist(), strict=True):
             self.read_into(row, column, offset)
         return rows
+
+
+def _read_at(file: FileIO, into: memoryview, place: int) -> int:
+    """Fill a buffer from a place in a file; returns the number of bytes that were there."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [into], place)
+    with _SEEKING:  # Windows has one position for all threads
+        file.seek(place)
+        return file.readinto(into) or 0
 
 
 def find_pages(path: str, rows: int, sizes: PrototypeSizes) -> dict[str, Pages] | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prost.errors import LibraryBusy
+from prost.locking import lock_file
 from prost.search.storage_errors import storage_errors
 
 LOCK = "writer.lock"
@@ -24,13 +25,11 @@ def writer_lock(root: str, *, wait: bool = False) -> Iterator[None]:
         LibraryBusy: another process or thread holds it.
         StorageError: the disk refuses.
     """
-    import fcntl  # here, so that searching works on systems without it
-
     with storage_errors(root):
         file = open(os.path.join(root, LOCK), "a+", encoding="ascii")  # noqa: SIM115
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            lock_file(file, wait=wait)
         except BlockingIOError:
             file.seek(0)
             raise LibraryBusy(

@@ -19,7 +19,7 @@ from prost.errors import UsageError
 from prost.evaluation.machine import machine_facts, machine_line
 
 StepLogger = Callable[[dict[str, Any]], None]
-VERSIONS = ("prost-video", "torch", "transformers", "numpy", "av")
+VERSIONS = ("prost-video", "torch", "numpy", "av")
 STEPS_REMEMBERED = 50
 """Window for the median step time, so that the remaining time follows the current speed."""
 

@@ -30,7 +30,7 @@ from prost.apps.cli.output import print_json, print_table, progress, say
 from prost.errors import MissingPath
 from prost.model.catalogue import BUNDLED
 
-PACKAGES = ("torch", "transformers", "av", "pylance", "numpy")
+PACKAGES = ("torch", "av", "pylance", "numpy")
 RED = (200, 30, 30)
 
 
