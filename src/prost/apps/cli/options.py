@@ -108,7 +108,7 @@ ObjectPhraseWeightOption = Annotated[
         "--object-phrase-weight",
         min=0,
         show_default="the model's own",
-        help="Weight of the object-phrase score in the sum; ProST only.",
+        help="Weight of the object-phrase score in the sum; not for CLIP4Clip and TS2-Net.",
     ),
 ]
 
