@@ -222,7 +222,7 @@ def test_a_folder_without_videos_is_wrong_use(
     assert said.err.startswith("error: no video in ") and said.err.count("\n") == 1
 
 
-def test_another_model_is_refused_and_nothing_is_lost(
+def test_searching_by_another_model_is_refused_and_nothing_is_lost(
     prost: Prost, videos: Path, library: Path, untrained_folder: Path, tmp_path: Path
 ) -> None:
     from prost import load
@@ -232,7 +232,7 @@ def test_another_model_is_refused_and_nothing_is_lost(
     other = load(untrained_folder)
     next(other.parameters()).data.add_(1)
     save(other, tmp_path / "other")
-    said = prost("index", videos, "--library", library, "--model", tmp_path / "other")
+    said = prost("search", "a red ball", "--library", library, "--model", tmp_path / "other")
     assert (said.code, said.out) == (1, "")
     assert "was made by model 'untrained'" in said.err and said.err.count("\n") == 1
     assert prost("index", videos, "--library", library).out.startswith("0 added, 3 unchanged")
@@ -358,3 +358,28 @@ def test_a_dry_run_tells_what_the_run_then_does(prost: Prost, indexed: Path, vid
     assert [(file["path"], file["reason"]) for file in plan["failed"]] == [
         (file["path"], file["reason"]) for file in done["failed"]
     ]
+
+
+def test_another_model_is_a_change_of_the_library(prost, videos: Path, indexed: Path) -> None:  # type: ignore[no-untyped-def]
+    """Searches use it from then on; the tables of the former model go on request."""
+    said = prost("index", videos, "--library", indexed, "--model", "toybox")
+    assert said.code == 0, said.err
+    assert "searches use toybox now" in said.out and "indexed again by toybox" in said.err
+    status = prost("status", "--library", indexed, "--json").json
+    assert status["model"] == "toybox" and status["videos"] == 3
+    assert [other["videos"] for other in status["other_tables"]] == [3]
+    assert prost("search", "a red ball", "--library", indexed).code == 0
+    said = prost("index", videos, "--library", indexed, "--remove-old")
+    assert said.code == 0 and "removed the tables" in said.err
+    assert prost("status", "--library", indexed, "--json").json["other_tables"] == []
+    assert len(prost("search", "a red ball", "--library", indexed, "--json").json) == 3
+
+
+def test_videos_that_are_gone_stop_the_change(prost, videos: Path, indexed: Path) -> None:  # type: ignore[no-untyped-def]
+    (videos / "red.mp4").unlink()
+    said = prost("index", videos, "--library", indexed, "--model", "toybox")
+    assert said.code == 1
+    assert said.err.splitlines()[-1].startswith("error: 1 videos of the library cannot be indexed by toybox")
+    assert prost("status", "--library", indexed, "--json").json["model"] != "toybox"
+    assert prost("index", videos, "--library", indexed, "--model", "toybox", "--yes").code == 0
+    assert prost("status", "--library", indexed, "--json").json["model"] == "toybox"

@@ -129,7 +129,7 @@ def write_description(root: str, description: Description) -> None:
         filesystem.move(f"{path}.new", path)
 
 
-def library_root(path: str | os.PathLike[str]) -> str:
+def library_top(path: str | os.PathLike[str]) -> str:
     """Where a library lies: an absolute path, or the URI of one on an object store.
 
     Raises:

@@ -17,11 +17,12 @@ from prost.model.tokenizer import says_nothing
 from prost.printable import is_utf8
 from prost.progress import Advance
 from prost.search.coding import codes_are_current
-from prost.search.description import Description, library_root
+from prost.search.description import Description, library_top
 from prost.search.encode import PrototypeModel
 from prost.search.explaining import Explainer
 from prost.search.finding import PathLike, absolute_paths, find_for_add, outside_of
 from prost.search.forks import expect_no_fork
+from prost.search.generations import library_root
 from prost.search.hits import Hit, SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
 from prost.search.last_run import LastRun, read_last_run, write_last_run
@@ -103,6 +104,7 @@ class Library:
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         root = library_root(path)
+        self._top = library_top(path)
         try:
             self._store = Store.open(root, storage_options)
         except MissingPath as error:
@@ -127,6 +129,11 @@ class Library:
     @property
     def path(self) -> str:
         """Where the library is."""
+        return self._top
+
+    @property
+    def tables(self) -> str:
+        """Where its tables are: there, or after a change of the model in a folder below."""
         return self._store.root
 
     @property
@@ -213,7 +220,7 @@ class Library:
             self._settle()
             report.passed_over, report.excluded = found.passed_over, found.excluded
             report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
-            write_last_run(self.path, report.counts)
+            write_last_run(self.tables, report.counts)
         return report
 
     def remove(self, paths: PathLike | Iterable[PathLike], *, wait: bool = False) -> list[str]:
@@ -296,7 +303,7 @@ class Library:
 
     def last_run(self) -> LastRun | None:
         """When the last `add` ended and what it did; None where that is not known."""
-        return read_last_run(self.path)
+        return read_last_run(self.tables)
 
     def stats(self) -> LibraryStats:
         """The library in numbers."""

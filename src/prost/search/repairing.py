@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prost.errors import LibraryDamaged, ModelMismatch
-from prost.search.description import DESCRIPTION, Description, library_root, write_description
+from prost.search.description import DESCRIPTION, Description, write_description
 from prost.search.encode import PrototypeModel
+from prost.search.generations import library_root
 from prost.search.index_run import IndexProgress, IndexRun
 from prost.search.optimizing import bring_up_to_date
 from prost.search.packs import pack_folder

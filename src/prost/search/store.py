@@ -30,14 +30,9 @@ import pyarrow as pa
 from lance.optimize import Compaction, CompactionOptions, RewriteResult
 
 from prost.errors import LibraryDamaged, MissingPath, UsageError
-from prost.search.description import (
-    DESCRIPTION,
-    Description,
-    library_root,
-    read_description,
-    write_description,
-)
+from prost.search.description import DESCRIPTION, Description, read_description, write_description
 from prost.search.filters import expect_filter
+from prost.search.generations import library_root
 from prost.search.records import ClipRows, VideoRow
 from prost.search.schema import (
     VIDEO_SCHEMA,

@@ -11,7 +11,8 @@ from enum import StrEnum
 import lance
 
 from prost.errors import LibraryDamaged, PackDamaged
-from prost.search.description import DESCRIPTION, library_root, read_description
+from prost.search.description import DESCRIPTION, read_description
+from prost.search.generations import library_root
 from prost.search.packs import PackFolder, pack_folder
 from prost.search.records import VideoRow
 from prost.search.schema import VIDEO_SCHEMA, clip_schema, video_rows

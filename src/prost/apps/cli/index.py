@@ -19,10 +19,12 @@ from prost.apps.cli.options import (
     TagOption,
     WaitOption,
     WorkersOption,
+    load_named_model,
     make_or_open_library,
+    note_model,
 )
 from prost.apps.cli.output import ShowProgress, print_json, print_line, progress, say
-from prost.errors import MissingPath, NoVideos, ProstError
+from prost.errors import LibraryError, MissingPath, ModelMismatch, NoVideos, ProstError
 
 if TYPE_CHECKING:
     from prost.search.index_run import AddReport, IndexProgress
@@ -69,10 +71,19 @@ def index(
             "one counts as added.",
         ),
     ] = False,
+    remove_old: Annotated[
+        bool,
+        typer.Option(
+            "--remove-old", help="After a change of the model, delete the tables that the former model made."
+        ),
+    ] = False,
     wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add videos to a library. Those that are in it already and did not change are not decoded again.
+
+    With another --model than the library was made by, all its videos are indexed again beside the present tables, which
+    serve searches meanwhile; when all are done, searches use the new model. An interrupted change goes on where it was.
 
     A file `.prostignore` in a folder names what is left out there and below: one glob a line, # starts a comment.
 
@@ -86,7 +97,24 @@ def index(
             found, library, retry_failed=retry_failed, verify=verify, remove_missing=yes, as_json=as_json
         )
         return
-    with make_or_open_library(library, model, device, ["prost", "index", *map(str, paths)]) as opened:
+    try:
+        opened = make_or_open_library(library, model, device, ["prost", "index", *map(str, paths)])
+    except ModelMismatch:
+        if model is None:
+            raise
+        _change_model(
+            library,
+            model,
+            device,
+            found,
+            yes=yes,
+            workers=workers,
+            wait=wait,
+            remove_old=remove_old,
+            as_json=as_json,
+        )
+        return
+    with opened:
         failed_before = {row.path: row for row in _failed_rows(opened)}
         report = add(
             opened,
@@ -99,6 +127,8 @@ def index(
             wait=wait,
         )
         failed_now = {row.path: row for row in _failed_rows(opened)}
+    if remove_old:
+        _remove_old(library)
     failures = [
         {
             "path": path,
@@ -119,6 +149,68 @@ def index(
     named = {os.path.abspath(path.expanduser()) for path in paths}
     if any(failure["path"] in named for failure in failures) or _nothing_else(report):
         raise typer.Exit(1)
+
+
+def _change_model(
+    library: str,
+    model: str,
+    device: str,
+    found: FoundVideos,
+    *,
+    yes: bool,
+    workers: int | None,
+    wait: bool,
+    remove_old: bool,
+    as_json: bool,
+) -> None:
+    """Index a library again by another model, and tell what came of it.
+
+    Raises:
+        LibraryError: videos would be left behind, so that the former model stays in use.
+    """
+    from prost.search.changing_model import change_model
+
+    say(f"note: {library} was made by another model; its videos are indexed again by {model} beside it")
+    loaded = load_named_model(model, device)
+    with progress("indexing", "files") as show:
+        change = change_model(
+            library,
+            loaded,
+            also=found.videos,
+            leave_behind=yes,
+            workers=workers,
+            wait=wait,
+            progress=lambda at: show_indexed(show, at),
+        )
+    note_model(change.place, model)
+    if not change.switched:
+        first = change.left_behind[0]
+        raise LibraryError(
+            f"{len(change.left_behind)} videos of the library cannot be indexed by {model}, such as {first}, so the "
+            "former model stays in use",
+            suggestion="bring them back and run the command again, or --yes to leave them behind",
+        )
+    if remove_old:
+        _remove_old(library)
+    if as_json:
+        print_json({**asdict(change.report), "left_behind": change.left_behind, "switched": True})
+        return
+    _print_report(change.report, [])
+    print_line(f"searches use {model} now")
+    if not remove_old:
+        say("note: the tables of the former model are still there; prost index --remove-old deletes them")
+
+
+def _remove_old(library: str) -> None:
+    from prost.search.description import library_top
+    from prost.search.generations import other_generations, remove_generation
+    from prost.search.storage_errors import storage_errors
+
+    top = library_top(library)
+    for generation in other_generations(top):
+        with storage_errors(generation):
+            remove_generation(top, generation)
+        say(f"removed the tables in {generation}")
 
 
 def add(library: Library, paths: Iterable[Path] | FoundVideos, **choices: Any) -> AddReport:
@@ -220,7 +312,8 @@ def _known_rows(library: str) -> list[VideoRow]:
 
 def _print_plan(found: FoundVideos, library: str, *, as_json: bool, **choices: bool) -> None:
     """Print what would be added, moved and removed."""
-    from prost.search.description import library_root, read_description
+    from prost.search.description import read_description
+    from prost.search.generations import library_root
     from prost.search.library import Library
     from prost.search.planning import plan_add
 

@@ -138,13 +138,22 @@ def make_or_open_library(path: str, model: str | None, device: str, command: Seq
     if not given:
         raise _needs_model(path, command)
     library = Library(path, load_named_model(given, device))
-    if "://" not in path:
+    note_model(library.tables, given)
+    return library
+
+
+def note_model(tables: str, model: str) -> None:
+    """Write down beside the tables of a library by what name or path its model is opened.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    if "://" not in tables:
         from prost.search.durable import write_whole
         from prost.search.storage_errors import storage_errors
 
-        with storage_errors(library.path):
-            write_whole(Path(library.path, MODEL_NOTE), os.fsencode(_absolute_if_path(given)))
-    return library
+        with storage_errors(tables):
+            write_whole(Path(tables, MODEL_NOTE), os.fsencode(_absolute_if_path(model)))
 
 
 def open_library(path: str, model: str | None, device: str, **overrides: Any) -> Library:
@@ -195,7 +204,9 @@ def load_named_model(model: str, device: str, **overrides: Any) -> ProST | DualE
 
 
 def _noted_model(path: str) -> str | None:
-    note = Path(path).expanduser() / MODEL_NOTE
+    from prost.search.generations import library_root
+
+    note = Path(library_root(path)) / MODEL_NOTE
     if not note.is_file():
         return None
     # Older versions did not write the note in one step: it can be empty.
@@ -204,7 +215,8 @@ def _noted_model(path: str) -> str | None:
 
 def _described_model(path: str) -> str | None:
     """Name of the model that made a library; None where there is no library."""
-    from prost.search.description import library_root, read_description
+    from prost.search.description import read_description
+    from prost.search.generations import library_root
 
     description = read_description(library_root(path))
     return None if description is None else description.model

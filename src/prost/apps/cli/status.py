@@ -42,6 +42,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
         last_run = opened.last_run()
     failed = [row for row in rows if not row.indexed]
     noted = [row for row in rows if row.indexed and row.detail]
+    other_tables = _other_tables(library)
     places = find_places([row for row in rows if row.indexed])
     if as_json:
         values: dict[str, Any] = {
@@ -61,6 +62,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
             "fingerprint": stats.fingerprint,
             "codes_current": stats.codes_current,
             "last_run": None if last_run is None else asdict(last_run),
+            "other_tables": other_tables,
         }
         print_json(values)
         return
@@ -80,6 +82,11 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
             ["last run", "unknown" if last_run is None else _describe_run(last_run)],
         ],
     )
+    for tables in other_tables:
+        print_line(
+            f"tables of another model: {tables['model']}, {tables['videos']} videos, in {tables['place']} (a change of "
+            "the model that is not finished, or a former model: prost index --remove-old deletes it)"
+        )
     for row in failed:
         print_line(f"failed: {row.path}: {with_detail(row.reason or '', row.detail)}")
     for row in noted:
@@ -90,6 +97,23 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
         print_line(f"missing: {path}")
     for first, *others in places.duplicates:
         print_line(f"duplicates: {first} and {', '.join(others)}")
+
+
+def _other_tables(library: str) -> list[dict[str, Any]]:
+    """Tables that searches do not read: those of a former model, or of one that the library is being changed to."""
+    from prost.search.description import library_top
+    from prost.search.generations import other_generations
+    from prost.search.store import Store
+
+    top = library_top(library)
+    others = []
+    for place in [] if "://" in top else other_generations(top):
+        store = Store.with_description(place)
+        rows = store.read_videos()
+        others.append(
+            {"place": place, "model": store.description.model, "videos": sum(row.indexed for row in rows)}
+        )
+    return others
 
 
 def _describe_run(run: LastRun) -> str:

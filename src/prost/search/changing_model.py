@@ -1,0 +1,127 @@
+"""Changing the model of a library: the new tables are built beside the old ones, which serve searches meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prost.errors import UsageError
+from prost.search.description import library_top
+from prost.search.encode import PrototypeModel
+from prost.search.generations import next_generation, switch_generation
+from prost.search.index_run import AddReport, IndexProgress
+from prost.search.library import Library
+from prost.search.records import VideoRow
+from prost.search.writer_lock import writer_lock
+from prost.video.files import FoundVideos
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChange:
+    """What a change of the model came to.
+
+    Attributes:
+        report: of the files that the new model indexed.
+        place: the folder of the new tables.
+        left_behind: videos of the old tables that the new model cannot index now: they are gone, or fail.
+        switched: whether searches use the new model from now on.
+    """
+
+    report: AddReport
+    place: str
+    left_behind: list[str]
+    switched: bool
+
+
+def change_model(
+    path: str | os.PathLike[str],
+    model: PrototypeModel,
+    *,
+    also: Sequence[Path] = (),
+    leave_behind: bool = False,
+    workers: int | None = None,
+    wait: bool = False,
+    progress: Callable[[IndexProgress], None] | None = None,
+) -> ModelChange:
+    """Index the videos of a library by another model, and let searches use it when all are done.
+
+    An interrupted change goes on where it was. Clip settings and tags are taken over.
+
+    Args:
+        path: the library.
+        model: the new one.
+        also: further videos to index.
+        leave_behind: switch although videos of the old tables are not in the new ones.
+        workers: processes that decode.
+        wait: wait while another process writes.
+        progress: as for `Library.add`.
+
+    Raises:
+        UsageError: a library on an object store.
+        MissingPath: there is no library.
+        LibraryBusy: another process writes to the old or to the new tables.
+        StorageError: the disk refuses; the old tables stay in use.
+    """
+    top = library_top(path)
+    if "://" in top:
+        raise UsageError(
+            f"{top}: the model of a library on an object store cannot be changed", "a local library"
+        )
+    old = Library(top)
+    place = next_generation(top, model.fingerprint)
+    with Library(place, model, clips=old.description.clips) as new:
+        total = AddReport()
+        done: set[str] = set()
+        # What is added to the old tables meanwhile comes last, while nobody can write to them.
+        _add(new, _paths(old, also), total, done, workers=workers, wait=wait, progress=progress)
+        with writer_lock(old.tables, wait=wait):
+            _add(new, _paths(old, also), total, done, workers=workers, wait=wait, progress=progress)
+            rows = old.videos()
+            _take_tags_over(new, rows, wait)
+            indexed = {row.path for row in new.videos() if row.indexed}
+            left_behind = [row.path for row in rows if row.indexed and row.path not in indexed]
+            switched = leave_behind or not left_behind
+            if switched:
+                switch_generation(top, place)
+    return ModelChange(report=total, place=place, left_behind=left_behind, switched=switched)
+
+
+def _paths(old: Library, also: Sequence[Path]) -> list[str]:
+    known = [row.path for row in old.videos() if os.path.exists(row.path)]
+    return list(dict.fromkeys([*known, *map(os.fspath, also)]))
+
+
+def _add(
+    new: Library,
+    paths: Sequence[str],
+    total: AddReport,
+    done: set[str],
+    *,
+    workers: int | None,
+    wait: bool,
+    progress: Callable[[IndexProgress], None] | None,
+) -> None:
+    """Index those of the paths that this run has not seen, and add what came of them to a report."""
+    fresh = [path for path in paths if path not in done]
+    if not fresh:
+        return
+    report = new.add(
+        FoundVideos([Path(path) for path in fresh], []), workers=workers, wait=wait, progress=progress
+    )
+    done.update(fresh)
+    for part in ("added", "unchanged", "moved", "failed", "notes"):
+        getattr(total, part).extend(getattr(report, part))
+    total.seconds += report.seconds
+
+
+def _take_tags_over(new: Library, rows: Sequence[VideoRow], wait: bool) -> None:
+    known = {row.path for row in new.videos()}
+    paths: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for row in rows:
+        if row.tags and row.path in known:
+            paths[row.tags].append(row.path)
+    for tags, tagged in paths.items():
+        new.tag(tagged, tags, wait=wait)

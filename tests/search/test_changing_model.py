@@ -1,0 +1,161 @@
+"""Changing the model of a library: beside the old tables, resumable, switched in one step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.search.conftest import ColourModel, paint_video
+
+from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, ModelMismatch
+from prost.search.changing_model import change_model
+from prost.search.generations import POINTER, current_generation, other_generations, remove_generation
+from prost.search.library import Library
+
+OLD, NEW = ColourModel(), ColourModel(fingerprint="ne3")
+
+# Killed with its n-th flush, which may lie in an index of a file or in the switch itself.
+KILLED = """
+import os, runpy, signal, sys
+root, conftest, instant = sys.argv[1:]
+ColourModel = runpy.run_path(conftest)["ColourModel"]
+from prost.search.changing_model import change_model
+fsync, flushes = os.fsync, 0
+def killing(handle):
+    global flushes
+    flushes += 1
+    if flushes == int(instant):
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(handle)
+os.fsync = killing
+change_model(root, ColourModel(fingerprint="ne3"))
+"""
+
+
+@pytest.fixture
+def root(library: Library, folder: Path) -> Path:
+    library.add(folder)
+    library.tag(folder / "red.mp4", "warm")
+    library.close()
+    return Path(library.path)
+
+
+def best(root: Path, model: ColourModel, query: str) -> str:
+    with Library(root, model) as library:
+        return Path(library.search(query)[0].path).name
+
+
+def test_searches_use_the_new_model_afterwards(root: Path, folder: Path) -> None:
+    change = change_model(root, NEW)
+    assert change.switched and not change.left_behind
+    assert len(change.report.added) == 3
+    assert best(root, NEW, "red") == "red.mp4"
+    with pytest.raises(ModelMismatch):
+        Library(root, OLD)
+    with Library(root) as library:
+        assert library.path == str(root) and library.tables == change.place
+        assert {Path(row.path).name: row.tags for row in library.videos()} == {
+            "red.mp4": ("warm",),
+            "green.mp4": (),
+            "blue.mp4": (),
+        }
+        assert library.verify() == []
+
+
+def test_a_library_that_is_open_goes_on_with_the_old_model(root: Path) -> None:
+    with Library(root, OLD) as before:
+        assert Path(before.search("red")[0].path).name == "red.mp4"
+        assert change_model(root, NEW).switched
+        assert Path(before.search("blue")[0].path).name == "blue.mp4"
+
+
+def test_clips_are_cut_as_before(tmp_path: Path, folder: Path) -> None:
+    from prost.search.records import ClipSettings
+
+    film = paint_video(folder / "long.mp4", ("red", 9))
+    with Library(tmp_path / "l.prost", OLD, clips=ClipSettings(longest=3.0, overlap=0.0)) as library:
+        library.add(film)
+        clips = library.stats().clips
+    change_model(tmp_path / "l.prost", NEW)
+    with Library(tmp_path / "l.prost", NEW) as library:
+        assert library.stats().clips == clips == 3
+
+
+def test_former_tables_are_removed_on_request(root: Path) -> None:
+    change = change_model(root, NEW)
+    assert other_generations(str(root)) == [str(root)]
+    remove_generation(str(root), str(root))
+    assert other_generations(str(root)) == []
+    assert sorted(os.listdir(root)) == sorted([POINTER, Path(change.place).name])
+    assert best(root, NEW, "green") == "green.mp4"
+    # And back again: the tables of the new model are now the former ones.
+    assert change_model(root, OLD).switched
+    assert other_generations(str(root)) == [change.place]
+    remove_generation(str(root), change.place)
+    assert best(root, OLD, "blue") == "blue.mp4"
+    with pytest.raises(ValueError, match="in use"):
+        remove_generation(str(root), current_generation(str(root)))
+
+
+def test_videos_that_are_gone_keep_the_old_model_in_use(root: Path, folder: Path) -> None:
+    (folder / "green.mp4").rename(folder.parent / "green.mp4")
+    change = change_model(root, NEW)
+    assert not change.switched
+    assert [Path(path).name for path in change.left_behind] == ["green.mp4"]
+    assert best(root, OLD, "green") == "green.mp4"
+    (folder.parent / "green.mp4").rename(folder / "green.mp4")
+    again = change_model(root, NEW)
+    assert again.switched and [Path(path).name for path in again.report.added] == ["green.mp4"]
+    assert len(again.report.unchanged) == 2
+
+
+def test_they_are_left_behind_on_request(root: Path, folder: Path) -> None:
+    (folder / "green.mp4").unlink()
+    assert change_model(root, NEW, leave_behind=True).switched
+    with Library(root, NEW) as library:
+        assert {Path(row.path).name for row in library.videos()} == {"red.mp4", "blue.mp4"}
+
+
+def test_further_videos_come_along(root: Path, folder: Path) -> None:
+    white = paint_video(folder.parent / "white.mp4", ("white", 2))
+    change_model(root, NEW, also=[white])
+    assert best(root, NEW, "white") == "white.mp4"
+
+
+def test_a_writer_of_the_old_tables_is_waited_for(root: Path) -> None:
+    with Library(root, OLD) as old, old._store.writing(), pytest.raises(LibraryBusy):
+        change_model(root, NEW)
+    assert best(root, OLD, "red") == "red.mp4"
+    assert change_model(root, NEW).switched
+
+
+def test_no_library(tmp_path: Path) -> None:
+    with pytest.raises(MissingPath):
+        change_model(tmp_path / "none.prost", NEW)
+    assert not (tmp_path / "none.prost").exists()
+
+
+def test_a_pointer_that_cannot_be_read(root: Path) -> None:
+    (root / POINTER).write_text("../elsewhere")
+    with pytest.raises(LibraryDamaged, match="generation"):
+        Library(root, OLD)
+
+
+@pytest.mark.parametrize(
+    "instant", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 6, 10, 14, 18, 22))]
+)
+def test_a_killed_change_goes_on(root: Path, instant: int) -> None:
+    conftest = Path(__file__).with_name("conftest.py")
+    killed = subprocess.run([sys.executable, "-c", KILLED, root, conftest, str(instant)], timeout=120)
+    assert killed.returncode in (0, -signal.SIGKILL)
+    if current_generation(str(root)) == str(root):
+        assert best(root, OLD, "red") == "red.mp4"
+    assert change_model(root, NEW).switched
+    for colour in ("red", "green", "blue"):
+        assert best(root, NEW, colour) == f"{colour}.mp4"
+    with Library(root, NEW) as library:
+        assert library.stats().videos == 3 and library.verify() == []
