@@ -13,8 +13,15 @@ from tests.search.conftest import ColourModel, paint_video
 
 from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, ModelMismatch
 from prost.search.changing_model import change_model
-from prost.search.generations import POINTER, current_generation, other_generations, remove_generation
+from prost.search.generations import (
+    POINTER,
+    current_generation,
+    next_generation,
+    other_generations,
+    remove_generation,
+)
 from prost.search.library import Library
+from prost.search.writer_lock import writer_lock
 
 OLD, NEW = ColourModel(), ColourModel(fingerprint="ne3")
 
@@ -131,6 +138,43 @@ def test_a_writer_of_the_old_tables_is_waited_for(root: Path) -> None:
         change_model(root, NEW)
     assert best(root, OLD, "red") == "red.mp4"
     assert change_model(root, NEW).switched
+
+
+def test_who_had_it_open_does_not_write_to_the_former_tables(root: Path, folder: Path) -> None:
+    white = paint_video(folder / "white.mp4", ("white", 2))
+    with Library(root, OLD) as before:
+        change = change_model(root, NEW)
+        with pytest.raises(ModelMismatch, match="was changed while it was open"):
+            before.add(white)
+        with pytest.raises(ModelMismatch, match="was changed while it was open"):
+            before.remove(folder / "red.mp4")
+        remove_generation(str(root), str(root))
+        with pytest.raises(ModelMismatch, match="was changed while it was open"):
+            before.tag(folder / "red.mp4", "late")
+    assert sorted(os.listdir(root)) == sorted([POINTER, Path(change.place).name])
+    with Library(root, NEW) as library:
+        assert library.add(white).added == [str(white)]
+
+
+def test_what_was_removed_during_the_change_does_not_come_back(root: Path, folder: Path) -> None:
+    with Library(
+        next_generation(str(root), NEW.fingerprint), NEW, clips=Library(root).description.clips
+    ) as new:
+        new.add(folder)  # as far as an interrupted change came
+    with Library(root, OLD) as library:
+        library.remove(folder / "sea" / "blue.mp4")
+    white = paint_video(folder.parent / "white.mp4", ("white", 2))
+    change = change_model(root, NEW, also=[white])
+    assert change.switched and change.report.added == [str(white)]
+    with Library(root, NEW) as library:
+        assert {Path(row.path).name for row in library.videos()} == {"red.mp4", "green.mp4", "white.mp4"}
+
+
+def test_tables_that_are_being_written_are_not_removed(root: Path) -> None:
+    change_model(root, NEW)
+    with writer_lock(str(root)), pytest.raises(LibraryBusy):
+        remove_generation(str(root), str(root))
+    assert other_generations(str(root)) == [str(root)]
 
 
 def test_no_library(tmp_path: Path) -> None:

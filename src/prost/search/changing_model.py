@@ -48,7 +48,8 @@ def change_model(
 ) -> ModelChange:
     """Index the videos of a library by another model, and let searches use it when all are done.
 
-    An interrupted change goes on where it was. Clip settings and tags are taken over.
+    An interrupted change goes on where it was. Clip settings and tags are taken over. What was removed from the old
+    tables since the change began is removed from the new ones.
 
     Args:
         path: the library.
@@ -80,6 +81,7 @@ def change_model(
         with writer_lock(old.tables, wait=wait):
             _add(new, _paths(old, also), total, done, workers=workers, wait=wait, progress=progress)
             rows = old.videos()
+            _remove_others(new, {*(row.path for row in rows), *map(os.fspath, also)}, wait)
             _take_tags_over(new, rows, wait)
             indexed = {row.path for row in new.videos() if row.indexed}
             left_behind = [row.path for row in rows if row.indexed and row.path not in indexed]
@@ -115,6 +117,12 @@ def _add(
     for part in ("added", "unchanged", "moved", "failed", "notes"):
         getattr(total, part).extend(getattr(report, part))
     total.seconds += report.seconds
+
+
+def _remove_others(new: Library, wanted: set[str], wait: bool) -> None:
+    others = [row.path for row in new.videos() if row.path not in wanted]
+    if others:
+        new.remove(others, wait=wait)
 
 
 def _take_tags_over(new: Library, rows: Sequence[VideoRow], wait: bool) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from prost.errors import LibraryDamaged
 from prost.search.description import DESCRIPTION, library_top
 from prost.search.durable import write_whole
+from prost.search.storage_errors import storage_errors
+from prost.search.writer_lock import LOCK, writer_lock
 
 POINTER = "generation.txt"
 PREFIX = "generation-"
@@ -74,17 +76,23 @@ def remove_generation(top: str, generation: str) -> None:
     """Delete tables that searches do not read.
 
     The description goes first, so that an interrupted removal leaves no library that looks whole.
+
+    Raises:
+        LibraryBusy: a process writes to them, such as a change of the model that is not finished.
+        StorageError: the disk refuses.
     """
     if generation == current_generation(top):
         raise ValueError(f"{generation} is in use")
-    Path(generation, DESCRIPTION).unlink(missing_ok=True)
-    if generation != top:
-        shutil.rmtree(generation)
-        return
-    for entry in os.scandir(top):
-        if entry.name == POINTER or NAME.fullmatch(entry.name):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
+    with writer_lock(generation), storage_errors(generation):
+        Path(generation, DESCRIPTION).unlink(missing_ok=True)
+        for entry in os.scandir(generation):
+            if entry.name in (LOCK, POINTER) or NAME.fullmatch(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+    with storage_errors(generation):
+        Path(generation, LOCK).unlink()
+        if generation != top:
+            os.rmdir(generation)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -195,6 +196,7 @@ class Library:
             NoVideos: no video was found.
             UsageError: the library was opened without a model, a tag is not a text, or `workers` is below 1.
             LibraryBusy: another process writes.
+            ModelMismatch: the library's model was changed since it was opened.
             StorageError: the disk refuses; what was committed is kept.
             LibraryDamaged: afterwards, the tables do not hold what they should.
         """
@@ -203,7 +205,7 @@ class Library:
         found = paths if isinstance(paths, FoundVideos) else self._find(paths, remove_missing)
         inside = outside_of(self.path, found)
         with (
-            self._store.writing(wait=wait),
+            self._writing(wait),
             VideoReader(size=model.config.image_size, workers=workers) as reader,
         ):
             run = IndexRun(
@@ -238,9 +240,10 @@ class Library:
         Raises:
             MissingPath: the library knows nothing of a path.
             LibraryBusy: another process writes.
+            ModelMismatch: the library's model was changed since it was opened.
             StorageError: the disk refuses.
         """
-        with self._store.writing(wait=wait):
+        with self._writing(wait):
             forgotten = [row.path for row in self._known(paths)]
             self._store.delete_videos(forgotten)
             self._settle()
@@ -263,6 +266,7 @@ class Library:
             MissingPath: the library knows nothing of a path.
             UsageError: a tag is not a text.
             LibraryBusy: another process writes.
+            ModelMismatch: the library's model was changed since it was opened.
             StorageError: the disk refuses.
         """
         wanted = _tags(tags)
@@ -285,6 +289,7 @@ class Library:
             MissingPath: the library knows nothing of a path.
             UsageError: a tag is not a text.
             LibraryBusy: another process writes.
+            ModelMismatch: the library's model was changed since it was opened.
             StorageError: the disk refuses.
         """
         unwanted = set(_tags(tags))
@@ -424,11 +429,33 @@ class Library:
 
         Raises:
             LibraryBusy: another process writes.
+            ModelMismatch: the library's model was changed since it was opened.
             StorageError: the disk refuses; what was there before is in use.
             UsageError: a library on an object store, an unknown kind of index, or faiss is not installed.
         """
-        with self._store.writing(wait=wait):
+        with self._writing(wait):
             return optimize(self._store, self._packs, retrain=retrain, index=index, progress=progress)
+
+    @contextmanager
+    def _writing(self, wait: bool) -> Iterator[None]:
+        """Hold the writer's lock of tables that are in use.
+
+        Raises:
+            LibraryBusy: another process writes, and `wait` is False.
+            ModelMismatch: the library's model was changed since it was opened.
+        """
+        self._expect_in_use()  # before the lock: tables that were removed get no new file
+        with self._store.writing(wait=wait):
+            self._expect_in_use()
+            yield
+
+    def _expect_in_use(self) -> None:
+        if self._store.local and library_root(self._top) != self._store.root:
+            raise ModelMismatch(
+                f"the model of {self.path} was changed while it was open",
+                "tables that searches read",
+                "open it again with its new model",
+            )
 
     def _retag(
         self,
@@ -437,7 +464,7 @@ class Library:
         wait: bool,
     ) -> list[str]:
         """Change the tags of files; returns the paths of those whose tags are others now."""
-        with self._store.writing(wait=wait):
+        with self._writing(wait):
             rows = [(row, replace(row, tags=tuple(change(row.tags)))) for row in self._known(paths)]
             changed = [after for before, after in rows if after != before]
             if changed:
@@ -497,6 +524,7 @@ class Library:
             UsageError: the library was opened without a model.
             LibraryDamaged: it lies on an object store.
             LibraryBusy: another process writes.
+            ModelMismatch: the library's model was changed since it was opened.
             StorageError: the disk refuses.
         """
         model = self._need_model("repairing")
