@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench tables docs clean
+.PHONY: help install demo test test-slow wheel-test lint format bench tables docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +33,9 @@ test: install  ## Run the fast tests (some minutes)
 
 test-slow: install  ## Run the slow tests
 	$(PYTEST) -m slow
+
+wheel-test:  ## Install the wheel outside the checkout, for each Python that is here, and run the demo there
+	PYTHON=$(PYTHON) .ci/wheel-test
 
 lint: install  ## Check style, types and imports between packages
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ for name in (
     "sched_getaffinity", "setsid", "statvfs", "uname",
 ):
     vars(os).pop(name, None)
-for name in ("SIGALRM", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "alarm", "pthread_sigmask", "setitimer", "sigwait"):
+for name in ("SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "alarm", "pthread_sigmask", "setitimer", "sigwait"):
     vars(signal).pop(name, None)
 """
 

@@ -1,6 +1,7 @@
 """`prost doctor`: what is there, and what is wrong."""
 
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,31 @@ def test_a_healthy_installation(prost: Prost, library: Path) -> None:
         "GPU",
     ):
         assert found[part]["detail"]
+
+
+@pytest.mark.usefixtures("small_model")
+def test_what_a_model_runs_on_is_tried_and_told(prost: Prost, library: Path) -> None:
+    found = checks(prost("doctor", "--library", library, "--json"))
+    assert "cores" in str(found["processor"]["detail"]) and "threads for a model" in str(
+        found["processor"]["detail"]
+    )
+    assert "bf16" in str(found["precision"]["detail"])
+    assert found["encoding"]["ok"] is True
+    assert found["encoding"]["detail"] == "a sentence and a clip of 4 frames on cpu"
+
+
+@pytest.mark.usefixtures("small_model")
+def test_extras_are_those_of_the_package(
+    prost: Prost, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(doctor.EXTRAS) == set(project["optional-dependencies"]) - {"dev"}
+    stated = ["av>=14", "pytest>=8; extra == 'index'", "no-such-package<2; extra == 'plot'"]
+    monkeypatch.setattr("prost.apps.cli.doctor.requires", lambda _: stated)
+    found = checks(prost("doctor", "--library", library, "--json"))
+    assert str(found["extra index"]["detail"]).startswith("pytest ")
+    assert str(found["extra plot"]["detail"]).startswith("not installed (pip install 'prost-video[plot]'): ")
+    assert found["extra plot"]["ok"] is None
 
 
 @pytest.mark.usefixtures("small_model")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,15 @@ from prost.errors import MissingPath
 from prost.model.catalogue import BUNDLED
 
 PACKAGES = ("torch", "av", "pylance", "numpy")
+# What each extra of the package gives.
+EXTRAS = {
+    "index": "an index over the events of very large libraries",
+    "openclip": "models of open_clip, such as PE-Core",
+    "timeline": "moments as timelines of video editors",
+    "plot": "figures of an explanation",
+    "tensorboard": "logs of a training for TensorBoard",
+    "bench": "what prost bench needs to draw and to compare",
+}
 RED = (200, 30, 30)
 
 
@@ -77,11 +87,14 @@ def doctor(
         _info("python", platform.python_version()),
         *(_info(package, version(package)) for package in PACKAGES),
         _info("FFmpeg", _ffmpeg()),
-        _info("processor", f"{os.cpu_count()} cores"),
+        _info("processor", _processor()),
         _info("GPU", _gpu()),
+        _info("precision", _precision()),
         _info("disk", _free_space(library)),
         _tried("H.264", _encode_and_decode),
         _tried("bundled model", _load_bundled_model),
+        _tried("encoding", _encode_something),
+        *_extras(),
     ]
     if repair:
         checks.append(_repaired(library, model, device, workers, wait))
@@ -159,10 +172,72 @@ def _ffmpeg() -> str:
     return f"{av.ffmpeg_version_info} ({', '.join(libraries)})"
 
 
+def _processor() -> str:
+    import torch
+
+    from prost.evaluation.machine import processor_name
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = f"{os.cpu_count()} cores" + (f", {usable} of them usable" if usable != os.cpu_count() else "")
+    return f"{processor_name()}, {cores}, {torch.get_num_threads()} threads for a model"
+
+
 def _gpu() -> str:
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none (the processor is used)"
+    if torch.cuda.is_available():
+        name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
+        return f"{name}, {memory / 1e9:.0f} GB"
+    if torch.backends.mps.is_available():
+        return "Apple's (only with --device mps)"
+    return "none (the processor is used)"
+
+
+def _precision() -> str:
+    from prost.model.encoding import choose_device, has_fast_bf16
+
+    if has_fast_bf16(choose_device()):
+        return "bf16 is fast here; --precision auto takes it"
+    return "fp32; this machine has no fast bf16"
+
+
+def _encode_something() -> str:
+    """Encode a sentence and a clip of noise, as a search and an indexing do, and look at the numbers."""
+    import numpy as np
+
+    from prost.model.checkpoint import load_prost
+    from prost.model.encoding import VideoEncoder
+
+    model = load_prost(BUNDLED)
+    config = model.config
+    shape = (1, config.frames, config.image_size, config.image_size, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    text, video = model.encode_text(["a red ball falls"]), VideoEncoder(model).encode(pixels)
+    for tensor in (*text.tensors(), *video.tensors()):
+        if not tensor.isfinite().all():
+            raise ValueError("the model gives numbers that are not finite")
+    return f"a sentence and a clip of {config.frames} frames on {model.device}"
+
+
+def _extras() -> list[Check]:
+    """Which extras are installed, as the package states what belongs to each."""
+    needed: dict[str, list[str]] = {name: [] for name in EXTRAS}
+    for requirement in requires("prost-video") or []:
+        package, _, marker = requirement.partition(";")
+        found = re.search(r"""extra == ['"](\w+)['"]""", marker)
+        if found and found[1] in needed:
+            needed[found[1]].append(re.split(r"[\s<>=!~\[]", package, maxsplit=1)[0])
+    return [_info(f"extra {name}", _extra(name, packages)) for name, packages in needed.items()]
+
+
+def _extra(name: str, packages: list[str]) -> str:
+    versions: list[str] = []
+    for package in packages:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            return f"not installed (pip install 'prost-video[{name}]'): {EXTRAS[name]}"
+    return f"{', '.join(versions)}: {EXTRAS[name]}"
 
 
 def _free_space(library: str) -> str:
