@@ -18,10 +18,12 @@ from pathlib import Path
 from tests.search.conftest import ColourModel, paint_video
 
 from prost.errors import ProstError
+from prost.search.changing_model import change_model
 from prost.search.library import Library
 
-OPERATIONS = ("add", "reindex", "optimize", "remove")
+OPERATIONS = ("add", "reindex", "optimize", "remove", "change")
 NEVER = 10**6
+CHANGED = ColourModel(fingerprint="ne3")
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.search.killing"])
@@ -69,7 +71,8 @@ class Remains:
 def prepare(place: Path, operation: str) -> Stage:
     """A library of four videos in several fragments, with a deleted row, and what the operation has to do.
 
-    `add` finds two new files, a changed one, a moved one and a deleted one; `reindex` finds all files changed.
+    `add` finds two new files, a changed one, a moved one and a deleted one; `reindex` finds all files changed;
+    `change` is a change of the model.
     """
     folder, root = place / "videos", place / "library.prost"
     names = {"red": "red.mp4", "green": "green.mp4", "blue": "sea/blue.mp4", "yellow": "yellow.mp4"}
@@ -92,7 +95,7 @@ def prepare(place: Path, operation: str) -> Stage:
         for colour, name in names.items():
             paint_video(folder / name, (colour, 3))
         kept = dict(names)
-    elif operation == "optimize":
+    elif operation in ("optimize", "change"):
         kept = dict(names)
     else:
         del names["yellow"]
@@ -128,9 +131,10 @@ def look(stage: Stage, root: Path) -> Remains:
     """Open what is left, run the operation again, and compare with what should be there."""
     lost, doubled, wrong = list[str](), list[str](), list[str]()
     try:
-        with Library(root, ColourModel()) as library:
+        with _open(root) as library:
             _compare(library, stage, stage.before, lost, doubled, wrong)
             _run(library, stage.operation, stage.folder, again=True)
+        with _open(root) as library:
             _compare(library, stage, stage.expected, lost, doubled, wrong)
             names = {os.fspath(stage.folder / name) for name in stage.expected.values()}
             found = [row.path for row in library.videos()]
@@ -145,6 +149,12 @@ def look(stage: Stage, root: Path) -> Remains:
     return Remains(lost=lost, doubled=doubled, wrong=wrong)
 
 
+def _open(root: Path) -> Library:
+    """The library with the model that made its tables."""
+    with Library(root) as library:
+        return Library(root, ColourModel(fingerprint=library.description.fingerprint))
+
+
 def _compare(
     library: Library,
     stage: Stage,
@@ -154,10 +164,13 @@ def _compare(
     wrong: list[str],
 ) -> None:
     """Whether each video is found first by its colour, in every way to search, and once."""
+    ways = (
+        (None,) if library.stats().codes_current is None else (None, "scan")
+    )  # a new small library has no codes
     rows = [row.path for row in library.videos()]
     doubled += sorted({path for path in rows if rows.count(path) > 1})
     for colour, name in videos.items():
-        for coarse in (None, "scan"):
+        for coarse in ways:
             hits = [hit.path for hit in library.search(colour, limit=99, coarse=coarse)]
             path = os.fspath(stage.folder / name)
             if path not in hits:
@@ -189,7 +202,10 @@ def _run(library: Library, operation: str, folder: Path, *, again: bool = False)
         "reindex": lambda: library.add(folder),
         "optimize": lambda: library.optimize(retrain=not again),
         "remove": lambda: library.remove(folder / "yellow.mp4"),
+        "change": lambda: change_model(library.path, CHANGED),
     }
+    if operation == "change" and library.description.fingerprint == CHANGED.fingerprint:
+        return
     if operation == "remove" and all(Path(row.path).name != "yellow.mp4" for row in library.videos()):
         operation = (
             "optimize"  # the killed process had done it; what it left behind goes with the next writing

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.search.conftest import ColourModel, paint_video
 
-from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, ModelMismatch
+from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, ModelMismatch, UsageError
 from prost.search.changing_model import change_model
 from prost.search.generations import (
     POINTER,
@@ -24,23 +21,6 @@ from prost.search.library import Library
 from prost.search.writer_lock import writer_lock
 
 OLD, NEW = ColourModel(), ColourModel(fingerprint="ne3")
-
-# Killed with its n-th flush, which may lie in an index of a file or in the switch itself.
-KILLED = """
-import os, runpy, signal, sys
-root, conftest, instant = sys.argv[1:]
-ColourModel = runpy.run_path(conftest)["ColourModel"]
-from prost.search.changing_model import change_model
-fsync, flushes = os.fsync, 0
-def killing(handle):
-    global flushes
-    flushes += 1
-    if flushes == int(instant):
-        os.kill(os.getpid(), signal.SIGKILL)
-    fsync(handle)
-os.fsync = killing
-change_model(root, ColourModel(fingerprint="ne3"))
-"""
 
 
 @pytest.fixture
@@ -189,17 +169,14 @@ def test_a_pointer_that_cannot_be_read(root: Path) -> None:
         Library(root, OLD)
 
 
-@pytest.mark.parametrize(
-    "instant", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 6, 10, 14, 18, 22))]
-)
-def test_a_killed_change_goes_on(root: Path, instant: int) -> None:
-    conftest = Path(__file__).with_name("conftest.py")
-    killed = subprocess.run([sys.executable, "-c", KILLED, root, conftest, str(instant)], timeout=120)
-    assert killed.returncode in (0, -signal.SIGKILL)
-    if current_generation(str(root)) == str(root):
-        assert best(root, OLD, "red") == "red.mp4"
-    assert change_model(root, NEW).switched
-    for colour in ("red", "green", "blue"):
-        assert best(root, NEW, colour) == f"{colour}.mp4"
-    with Library(root, NEW) as library:
-        assert library.stats().videos == 3 and library.verify() == []
+def test_the_model_that_made_the_library_is_no_change(root: Path) -> None:
+    with pytest.raises(UsageError, match="already"):
+        change_model(root, OLD)
+
+
+def test_new_tables_are_complete_before_searches_use_them(root: Path) -> None:
+    def look(place: str) -> None:
+        assert current_generation(str(root)) == str(root)
+        assert Library(place).stats().videos == 3
+
+    assert change_model(root, NEW, before_switch=look).switched

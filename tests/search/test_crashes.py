@@ -39,6 +39,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stage]:
         ("reindex", 6),
         ("optimize", 3),
         ("remove", 4),
+        ("change", 3),
         *(
             pytest.param(operation, flush, marks=pytest.mark.slow)
             for operation in OPERATIONS

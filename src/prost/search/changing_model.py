@@ -45,6 +45,7 @@ def change_model(
     workers: int | None = None,
     wait: bool = False,
     progress: Callable[[IndexProgress], None] | None = None,
+    before_switch: Callable[[str], None] | None = None,
 ) -> ModelChange:
     """Index the videos of a library by another model, and let searches use it when all are done.
 
@@ -59,9 +60,10 @@ def change_model(
         workers: processes that decode.
         wait: wait while another process writes.
         progress: as for `Library.add`.
+        before_switch: called with the folder of the new tables when they are complete, before searches use them.
 
     Raises:
-        UsageError: a library on an object store.
+        UsageError: a library on an object store, or one that the model made.
         MissingPath: there is no library.
         LibraryBusy: another process writes to the old or to the new tables.
         StorageError: the disk refuses; the old tables stay in use.
@@ -72,6 +74,8 @@ def change_model(
             f"{top}: the model of a library on an object store cannot be changed", "a local library"
         )
     old = Library(top)
+    if old.description.fingerprint == model.fingerprint:
+        raise UsageError(f"{top} is a library of this model already", "another model")
     place = next_generation(top, model.fingerprint)
     with Library(place, model, clips=old.description.clips) as new:
         total = AddReport()
@@ -87,6 +91,8 @@ def change_model(
             left_behind = [row.path for row in rows if row.indexed and row.path not in indexed]
             switched = leave_behind or not left_behind
             if switched:
+                if before_switch is not None:
+                    before_switch(place)
                 switch_generation(top, place)
     return ModelChange(report=total, place=place, left_behind=left_behind, switched=switched)
 

@@ -181,8 +181,8 @@ def _change_model(
             workers=workers,
             wait=wait,
             progress=lambda at: show_indexed(show, at),
+            before_switch=lambda place: note_model(place, model),
         )
-    note_model(change.place, model)
     if not change.switched:
         first = change.left_behind[0]
         raise LibraryError(
