@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 from prost.errors import UsageError
 from prost.search.records import VideoRow
 from prost.search.schema import path_as_text
+from prost.video.subtitles import Cue
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+# What found a hit.
+PICTURE, WORDS = "picture", "words"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class Hit:
         near_duplicates: paths of files that would have been hits of their own, but show the same film in another size,
             codec or container.
         missing: whether the file is not there now: deleted, moved, or on a disk that is not mounted.
+        sources: what found it: `picture`, `words`, or both.
+        words: the cues that fit the sentence, best first.
     """
 
     video: VideoRow
@@ -59,6 +66,8 @@ class Hit:
     copies: tuple[str, ...] = ()
     near_duplicates: tuple[str, ...] = ()
     missing: bool = False
+    sources: tuple[str, ...] = (PICTURE,)
+    words: tuple[Cue, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The hit for programs: times in seconds, scores as cosines, all of its moments."""
@@ -73,6 +82,8 @@ class Hit:
             "event_sentence": self.event_sentence,
             "object_phrase": self.object_phrase,
             "moments": [asdict(moment) for moment in self.moments],
+            "sources": list(self.sources),
+            "words": [asdict(cue) for cue in self.words],
         }
 
     @property
@@ -151,7 +162,7 @@ class SearchResult(list[Hit]):
         Columns: `rank` of the hit and `moment` within it, both from 1; `path` (bytes that are not UTF-8 as escapes such
         as `\udcff`); `start` and `end` in seconds; `score`, `event_sentence` and `object_phrase`; `frame_time`, `clip`,
         `clip_start` and `clip_end`, see `Moment`; `missing`; `duration`, `fps`, `width`, `height`, `codec` and `tags`
-        of the video; `copies` and `near_duplicates`.
+        of the video; `copies` and `near_duplicates`; `sources`, what found the hit; `words`, the texts that fit.
         """
         import pyarrow as pa
 
@@ -174,6 +185,8 @@ class SearchResult(list[Hit]):
                 ("tags", words),
                 ("copies", words),
                 ("near_duplicates", words),
+                ("sources", words),
+                ("words", words),
             ]
         )
         rows = [
@@ -189,6 +202,8 @@ class SearchResult(list[Hit]):
                 "tags": list(hit.video.tags),
                 "copies": [path_as_text(path) for path in hit.copies],
                 "near_duplicates": [path_as_text(path) for path in hit.near_duplicates],
+                "sources": list(hit.sources),
+                "words": [path_as_text(cue.text) for cue in hit.words],
             }
             for rank, hit in enumerate(self, 1)
             for place, moment in enumerate(hit.moments, 1)

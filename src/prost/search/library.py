@@ -23,6 +23,7 @@ from prost.search.encode import PrototypeModel
 from prost.search.explaining import Explainer
 from prost.search.finding import PathLike, absolute_paths, find_for_add, outside_of
 from prost.search.forks import expect_no_fork
+from prost.search.fusing import SOURCES, search_sources
 from prost.search.generations import library_root
 from prost.search.hits import Hit, SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
@@ -38,6 +39,7 @@ from prost.search.rerank import RECALL
 from prost.search.searching import Request, Searcher
 from prost.search.store import Store
 from prost.search.verifying import Problem, verify_library
+from prost.search.words import index_words, sweep_words
 from prost.video.files import FoundVideos
 from prost.video.reader import VideoReader
 
@@ -219,6 +221,7 @@ class Library:
                 progress=progress,
             )
             report = run.run(inside, [os.fspath(folder) for folder in found.folders])
+            report.notes.extend(index_words(self._store, inside))
             self._settle()
             report.passed_over, report.excluded = found.passed_over, found.excluded
             report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
@@ -335,6 +338,7 @@ class Library:
         coarse: str | None = None,
         recall: float = RECALL,
         all_duplicates: bool = False,
+        sources: Sequence[str] = SOURCES,
     ) -> SearchResult:
         """Find the videos that fit a sentence best, and the moments in them.
 
@@ -353,6 +357,8 @@ class Library:
                 thousand clips or more is scanned, a smaller one scored exactly.
             recall: expected share of the best clips that the first two find; more takes longer.
             all_duplicates: also list files that show the film of a better hit in another size, codec or container.
+            sources: where to search: `picture`, `words` (subtitle files and text tracks), or both. The two rankings are
+                fused by their ranks; `Hit.sources` says which of them found a hit.
 
         Raises:
             EmptyQuery: not a word.
@@ -376,7 +382,7 @@ class Library:
             recall=recall,
             all_duplicates=all_duplicates,
         )
-        found = self._searcher.search(request)
+        found = search_sources(self._searcher, self._store, request, query, sources)
         return SearchResult(found, [*_notes(model, query), *found.notes])
 
     def explain(self, query: str, hit: Hit, moment: int = 0) -> Evidence:
@@ -541,6 +547,7 @@ class Library:
     def _settle(self) -> None:
         """After writing: no clips without a video, no video without its clips, no unused files, all clips coded."""
         self._store.sweep()
+        sweep_words(self._store)
         self._store.check_counts()
         bring_up_to_date(self._store, self._packs)
 

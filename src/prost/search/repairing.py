@@ -25,6 +25,7 @@ from prost.search.verifying import (
     verify_tables,
     wrong_counts,
 )
+from prost.search.words import drop_words
 from prost.search.writer_lock import writer_lock
 from prost.video.reader import VideoReader
 
@@ -97,6 +98,8 @@ def repair_library(
                 f"and this is {model.config.name!r} ({model.fingerprint})",
                 "the model that made it",
             )
+        if any(problem.kind is Kind.WORDS for problem in report.problems):
+            drop_words(store)
         _repair_manifests(store)
         _repair_tables(store, report)
         lost = _mark_lost_clips(store)

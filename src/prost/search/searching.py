@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,10 +22,12 @@ from prost.search.hits import Hit, Moment, SearchResult
 from prost.search.moments import MomentRule, merge_moments, moment, relevance, winning_event
 from prost.search.near_duplicates import collapse
 from prost.search.packs import Current, pack_folder
+from prost.search.records import VideoRow
 from prost.search.rerank import CANDIDATES, RECALL, Ranking, Reranking
 from prost.search.shortlist import OpenedPacks, Shortlist, open_packs
 from prost.search.snapshot import ClipEvidence, ClipSnapshot
 from prost.search.store import Store
+from prost.video.subtitles import Cue
 
 SCAN, INDEX, EXACT = "scan", "index", "exact"
 # Searches begun anew because a writer had replaced the files meanwhile, before the error is believed.
@@ -146,6 +149,63 @@ class Searcher:
             if len(kept) >= request.limit or len(hits) < wanted:
                 return SearchResult(kept[: request.limit], notes)
             wanted *= 2  # near-duplicates took places that belong to other videos
+
+    def moments_at(self, request: Request, spans: Sequence[tuple[str, float, float]]) -> list[Moment | None]:
+        """Stretches of videos as moments, with the exact scores of the clips that they lie in.
+
+        Args:
+            request: the search; its filter is not applied.
+            spans: content, start and end in seconds.
+
+        Returns:
+            a moment for each; None where the content has no clips.
+        """
+        _, _, view, _ = self._look(replace(request, where=None))
+        snapshot = view.snapshot
+        places = [snapshot.clip_at(*span) for span in spans]
+        rows = np.unique(np.array([place for place in places if place is not None], dtype=np.int64))
+        if not len(rows):
+            return [None] * len(spans)
+        scores = snapshot.score(request.text, rows, request.object_phrase_weight)
+        clips = snapshot.evidence(rows, view.reader())
+        moments: list[Moment | None] = []
+        for place, (_, start, end) in zip(places, spans, strict=True):
+            if place is None:
+                moments.append(None)
+                continue
+            index = np.searchsorted(rows, place)
+            times = clips[index].frame_times
+            moments.append(
+                replace(
+                    self._moment(clips[index], request.text, scores, index),
+                    start=start,
+                    end=end,
+                    frame_time=float(times[np.argmin(np.abs(times - (start + end) / 2))]),
+                )
+            )
+        return moments
+
+    def hit_of(
+        self,
+        video: VideoRow,
+        moments: Sequence[Moment],
+        where: str | None,
+        sources: tuple[str, ...],
+        words: tuple[Cue, ...],
+    ) -> Hit:
+        """A hit of a video that something else than its pictures has found."""
+        condition = f"content = '{video.content}' AND status = 'indexed'"
+        rows = self._store.read_videos(condition if where is None else f"({where}) AND {condition}")
+        there = next((row for row in rows if os.path.exists(row.path)), None)
+        first = there or video
+        return Hit(
+            video=first,
+            moments=tuple(moments),
+            copies=tuple(row.path for row in rows if row.path != first.path),
+            missing=there is None,
+            sources=sources,
+            words=words,
+        )
 
     def _current(self, request: Request) -> tuple[list[Hit], list[list[ClipEvidence]], list[str]]:
         """As `_found`, of a version of the library whose files are still there."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -87,6 +88,15 @@ class ClipSnapshot:
 
     def __len__(self) -> int:
         return len(self.content_of)
+
+    def clip_at(self, content: str, start: float, end: float) -> int | None:
+        """The clip of a content that shares most time with a stretch, seconds; None where the content has no clips."""
+        place = pc.index_in(pa.scalar(content, pa.string()), value_set=self.contents).as_py()
+        rows = np.flatnonzero(self.content_of == place) if place is not None else ()
+        if not len(rows):
+            return None
+        shared = np.minimum(self._ends[rows], end) - np.maximum(self._starts[rows], start)
+        return int(rows[np.argmax(shared)])
 
     def score(self, text: TextPrototypes, rows: NDArray[np.intp], object_phrase_weight: float) -> ClipScores:
         """Exact scores of the clips at `rows`, ascending, in their order."""

@@ -49,6 +49,8 @@ from prost.search.writer_lock import LOCK, writer_lock
 
 VIDEOS = "videos.lance"
 CLIPS = "clips.lance"
+# Words can be read again from the videos, so this table need not be there; see `search/words.py`.
+WORDS = "words.lance"
 
 # Rows of the paper's sizes take 80 kB: by Lance's default of a million rows a fragment would take 80 GB.
 FRAGMENT_BYTES = 256 << 20
@@ -83,7 +85,7 @@ class Store:
         self.root = root
         self.description = description
         self.storage_options = dict(storage_options) if storage_options else None
-        self.files = TableFiles(root, (VIDEOS, CLIPS)) if self.local else None
+        self.files = TableFiles(root, (VIDEOS, CLIPS, WORDS)) if self.local else None
 
     @classmethod
     def open(cls, root: str, storage_options: Mapping[str, str] | None = None) -> Self:

@@ -116,6 +116,11 @@ class TableFiles:
         newest = min(there, default="~")
         return sorted({*there, *(name for name in self._checksums() if folder < name < newest)})
 
+    def names(self, table: str) -> list[str]:
+        """The files of a table that are there or have a checksum, relative to the library's folder."""
+        known = (name for name in self._checksums() if name.startswith(f"{table}/"))
+        return sorted({*self._files(table), *known})
+
     def remove_leftovers(self) -> None:
         """Remove the files of writes that never ended; the writer's lock tells that none is running."""
         for table in self._tables:

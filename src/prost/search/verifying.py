@@ -17,7 +17,8 @@ from prost.search.packs import PackFolder, pack_folder
 from prost.search.records import VideoRow
 from prost.search.schema import VIDEO_SCHEMA, clip_schema, video_rows
 from prost.search.storage_errors import first_sentence, storage_errors
-from prost.search.store import CLIPS, VIDEOS, Store, fragment_files, noted_description
+from prost.search.store import CLIPS, VIDEOS, WORDS, Store, fragment_files, noted_description
+from prost.search.words import open_words
 
 ROWS_AT_ONCE = 64
 
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     FRAGMENT = "fragment"
     CLIPS = "clips"
     PACKS = "packs"
+    WORDS = "words"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ def verify_library(
             return [Problem(kind=Kind.DESCRIPTION, place=DESCRIPTION, detail="is missing")]
     assert description is not None  # Store.open raised MissingPath
     store = Store(root, description, storage_options)
-    return [*verify_tables(store), *_packs(store)]
+    return [*verify_tables(store), *_packs(store), *_words(store)]
 
 
 def verify_tables(store: Store) -> list[Problem]:
@@ -171,6 +173,19 @@ def _wrong_with(store: Store, name: str, table: lance.LanceDataset, fragment: la
         # The rows are read for nothing but to see whether they can be read.
         return f"{files[0]} cannot be read ({first_sentence(error)})"
     return ""
+
+
+def _words(store: Store) -> list[Problem]:
+    """What is wrong with the words, which a repair drops and the next run reads again."""
+    try:
+        table = open_words(store)
+    except LibraryDamaged as damage:
+        return [Problem(kind=Kind.WORDS, place=WORDS, detail=damage.arrived)]
+    if table is None or store.files is None:
+        return []
+    files = store.files
+    wrong = (f"{file} {fault}" for file in files.names(WORDS) if (fault := files.changed(file)))
+    return [Problem(kind=Kind.WORDS, place=WORDS, detail=fault) for fault in wrong]
 
 
 def _packs(store: Store) -> list[Problem]:

@@ -31,6 +31,7 @@ from prost.video.container import OpenVideo, open_video
 from prost.video.decode import Frames, checked_times, sample_windows
 from prost.video.probe import VideoInfo, describe
 from prost.video.reasons import Reason
+from prost.video.subtitles import MOST_CHARACTERS, MOST_CUES, Cue, read_words
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ REPORTED_BYTES = 64 << 20
 LONGEST_HEADER = 1 << 16
 
 LONGEST_DETAIL = 1_000
+
+# The words of a video are bounded where they are read: by characters, which JSON may escape, and by cues.
+MOST_WORD_BYTES = 12 * MOST_CHARACTERS + 1_000 * MOST_CUES
 
 
 class IsolatedDecoder:
@@ -111,6 +115,19 @@ class IsolatedDecoder:
         request = {"task": "decode", "times": wanted.tolist(), "size": size}
         _, payload = self._ask(os.fspath(path), request, payload_bytes(len(wanted), size))
         return unpacked_frames(os.fspath(path), payload, len(wanted), size)
+
+    def read_words(
+        self, path: str | os.PathLike[str], sidecars: Sequence[str]
+    ) -> tuple[list[Cue], list[str]]:
+        """As `prost.video.subtitles.read_words`.
+
+        Raises:
+            VideoError: it took too long, too much memory, or the decoder's life.
+        """
+        request = {"task": "words", "sidecars": list(sidecars)}
+        _, payload = self._ask(os.fspath(path), request, MOST_WORD_BYTES)
+        answer = json.loads(payload)
+        return [Cue(**cue) for cue in answer["cues"]], answer["notes"]
 
     def _ask(self, path: str, request: dict[str, Any], most: int) -> tuple[dict[str, Any], bytearray]:
         if self._child is not None and not self._child.alive:
@@ -326,6 +343,9 @@ class _Conversation:
 
     def answer(self, request: dict[str, Any]) -> None:
         with self._failures_told():
+            if request["task"] == "words":
+                self._send_words(request["path"], request["sidecars"])
+                return
             with open_video(request["path"]) as video:
                 progress = _Heartbeat(lambda: self.send({"moving": True}))
                 video.on_picture, video.on_packet = progress.note_picture, progress.note_packet
@@ -339,6 +359,12 @@ class _Conversation:
                     self._send_windows(video, windows, request["size"])
             if request["task"] == "read":
                 self.send({"done": True})
+
+    def _send_words(self, path: str, sidecars: Sequence[str]) -> None:
+        progress = _Heartbeat(lambda: self.send({"moving": True}))
+        cues, notes = read_words(path, sidecars, progress.note_packet)
+        answer = json.dumps({"cues": [asdict(cue) for cue in cues], "notes": notes}).encode("ascii")
+        self.send({}, np.frombuffer(answer, dtype=np.uint8))
 
     def _send_windows(self, video: OpenVideo, windows: list[npt.NDArray[np.float64]], size: int) -> None:
         for _, sampled in sample_windows(video, windows, size) if windows else ():

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from prost.search.hits import Hit
 
 
+# Characters of a cue that are printed.
+LONGEST_WORDS = 60
+
 Coarse = Literal["scan", "index", "exact"]
 
 
@@ -54,6 +57,9 @@ def search(
             "--all", help="Also list files that show the film of a better hit (another size or codec)."
         ),
     ] = False,
+    words: Annotated[
+        bool, typer.Option("--words", help="Search only the words of subtitle files and text tracks.")
+    ] = False,
     open_best: Annotated[
         bool, typer.Option("--open", help="Play the best moment in a video player (mpv, vlc or ffplay).")
     ] = False,
@@ -62,7 +68,14 @@ def search(
     """Find the moments that a sentence describes."""
     overrides = overrides_of(object_phrase_weight=object_phrase_weight)
     with open_library(library, model, device, **overrides) as opened:
-        hits = opened.search(query, limit=limit, where=where, coarse=coarse, all_duplicates=all_duplicates)
+        hits = opened.search(
+            query,
+            limit=limit,
+            where=where,
+            coarse=coarse,
+            all_duplicates=all_duplicates,
+            sources=("words",) if words else ("picture", "words"),
+        )
     for note in hits.notes:
         say(f"note: {note}")
     if as_json:
@@ -80,6 +93,7 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
     if not hits:
         say("nothing was found")
         return
+    with_words = any(hit.words for hit in hits)
     rows = [
         [
             str(rank),
@@ -88,10 +102,21 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
             f"{hit.score:.3f}",
             f"{hit.event_sentence:.3f}",
             f"{hit.object_phrase:.3f}",
+            *([_spoken(hit)] if with_words else []),
         ]
         for rank, hit in enumerate(hits, 1)
     ]
-    print_table([">", "video", ">moment", ">score", ">event-sentence", ">object-phrase"], rows, title)
+    columns = [">", "video", ">moment", ">score", ">event-sentence", ">object-phrase"]
+    print_table([*columns, *(["words"] if with_words else [])], rows, title)
+
+
+def _spoken(hit: Hit) -> str:
+    """The words that fit best, and when they are shown."""
+    if not hit.words:
+        return ""
+    cue = hit.words[0]
+    text = cue.text if len(cue.text) <= LONGEST_WORDS else f"{cue.text[:LONGEST_WORDS]}..."
+    return f"“{text}” at {cue.start:.1f} s"
 
 
 def _remarks(hit: Hit) -> str:
