@@ -50,7 +50,7 @@ class Cue:
         start: seconds on the player's clock.
         end: likewise.
         text: without markup, on one line.
-        source: name of the subtitle file, or `track N` of the video, with its language where it is known.
+        source: name of the subtitle file, or the number of the track in the video, with its language where it is known.
     """
 
     start: float
@@ -77,8 +77,8 @@ class Sidecar:
 def find_sidecars(videos: Sequence[str]) -> dict[str, list[Sidecar]]:
     """The subtitle files of some videos, by video, sorted by name.
 
-    The subtitles of `film.mp4` are `film.srt`, `film.en.srt` and `film.en.forced.srt`, also with .vtt, .ass or .ssa. If
-    there is a video `film.en.mp4` too, `film.en.srt` belongs to that one alone.
+    The subtitles of film.mp4 are film.srt, film.en.srt and film.en.forced.srt, also with .vtt, .ass or .ssa. If there
+    is a video film.en.mp4 too, film.en.srt belongs to that one alone.
 
     Args:
         videos: absolute paths.
