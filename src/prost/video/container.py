@@ -63,10 +63,6 @@ REMEMBERED_FILES = 8
 STILL_BRANDS = ("avif", "heic", "heix", "mif1")
 ANIMATED_BRAND = "avis"
 
-# A damaged packet can name a size of picture for which no memory would be enough. So many packets in a row that
-# are refused for lack of memory mean that it is really too little.
-REFUSED_FOR_MEMORY = 8
-
 # Bytes: any packet of a file of this size has room in memory.
 SURELY_FITS = 256 << 20
 
@@ -391,7 +387,6 @@ class OpenVideo:
         clock = _Clock(self)
         packets: Iterator[Packet[VideoStream] | None] = self.packets()
         draining = False
-        refused = 0
         while not draining:
             packet = next(packets, None)
             draining = packet is None
@@ -402,13 +397,8 @@ class OpenVideo:
                 continue
             try:
                 pictures = decoder.decode(packet)
-                refused = 0
             except MemoryError:
-                refused += 1
-                if refused == REFUSED_FOR_MEMORY or draining:
-                    raise
-                yield Decoded(clock.of_packet(packet), None)
-                continue
+                raise
             except EOFError:
                 return
             except FFmpegError:
