@@ -211,7 +211,7 @@ def _draw_curves(axes: Axes, evidence: Evidence) -> None:
     axes.axhline(1 / len(evidence.times), color=LINE, lw=1, zorder=0)
     axes.set_ylim(0, max(2 / len(evidence.times), 1.15 * float(evidence.events.max())))
     title = (
-        "the events of this model are one: their curves coincide"
+        "the events of this model are equal, so their curves coincide"
         if evidence.events_coincide and len(evidence.events) > 1
         else None
     )

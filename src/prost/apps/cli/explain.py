@@ -112,5 +112,5 @@ def _print(evidence: Evidence, video: Path) -> None:
         )
         if evidence.events_coincide and len(rows) > 1:
             say(
-                "note: the events of this model are the same for this clip, so their curves tell nothing apart"
+                "note: the events of this model are equal for this clip, so their curves are, too"
             )
