@@ -25,7 +25,7 @@ from prost.model.checkpoint import load_prost
 from prost.model.encoding import VideoEncoder
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
-from prost.search.moments import MOMENT_RULE, MomentRule, evidence, moment, weighted, winning_event
+from prost.search.moments import MOMENT_RULE, MomentRule, frame_curves, moment, weighted, winning_event
 from prost.video.sampling import clip_windows, sample_times
 
 SHARE = Metric(lambda values: 100.0 * values.mean(axis=-1), higher_is_better=True)
@@ -85,7 +85,7 @@ def found(
     """Collect what the rule needs for one text and one clip."""
     assert video.event_attention is not None
     sentence, event = texts.sentence[text].numpy(), video.event[clip].numpy()
-    curves = evidence(
+    curves = frame_curves(
         texts.phrase[text].numpy(),
         sentence,
         video.object[clip].numpy(),

@@ -362,9 +362,12 @@ def test_a_dry_run_tells_what_the_run_then_does(prost: Prost, indexed: Path, vid
 
 def test_another_model_is_a_change_of_the_library(prost, videos: Path, indexed: Path) -> None:  # type: ignore[no-untyped-def]
     """Searches use it from then on; the tables of the former model go on request."""
-    said = prost("index", videos, "--library", indexed, "--model", "toybox")
+    said = prost("index", videos, "--library", indexed, "--model", "toybox", "--tag", "sea")
     assert said.code == 0, said.err
     assert "searches use toybox now" in said.out and "indexed again by toybox" in said.err
+    assert f"failed: {videos / 'broken.mp4'}" in said.err
+    rows = prost("list", "--library", indexed, "--json").json
+    assert {tuple(row["tags"]) for row in rows if row["status"] == "indexed"} == {("sea",)}
     status = prost("status", "--library", indexed, "--json").json
     assert status["model"] == "toybox" and status["videos"] == 3
     assert [other["videos"] for other in status["other_tables"]] == [3]

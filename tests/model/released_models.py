@@ -189,3 +189,12 @@ FAMILIES: dict[str, Callable[[], Released]] = {
     "siglip": siglip,
     "siglip2": siglip2,
 }
+
+
+def written(family: str, folder: Path) -> Path:
+    """Write the tiny model of a family into a folder below, whose name is the family; always the same weights."""
+    place = folder / family
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        FAMILIES[family]().save(place)
+    return place

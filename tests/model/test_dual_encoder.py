@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.model.released_models import FAMILIES
+from tests.model.released_models import written
 
 from prost.errors import BadConfig
 from prost.model.checkpoint import load
@@ -26,11 +26,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module", params=["clip", "siglip", "chinese_clip"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("released") / str(request.param)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        FAMILIES[request.param]().save(folder)
-    return folder
+    return written(request.param, tmp_path_factory.mktemp("released"))
 
 
 def test_the_event_is_the_mean_of_unit_frames() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.model.released_models import FAMILIES
+from tests.model.released_models import written
 
 import prost
 from prost.errors import ModelMismatch, UsageError
@@ -20,11 +20,7 @@ QUERY = "a red ball falls and a cat runs"
 @pytest.fixture(scope="module", params=["clip", "siglip"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model of random weights, as `transformers` writes it."""
-    folder = tmp_path_factory.mktemp("released") / str(request.param)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        FAMILIES[request.param]().save(folder)
-    return folder
+    return written(request.param, tmp_path_factory.mktemp("released"))
 
 
 @pytest.mark.parametrize("cells", [False, True])

@@ -91,7 +91,7 @@ def test_evidence_is_that_of_the_same_rows(store: Store, written: list[ClipRows]
         "c",
     ]
 
-    last, second = snapshot.evidence(np.array([5, 1]), snapshot.reader({}))
+    last, second = snapshot.stored_clips(np.array([5, 1]), snapshot.reader({}))
 
     assert (last.key, second.key) == ("c:1", "a:1")
     assert (last.start, last.end) == (9.0, 21.0)

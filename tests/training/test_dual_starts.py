@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tests.model.released_models import FAMILIES
+from tests.model.released_models import written
 
 from prost.data.toybox import write
 from prost.errors import UsageError
@@ -27,11 +27,7 @@ HEADS = {
 
 @pytest.fixture(scope="module", params=["clip", "siglip", "chinese_clip"])
 def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("released") / str(request.param)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        FAMILIES[request.param]().save(folder)
-    return folder
+    return written(request.param, tmp_path_factory.mktemp("released"))
 
 
 def test_prosts_heads_are_trained_on_a_folder_of_transformers(start: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prost.errors import UsageError
-from prost.search.durable import sync_folder
+from prost.search.durable import replaced_whole
 
 
 def suffix_of(path: Path, known: tuple[str, ...]) -> str:
@@ -51,13 +51,6 @@ def written_whole(path: Path, force: bool) -> Iterator[Path]:
     """
     expect_free(path, force)
     temporary = path.with_name(f".prost-{os.getpid()}-{path.name[-80:]}")
-    try:
+    with replaced_whole(path, temporary):
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
         expect_free(path, force)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)

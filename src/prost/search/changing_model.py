@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def change_model(
     model: PrototypeModel,
     *,
     also: Sequence[Path] = (),
+    tags: Sequence[str] = (),
     leave_behind: bool = False,
     workers: int | None = None,
     wait: bool = False,
@@ -55,7 +56,8 @@ def change_model(
     Args:
         path: the library.
         model: the new one.
-        also: further videos to index.
+        also: videos to index too, such as new ones.
+        tags: words that the videos of `also` get.
         leave_behind: switch although videos of the old tables are not in the new ones.
         workers: processes that decode.
         wait: wait while another process writes.
@@ -87,6 +89,7 @@ def change_model(
             rows = old.videos()
             _remove_others(new, {*(row.path for row in rows), *map(os.fspath, also)}, wait)
             _take_tags_over(new, rows, wait)
+            _tag_indexed(new, map(os.fspath, also), tags, wait)
             indexed = {row.path for row in new.videos() if row.indexed}
             left_behind = [row.path for row in rows if row.indexed and row.path not in indexed]
             switched = leave_behind or not left_behind
@@ -139,3 +142,9 @@ def _take_tags_over(new: Library, rows: Sequence[VideoRow], wait: bool) -> None:
             paths[row.tags].append(row.path)
     for tags, tagged in paths.items():
         new.tag(tagged, tags, wait=wait)
+
+
+def _tag_indexed(new: Library, paths: Iterable[str], tags: Sequence[str], wait: bool) -> None:
+    known = {row.path for row in new.videos()}.intersection(paths)
+    if tags and known:
+        new.tag(sorted(known), tags, wait=wait)

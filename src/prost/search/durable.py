@@ -3,7 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def replaced_whole(path: Path, temporary: Path) -> Iterator[None]:
+    """Context that writes a file under another name, which is flushed and moved to its place at the end.
+
+    After an exception the other name is removed, and what was at the place before is kept.
+
+    Args:
+        path: the place.
+        temporary: the other name, in the same folder; the body writes there.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    try:
+        yield
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
@@ -13,16 +39,8 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         OSError: the disk refuses; what was there before is kept.
     """
     temporary = Path(f"{os.fspath(path)}.new")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(Path(path).parent)
+    with replaced_whole(Path(path), temporary):
+        temporary.write_bytes(data)
 
 
 def sync_folder(folder: Path) -> None:

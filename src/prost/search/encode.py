@@ -136,7 +136,7 @@ def _clips(record: VideoPrototypes, read: deque[ReadWindow]) -> Iterator[Encoded
     """The clips of one batch; their windows are taken from `read`."""
     objects, events = record.object.numpy(), record.event.numpy()
     if record.event_attention is None:
-        # Without evidence, every frame counts alike.
+        # Of a model that does not tell, every frame counts alike.
         attention = np.full((*events.shape[:2], objects.shape[1]), 1 / objects.shape[1], dtype=np.float32)
     else:
         attention = record.event_attention.numpy()

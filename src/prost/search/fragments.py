@@ -65,7 +65,7 @@ def data_file(fragment: lance.LanceFragment) -> str:
 
 
 def shape_of(column: str, sizes: PrototypeSizes) -> tuple[int, ...]:
-    """Shape of one row of a column of prototypes or of evidence."""
+    """Shape of one row of a column of prototypes, or of what is stored beside them."""
     return {
         "frame_times": (sizes.frames,),
         "object_codes": (sizes.frames, sizes.objects, sizes.width),

@@ -115,10 +115,10 @@ def relevance(
     Returns:
         `[L]`, in standard deviations.
     """
-    return weighted(evidence(phrase, sentence, object, event_attention, winner), rule)
+    return weighted(frame_curves(phrase, sentence, object, event_attention, winner), rule)
 
 
-def evidence(
+def frame_curves(
     phrase: ArrayLike, sentence: ArrayLike, object: ArrayLike, event_attention: ArrayLike, winner: int
 ) -> Floats:
     """The four curves, in the order of their weights in `MomentRule`: `[4, L]`. For the arguments see `relevance`."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prost.search.fragments import column_array
 from prost.search.hits import Hit
 from prost.search.records import VideoRow
-from prost.search.snapshot import ClipEvidence
+from prost.search.snapshot import StoredClip
 from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
@@ -125,7 +125,7 @@ def near_duplicates(store: Store, videos: Sequence[VideoRow]) -> list[list[Video
     return joined + [same for content, same in copies.items() if len(same) > 1 and content not in grouped]
 
 
-def collapse(hits: Sequence[Hit], clips: Sequence[Sequence[ClipEvidence]]) -> list[Hit]:
+def collapse(hits: Sequence[Hit], clips: Sequence[Sequence[StoredClip]]) -> list[Hit]:
     """Leave out hits that are the film of a better hit; that hit names their files in `near_duplicates`.
 
     Two hits are compared by the clips that both were found by. This reads nothing beyond what the hits were made of.
@@ -145,9 +145,7 @@ def collapse(hits: Sequence[Hit], clips: Sequence[Sequence[ClipEvidence]]) -> li
     return [replace(hits[place], near_duplicates=tuple(names.get(place, ()))) for place in kept]
 
 
-def _same_hit(
-    one: Hit, other: Hit, clips: Sequence[ClipEvidence], other_clips: Sequence[ClipEvidence]
-) -> bool:
+def _same_hit(one: Hit, other: Hit, clips: Sequence[StoredClip], other_clips: Sequence[StoredClip]) -> bool:
     if not same_duration(one.duration, other.duration) or one.video.clips != other.video.clips:
         return False
     shared = [

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from prost.errors import LibraryDamaged, NotCoded, PackDamaged, UsageError
 from prost.model.matching import TextPrototypes
 from prost.search.candidates import Candidates
-from prost.search.catalogue import Catalogue
 from prost.search.coding import SCAN_FROM
 from prost.search.exact import ClipScores
+from prost.search.findable import FindableVideos
 from prost.search.fragments import RowReader
 from prost.search.hits import Hit, Moment, SearchResult
 from prost.search.moments import MomentRule, merge_moments, moment, relevance, winning_event
@@ -25,7 +25,7 @@ from prost.search.packs import Current, pack_folder
 from prost.search.records import VideoRow
 from prost.search.rerank import CANDIDATES, RECALL, Ranking, Reranking
 from prost.search.shortlist import OpenedPacks, Shortlist, open_packs
-from prost.search.snapshot import ClipEvidence, ClipSnapshot
+from prost.search.snapshot import ClipSnapshot, StoredClip
 from prost.search.store import Store
 from prost.video.subtitles import Cue
 
@@ -121,15 +121,15 @@ class Searcher:
         self._rule = rule
         self._packs = pack_folder(store)
         self._lock = threading.Lock()
-        self._catalogue: Catalogue | None = None
+        self._findable: FindableVideos | None = None
         self._view: View | None = None
         # Videos and clips that may be found without a filter, for one version of the videos and one of the clips.
-        self._all: tuple[Catalogue, ClipSnapshot, NDArray[np.int64], NDArray[np.bool_]] | None = None
+        self._all: tuple[FindableVideos, ClipSnapshot, NDArray[np.int64], NDArray[np.bool_]] | None = None
 
     def forget(self) -> None:
         """Free the memory."""
         with self._lock:
-            self._catalogue, self._view, self._all = None, None, None
+            self._findable, self._view, self._all = None, None, None
 
     def search(self, request: Request) -> SearchResult:
         """Find videos and their moments.
@@ -167,7 +167,7 @@ class Searcher:
         if not len(rows):
             return [None] * len(spans)
         scores = snapshot.score(request.text, rows, request.object_phrase_weight)
-        clips = snapshot.evidence(rows, view.reader())
+        clips = snapshot.stored_clips(rows, view.reader())
         moments: list[Moment | None] = []
         for place, (_, start, end) in zip(places, spans, strict=True):
             if place is None:
@@ -207,7 +207,7 @@ class Searcher:
             words=words,
         )
 
-    def _current(self, request: Request) -> tuple[list[Hit], list[list[ClipEvidence]], list[str]]:
+    def _current(self, request: Request) -> tuple[list[Hit], list[list[StoredClip]], list[str]]:
         """As `_found`, of a version of the library whose files are still there."""
         for _ in range(ATTEMPTS):
             try:
@@ -222,12 +222,12 @@ class Searcher:
     def _is_behind(self) -> bool:
         """Whether the library has changed since a search looked at it."""
         with self._lock:
-            seen = (self._catalogue and self._catalogue.version, self._view and self._view.snapshot.version)
+            seen = (self._findable and self._findable.version, self._view and self._view.snapshot.version)
         return seen != self._store.versions()
 
-    def _found(self, request: Request) -> tuple[list[Hit], list[list[ClipEvidence]], list[str]]:
+    def _found(self, request: Request) -> tuple[list[Hit], list[list[StoredClip]], list[str]]:
         """Hits, the clips that each of them was made of, and notes."""
-        catalogue, places, view, allowed = self._look(request)
+        findable, places, view, allowed = self._look(request)
         notes: list[str] = []
         if not allowed.any():
             return [], [], notes
@@ -236,13 +236,13 @@ class Searcher:
         best = _best_videos(snapshot.content_of[ranking.rows], request.limit)
         last_score = scores.total[best[-1][1][0]]
         contents = [snapshot.contents[content].as_py() for content, _ in best]
-        owners = catalogue.owners(contents, places)
+        owners = findable.owners(contents, places)
         members = [self._members(request, found[scores.total[found] >= last_score]) for _, found in best]
-        evidence = snapshot.evidence(ranking.rows[np.concatenate(members)], view.reader())
+        stored = snapshot.stored_clips(ranking.rows[np.concatenate(members)], view.reader())
         hits: list[Hit] = []
-        clips_of_hits: list[list[ClipEvidence]] = []
+        clips_of_hits: list[list[StoredClip]] = []
         for content, found in zip(contents, members, strict=True):
-            clips, evidence = evidence[: len(found)], evidence[len(found) :]
+            clips, stored = stored[: len(found)], stored[len(found) :]
             clips_of_hits.append(clips)
             moments = [
                 self._moment(clip, request.text, scores, place)
@@ -261,24 +261,24 @@ class Searcher:
             )
         return hits, clips_of_hits, notes
 
-    def _look(self, request: Request) -> tuple[Catalogue, NDArray[np.int64], View, NDArray[np.bool_]]:
+    def _look(self, request: Request) -> tuple[FindableVideos, NDArray[np.int64], View, NDArray[np.bool_]]:
         """The latest versions, and the clips that may be found.
 
         The version of the videos is read first, because clips are committed before their video.
         """
         with self._lock:
             videos, clips = self._store.versions()
-            if self._catalogue is None or self._catalogue.version != videos:
-                self._catalogue = Catalogue(self._store)
+            if self._findable is None or self._findable.version != videos:
+                self._findable = FindableVideos(self._store)
             view = self._latest_view(clips, request.coarse == INDEX)
-            catalogue, snapshot = self._catalogue, view.snapshot
+            findable, snapshot = self._findable, view.snapshot
             if request.where is None:
-                if self._all is None or self._all[0] is not catalogue or self._all[1] is not snapshot:
-                    places = catalogue.matching()
-                    self._all = (catalogue, snapshot, places, _owned(catalogue, snapshot, places))
-                return catalogue, self._all[2], view, self._all[3]
-        places = catalogue.matching(request.where)
-        return catalogue, places, view, _owned(catalogue, snapshot, places)
+                if self._all is None or self._all[0] is not findable or self._all[1] is not snapshot:
+                    places = findable.matching()
+                    self._all = (findable, snapshot, places, _owned(findable, snapshot, places))
+                return findable, self._all[2], view, self._all[3]
+        places = findable.matching(request.where)
+        return findable, places, view, _owned(findable, snapshot, places)
 
     def _latest_view(self, version: int, with_index: bool) -> View:
         damaged: tuple[str, ...] = ()
@@ -371,7 +371,7 @@ class Searcher:
         neighbours = 2 * (math.ceil(overlap / (1 - overlap)) + 1)
         return places[: request.per_video * (1 + neighbours)]
 
-    def _moment(self, clip: ClipEvidence, text: TextPrototypes, scores: ClipScores, place: np.intp) -> Moment:
+    def _moment(self, clip: StoredClip, text: TextPrototypes, scores: ClipScores, place: np.intp) -> Moment:
         phrase, sentence = text.phrase[0].numpy(), text.sentence[0].numpy()
         winner = winning_event(sentence, clip.event)
         curve = relevance(phrase, sentence, clip.object, clip.event_attention, winner, self._rule)
@@ -395,11 +395,11 @@ def _has_index(opened: OpenedPacks | None) -> bool:
     return opened is not None and opened.index is not None
 
 
-def _owned(catalogue: Catalogue, snapshot: ClipSnapshot, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _owned(findable: FindableVideos, snapshot: ClipSnapshot, places: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which clips belong to one of some videos."""
     if not len(snapshot):
         return np.zeros(0, dtype=bool)
-    return catalogue.owned(snapshot.contents, places)[snapshot.content_of]
+    return findable.owned(snapshot.contents, places)[snapshot.content_of]
 
 
 def _exact(snapshot: ClipSnapshot, request: Request, rows: NDArray[np.int64]) -> Ranking:

@@ -22,7 +22,7 @@ from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
 # What else is known of a clip; its prototypes are read without Lance where possible.
-EVIDENCE = ["key", "frame_times", "object_scales", "event_attention"]
+OTHER_COLUMNS = ["key", "frame_times", "object_scales", "event_attention"]
 
 # Bytes of prototypes that are copied at once when only some clips are scored, or when they do not fit in memory.
 PIECE_BYTES = 64 << 20
@@ -31,7 +31,7 @@ FEW = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipEvidence:
+class StoredClip:
     """Everything that is known of one clip.
 
     Attributes:
@@ -102,7 +102,7 @@ class ClipSnapshot:
         """Exact scores of the clips at `rows`, ascending, in their order."""
         return ClipScores.joined([score(text, block, object_phrase_weight) for block in self._blocks(rows)])
 
-    def evidence(self, rows: NDArray[np.intp], reader: RowReader) -> list[ClipEvidence]:
+    def stored_clips(self, rows: NDArray[np.intp], reader: RowReader) -> list[StoredClip]:
         """Everything that is known of a few clips, in the order of `rows`.
 
         Args:
@@ -110,13 +110,13 @@ class ClipSnapshot:
             reader: of this snapshot.
         """
         with storage_errors(self._store.root):
-            table = self._table.take(rows.tolist(), columns=EVIDENCE)
+            table = self._table.take(rows.tolist(), columns=OTHER_COLUMNS)
         prototypes = reader.read(rows) if self._resident is None else self._resident[torch.from_numpy(rows)]
-        times, scales, attention = (column_array(table, name, self._sizes) for name in EVIDENCE[1:])
+        times, scales, attention = (column_array(table, name, self._sizes) for name in OTHER_COLUMNS[1:])
         object = dequantise(prototypes.object_codes.numpy(), scales)
         event = prototypes.event.numpy()
         return [
-            ClipEvidence(
+            StoredClip(
                 key=key,
                 start=start,
                 end=end,

@@ -142,10 +142,10 @@ def find_words(store: Store, query: str, *, videos: int, where: str | None = Non
     if table is None:
         return []
     with storage_errors(store.root):
-        catalogue = store.videos()
+        videos_table = store.videos()
         condition = "status = 'indexed'"
         if where is not None:
-            condition = f"{expect_filter(catalogue, where)} AND {condition}"
+            condition = f"{expect_filter(videos_table, where)} AND {condition}"
         if not any(index.name == INDEX for index in table.describe_indices()):
             return []
         wanted = FIRST_CUES
@@ -155,7 +155,7 @@ def find_words(store: Store, query: str, *, videos: int, where: str | None = Non
             listed = ", ".join(f"'{key}'" for key in keys)
             rows = {}
             if keys:
-                matching = catalogue.to_table(filter=f"{condition} AND key IN ({listed})")
+                matching = videos_table.to_table(filter=f"{condition} AND key IN ({listed})")
                 rows = {path_key(row.path): row for row in video_rows(matching)}
             if len(rows) >= videos or len(found) < wanted:
                 break

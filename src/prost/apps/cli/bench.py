@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,8 +51,6 @@ def search(
     The clips are recombined from the prototypes of drawn videos; how similar they are to real ones is measured too. The
     disk space needed, about 41 kB per clip, is printed before it is used.
     """
-    import json
-
     from prost.bench.report import draw, tables, to_dict
     from prost.bench.run import BenchSettings, run
 
@@ -63,8 +62,7 @@ def search(
         report = to_dict(run(plan, say, advance))
     for title, columns, rows in tables(report):
         print_table(columns, rows, title)
-    if json_file is not None:
-        json_file.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    _write_json(json_file, report)
     if figure is not None:
         draw(report, figure)
 
@@ -86,7 +84,6 @@ def matching(
     The prototypes are random, since the time does not depend on them. MSR-VTT has 12 frames per video, DiDeMo 64.
     """
     import dataclasses
-    import json
 
     from prost.bench.matching import DIDEMO, MSRVTT, measure_matching, table
 
@@ -94,8 +91,7 @@ def matching(
     with progress("bench", "methods") as advance:
         report = measure_matching(test_sets, seconds, advance)
     print_table(*table(report), f"Similarity search, {texts} texts x {videos} videos")
-    if json_file is not None:
-        json_file.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    _write_json(json_file, report.to_dict())
 
 
 @bench.command()
@@ -113,13 +109,16 @@ def evidence(
     Deletion and insertion tell how fast the score falls when the patches with most heat are covered, and how fast it
     rises when they are uncovered.
     """
-    import json
-
     from prost.bench.evidence import measure_evidence, table
     from prost.model.checkpoint import load_prost
 
     with progress("bench", "queries") as advance:
         report = measure_evidence(load_prost(model), queries, advance)
     print_table(*table(report), f"Evidence of {report.model}, {report.queries} queries")
-    if json_file is not None:
-        json_file.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    _write_json(json_file, report.to_dict())
+
+
+def _write_json(path: Path | None, report: dict[str, Any]) -> None:
+    """Write the figures of a bench to the file that `--json` names, if any."""
+    if path is not None:
+        path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")

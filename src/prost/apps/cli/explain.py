@@ -111,6 +111,4 @@ def _print(evidence: Evidence, video: Path) -> None:
             "Attention of the events to the frames",
         )
         if evidence.events_coincide and len(rows) > 1:
-            say(
-                "note: the events of this model are equal for this clip, so their curves are, too"
-            )
+            say("note: the events of this model are equal for this clip, so their curves are, too")

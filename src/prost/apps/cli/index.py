@@ -19,7 +19,7 @@ from prost.apps.cli.options import (
     TagOption,
     WaitOption,
     WorkersOption,
-    load_named_model,
+    load_for_adding,
     make_or_open_library,
     note_model,
 )
@@ -27,6 +27,8 @@ from prost.apps.cli.output import ShowProgress, print_json, print_line, progress
 from prost.errors import LibraryError, MissingPath, ModelMismatch, NoVideos, ProstError
 
 if TYPE_CHECKING:
+    from prost.model.dual_encoder import DualEncoder
+    from prost.model.prost import ProST
     from prost.search.index_run import AddReport, IndexProgress
     from prost.search.library import Library
     from prost.search.records import VideoRow
@@ -97,16 +99,19 @@ def index(
             found, library, retry_failed=retry_failed, verify=verify, remove_missing=yes, as_json=as_json
         )
         return
+    given, loaded = load_for_adding(library, model, device, ["prost", "index", *map(str, paths)])
     try:
-        opened = make_or_open_library(library, model, device, ["prost", "index", *map(str, paths)])
+        opened = make_or_open_library(library, given, loaded)
     except ModelMismatch:
         if model is None:
             raise
         _change_model(
             library,
-            model,
-            device,
+            given,
+            loaded,
+            paths,
             found,
+            tags=tag or (),
             yes=yes,
             workers=workers,
             wait=wait,
@@ -146,17 +151,17 @@ def index(
         print_json({**asdict(report), "failed": failures, "notes": notes})
     else:
         _print_report(report, failures)
-    named = {os.path.abspath(path.expanduser()) for path in paths}
-    if any(failure["path"] in named for failure in failures) or _nothing_else(report):
-        raise typer.Exit(1)
+    _exit_if_failed(paths, report, failures)
 
 
 def _change_model(
     library: str,
-    model: str,
-    device: str,
+    given: str,
+    model: ProST | DualEncoder,
+    paths: Sequence[Path],
     found: FoundVideos,
     *,
+    tags: Sequence[str],
     yes: bool,
     workers: int | None,
     wait: bool,
@@ -170,46 +175,57 @@ def _change_model(
     """
     from prost.search.changing_model import change_model
 
-    say(f"note: {library} was made by another model; its videos are indexed again by {model} beside it")
-    loaded = load_named_model(model, device)
+    say(f"note: {library} was made by another model; its videos are indexed again by {given} beside it")
     with progress("indexing", "files") as show:
         change = change_model(
             library,
-            loaded,
+            model,
             also=found.videos,
+            tags=tags,
             leave_behind=yes,
             workers=workers,
             wait=wait,
             progress=lambda at: show_indexed(show, at),
-            before_switch=lambda place: note_model(place, model),
+            before_switch=lambda place: note_model(place, given),
         )
+    failures = [
+        {"path": path, "reason": reason, "detail": "", "known": False}
+        for path, reason in change.report.failed
+    ]
     if not change.switched:
+        _print_report(change.report, failures)
         first = change.left_behind[0]
         raise LibraryError(
-            f"{len(change.left_behind)} videos of the library cannot be indexed by {model}, such as {first}, so the "
+            f"{len(change.left_behind)} videos of the library cannot be indexed by {given}, such as {first}, so the "
             "former model stays in use",
             suggestion="bring them back and run the command again, or --yes to leave them behind",
         )
     if remove_old:
         _remove_old(library)
     if as_json:
-        print_json({**asdict(change.report), "left_behind": change.left_behind, "switched": True})
-        return
-    _print_report(change.report, [])
-    print_line(f"searches use {model} now")
-    if not remove_old:
-        say("note: the tables of the former model are still there; prost index --remove-old deletes them")
+        print_json(
+            {
+                **asdict(change.report),
+                "failed": failures,
+                "left_behind": change.left_behind,
+                "switched": change.switched,
+            }
+        )
+    else:
+        _print_report(change.report, failures)
+        print_line(f"searches use {given} now")
+        if not remove_old:
+            say("note: the tables of the former model are still there; prost index --remove-old deletes them")
+    _exit_if_failed(paths, change.report, failures)
 
 
 def _remove_old(library: str) -> None:
     from prost.search.description import library_top
     from prost.search.generations import other_generations, remove_generation
-    from prost.search.storage_errors import storage_errors
 
     top = library_top(library)
     for generation in other_generations(top):
-        with storage_errors(generation):
-            remove_generation(top, generation)
+        remove_generation(top, generation)
         say(f"removed the tables in {generation}")
 
 
@@ -266,6 +282,13 @@ def _print_left_out(report: AddReport) -> None:
 def with_detail(state: str, detail: str | None) -> str:
     """A file's status or the reason of its failure, with the detail if there is one."""
     return f"{state} ({detail})" if detail else state
+
+
+def _exit_if_failed(paths: Sequence[Path], report: AddReport, failures: list[dict[str, Any]]) -> None:
+    """End with exit code 1 if a file that was named itself failed, or if all files failed."""
+    named = {os.path.abspath(path.expanduser()) for path in paths}
+    if any(failure["path"] in named for failure in failures) or _nothing_else(report):
+        raise typer.Exit(1)
 
 
 def _nothing_else(report: AddReport) -> bool:

@@ -122,6 +122,8 @@ def convert(
 
     model = load(source, "cpu")
     save(model, folder, half=half)
+    if half:
+        model = load(folder, "cpu")  # float16 weights have a fingerprint of their own
     print_line(f"{folder}: {type(model).__name__} {model.config.name}, fingerprint {model.fingerprint}")
 
 

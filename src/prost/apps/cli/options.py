@@ -118,8 +118,10 @@ def overrides_of(**given: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def make_or_open_library(path: str, model: str | None, device: str, command: Sequence[str]) -> Library:
-    """Open a library for adding; it is made if absent.
+def load_for_adding(
+    path: str, model: str | None, device: str, command: Sequence[str]
+) -> tuple[str, ProST | DualEncoder]:
+    """Load the model that adds videos to a library, whether or not the library is there yet.
 
     Args:
         path: path of the library.
@@ -127,17 +129,33 @@ def make_or_open_library(path: str, model: str | None, device: str, command: Seq
         device: where the model runs.
         command: words of the command without options, to be proposed with a model.
 
+    Returns:
+        the name or path, and the model.
+
     Raises:
-        ModelMismatch: the library was made by another model.
         ModelNotHere: the model must be pulled first.
         UsageError: the device is unknown or absent, or there is neither a library nor a model.
     """
-    from prost.search.library import Library
-
     given = model or _noted_model(path) or _described_model(path) or os.environ.get(MODEL_VARIABLE)
     if not given:
         raise _needs_model(path, command)
-    library = Library(path, load_named_model(given, device))
+    return given, load_named_model(given, device)
+
+
+def make_or_open_library(path: str, given: str, model: ProST | DualEncoder) -> Library:
+    """Open a library for adding; it is made if absent.
+
+    Args:
+        path: path of the library.
+        given: by what name or path the model was opened, which is noted beside the tables.
+        model: the model.
+
+    Raises:
+        ModelMismatch: the library was made by another model.
+    """
+    from prost.search.library import Library
+
+    library = Library(path, model)
     note_model(library.tables, given)
     return library
 

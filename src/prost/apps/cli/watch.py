@@ -16,6 +16,7 @@ from prost.apps.cli.options import (
     ModelOption,
     TagOption,
     WorkersOption,
+    load_for_adding,
     make_or_open_library,
 )
 from prost.apps.cli.output import print_json, print_line, say
@@ -53,7 +54,8 @@ def watch(
         if not folder.expanduser().is_dir():
             raise UsageError(f"{folder} is not a folder", "folders to watch", "prost index for single files")
     try:
-        with make_or_open_library(library, model, device, ["prost", "watch", *map(str, folders)]) as opened:
+        given, loaded = load_for_adding(library, model, device, ["prost", "watch", *map(str, folders)])
+        with make_or_open_library(library, given, loaded) as opened:
             watcher = Watcher(
                 opened, folders, exclude=exclude or (), tags=tag or (), workers=workers, on_busy=_say_waiting
             )

@@ -17,7 +17,7 @@ from prost.search.store import Store
 INDEXED = "status = 'indexed'"
 
 
-class Catalogue:
+class FindableVideos:
     """One version of the videos table. Only the videos of hits are read as records.
 
     Args:
