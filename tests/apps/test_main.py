@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -197,3 +198,11 @@ def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
         )
     assert finished.returncode == 1
     assert finished.stderr == ""
+
+
+def test_the_precisions_of_the_options_are_those_of_encoding() -> None:
+    """The options repeat them, because `prost --help` must not load torch."""
+    from prost.apps.cli import options
+    from prost.model import encoding
+
+    assert get_args(options.Precision) == get_args(encoding.Precision)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.video.fuzz import mutated, run, sound_files
+from tests.video.zoo import ZOO
 
 
 @pytest.mark.timeout(300)
@@ -17,6 +18,13 @@ def test_damage_is_survived(tmp_path: Path) -> None:
     assert outcome.shown > 20 and outcome.refused.total() > 20, (
         "the damage is neither too weak nor too strong"
     )
+
+
+def test_times_of_a_damaged_film_do_not_run_backwards(tmp_path: Path) -> None:
+    """FFmpeg guesses the times of this film, and guesses them otherwise after a seek."""
+    (film,) = (specimen for specimen in ZOO if specimen.name == "b_frames.avi")
+    film.make(tmp_path / film.name)
+    assert not run([tmp_path / film.name], tmp_path, count=300, seed=5).wrong
 
 
 def test_the_same_seed_makes_the_same_damage(tmp_path: Path) -> None:

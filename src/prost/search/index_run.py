@@ -18,7 +18,6 @@ from prost.search.reading import (
     FileToRead,
     KnownContent,
     Refused,
-    SeenFile,
     expect_unchanged,
     look_at,
     refusal,
@@ -27,6 +26,7 @@ from prost.search.reading import (
 )
 from prost.search.records import ClipRows, VideoRow
 from prost.search.store import Store
+from prost.video.files import SeenFile
 from prost.video.reader import FailedWindow, ReadEnd, VideoReader
 
 NOT_FINITE = "the model gave numbers that are not finite"

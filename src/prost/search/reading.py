@@ -11,28 +11,13 @@ from numpy.typing import NDArray
 
 from prost.errors import VideoError
 from prost.search.records import ClipSettings
-from prost.video.files import content_hash
+from prost.video.files import SeenFile, content_hash
 from prost.video.probe import VideoInfo
 from prost.video.reader import ReadRequest
 from prost.video.reasons import Reason
 from prost.video.sampling import clip_windows, sample_times
 
 STILL_BEING_WRITTEN = "still being written"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeenFile:
-    """A file as its folder shows it.
-
-    Attributes:
-        path: absolute.
-        size: bytes.
-        modified: nanoseconds since 1970.
-    """
-
-    path: str
-    size: int
-    modified: int
 
 
 @dataclass(frozen=True, kw_only=True)

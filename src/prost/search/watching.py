@@ -14,8 +14,8 @@ from prost.errors import LibraryBusy, MissingPath, NoVideos, VideoError
 from prost.search.index_run import AddReport
 from prost.search.library import Library
 from prost.search.missing_files import is_gone, is_under
-from prost.search.reading import STILL_BEING_WRITTEN, SeenFile, look_at
-from prost.video.files import FoundVideos, find_videos
+from prost.search.reading import STILL_BEING_WRITTEN, look_at
+from prost.video.files import FoundVideos, SeenFile, find_videos
 
 # Files that are added at a time: what was found meanwhile waits on the disk, not in memory.
 BATCH_FILES = 64

@@ -28,8 +28,9 @@ from prost.search.records import VideoRow
 from prost.search.schema import path_as_text, path_key, video_rows
 from prost.search.storage_errors import storage_errors
 from prost.search.store import OLD_VERSIONS_LIVE, SMALL_FRAGMENTS, WORDS, Store
+from prost.video.files import SeenFile
 from prost.video.isolation import IsolatedDecoder
-from prost.video.subtitles import Cue, Sidecar, find_sidecars
+from prost.video.subtitles import Cue, find_sidecars
 
 # A change of what is read of a file: words read by older versions are read again.
 READING = 1
@@ -193,7 +194,7 @@ def drop_words(store: Store) -> None:
         _record(store)
 
 
-def _state(row: VideoRow, sidecars: Sequence[Sidecar]) -> str:
+def _state(row: VideoRow, sidecars: Sequence[SeenFile]) -> str:
     """What is read of a video: its content, and the names, sizes and times of its subtitle files."""
     files = [[path_as_text(os.path.basename(each.path)), each.size, each.modified] for each in sidecars]
     return blake2b(json.dumps([READING, row.content, files]).encode(), digest_size=16).hexdigest()

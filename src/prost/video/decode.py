@@ -217,17 +217,22 @@ class _FrameSampler:
 
     def at(self, time: float) -> _ShownAt:
         """The last clean frame that begins at or before a time; the first frame before the first one."""
-        shown = self._shown
-        if shown is None or time < shown.time - SAME_TIME:
-            if shown is None or shown.time > self._video.first.time:
+        before = self._shown
+        if before is None or time < before.time - SAME_TIME:
+            if before is None or before.time > self._video.first.time:
                 self._land_before(time)
-        elif self._seeking_helps and self._seeking_saves(shown.time, time):
-            before = shown.time
+            return self._read_up_to(time)
+        if self._seeking_helps and self._seeking_saves(before.time, time):
             landed = self._land_before(time)
-            if landed <= before:
+            if landed <= before.time:
                 # No keyframe lies between: a seek that leads back costs decoding.
                 self._video.keyframe_spacing = max(self._video.keyframe_spacing, time - landed)
-        return self._read_up_to(time)
+        shown = self._read_up_to(time)
+        if shown.time >= before.time:
+            return shown
+        # In a damaged file less may be decoded after a seek than before it: a frame that was shown already is later.
+        self._shown, self._damaged, self._seeking_helps = before, True, False
+        return _ShownAt(before.time, before.frame, stale=True)
 
     def rest_before(self, end: float) -> Iterator[Shown]:
         """The clean frames after the one that `at` returned last, as far as they begin before `end`."""

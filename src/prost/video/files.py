@@ -48,6 +48,21 @@ WHOLE_FILE_BYTES = 64 << 20
 BLOCK_BYTES = 4 << 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeenFile:
+    """A file as its folder shows it.
+
+    Attributes:
+        path: absolute.
+        size: bytes.
+        modified: nanoseconds since 1970.
+    """
+
+    path: str
+    size: int
+    modified: int
+
+
 @dataclass(frozen=True)
 class FoundVideos:
     """What a search through files and folders gave.

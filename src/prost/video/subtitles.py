@@ -21,6 +21,7 @@ from av.stream import Discard
 
 from prost.errors import VideoError
 from prost.video.container import open_video
+from prost.video.files import SeenFile
 
 # FFmpeg's names of the formats of subtitle files.
 SIDECARS = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
@@ -59,22 +60,7 @@ class Cue:
     source: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sidecar:
-    """A subtitle file beside a video.
-
-    Attributes:
-        path: absolute.
-        size: bytes.
-        modified: nanoseconds since 1970.
-    """
-
-    path: str
-    size: int
-    modified: int
-
-
-def find_sidecars(videos: Sequence[str]) -> dict[str, list[Sidecar]]:
+def find_sidecars(videos: Sequence[str]) -> dict[str, list[SeenFile]]:
     """The subtitle files of some videos, by video, sorted by name.
 
     The subtitles of film.mp4 are film.srt, film.en.srt and film.en.forced.srt, also with .vtt, .ass or .ssa. If there
@@ -87,14 +73,14 @@ def find_sidecars(videos: Sequence[str]) -> dict[str, list[Sidecar]]:
     for video in videos:
         folder, name = os.path.split(video)
         folders[folder][os.path.splitext(name)[0]].append(video)
-    found: dict[str, list[Sidecar]] = {video: [] for video in videos}
+    found: dict[str, list[SeenFile]] = {video: [] for video in videos}
     for folder, stems in folders.items():
         for name, size, modified in _subtitle_files(folder):
             stem = os.path.splitext(name)[0]
             candidates = [stem.rsplit(".", parts)[0] for parts in range(3)]
             owner = next((each for each in candidates if each in stems), None)
             for video in stems[owner] if owner is not None else ():
-                found[video].append(Sidecar(path=os.path.join(folder, name), size=size, modified=modified))
+                found[video].append(SeenFile(path=os.path.join(folder, name), size=size, modified=modified))
     return found
 
 
