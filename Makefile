@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow wheel-test lint format bench tables docs clean
+.PHONY: help install browser demo test test-slow wheel-test lint format bench tables docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +24,10 @@ $(STAMP): pyproject.toml constraints-dev.txt
 	# Only for the tests: OpenAI's tokenizer and its vocabulary. Its dependencies (torchvision) are not wanted.
 	$(BIN)/python -m pip install --quiet --no-deps clip-anytorch==2.6.0
 	@touch $@
+
+browser:  ## Install Debian's Chromium, which the tests of the page drive (needs root)
+	@command -v chromium >/dev/null || \
+		{ apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium fonts-dejavu-core; }
 
 demo: install  ## Make a folder of small videos, index it, search it, write demo/index.html
 	$(BIN)/prost demo --folder demo --videos 60
