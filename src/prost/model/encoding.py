@@ -6,7 +6,7 @@ Everything that encodes goes through here: indexing, search, evaluation, validat
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -212,6 +212,7 @@ class VideoEncoder(Generic[Video]):
         model: in eval mode, on the device where it shall stay.
         precision: of the vision tower; the head behind it always computes in float32.
         batch_frames: frames that pass the vision tower together; None chooses by the device.
+        below_shift: another form of the model's `below_shift`, such as one of `model.forms`; None for its own.
 
     Raises:
         UsageError: `batch_frames` below 1.
@@ -223,12 +224,14 @@ class VideoEncoder(Generic[Video]):
         *,
         precision: Precision = "fp32",
         batch_frames: int | None = None,
+        below_shift: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if batch_frames is not None and batch_frames < 1:
             raise UsageError(f"batch_frames {batch_frames}", "at least 1")
         self._model = model
         self._device = model.device
         self._precision = precision
+        self._below_shift = below_shift or model.below_shift
         default = CPU_BATCH_FRAMES if self._device.type == "cpu" else GPU_BATCH_FRAMES
         self._batch_frames = batch_frames or default
         self._copy_stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
@@ -330,7 +333,7 @@ class VideoEncoder(Generic[Video]):
                 self._send(frames[fresh[first : first + self._batch_frames]])
             )
             with autocast(self._precision, self._device):
-                parts.append(self._model.below_shift(pixels))
+                parts.append(self._below_shift(pixels))
         used, places = np.unique(places, return_inverse=True)
         number = {int(row): position for position, row in enumerate(used)}
         known.rows = {content: number[row] for content, row in rows.items() if row in number}

@@ -217,7 +217,7 @@ class VisionEmbeddings(nn.Module):
         """Embed frames `[N, 3, R, R]`: `[N, T, width]`, where T counts the patches and the class token, if any."""
         tokens = self.patch_embedding(frames).flatten(2).transpose(1, 2)  # [N, patches, width]
         if self.class_embedding is not None:
-            first = self.class_embedding.expand(len(frames), 1, -1)
+            first = self.class_embedding.expand(frames.shape[0], 1, -1)  # traced: len() would be a constant
             tokens = torch.cat([first, tokens], dim=1)
         return tokens + self.position_embedding.weight
 

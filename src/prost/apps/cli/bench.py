@@ -118,6 +118,30 @@ def evidence(
     _write_json(json_file, report.to_dict())
 
 
+@bench.command()
+def encode(
+    model: Annotated[str, typer.Option("--model", help="A bundled model, a folder, or a weights file.")] = (
+        BUNDLED
+    ),
+    clips: Annotated[int, typer.Option("--clips", min=11, help="Number of drawn clips to encode.")] = 100,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Times that each form encodes them.")] = 3,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Compare forms of the vision tower on this CPU: torch in float32 and bf16, ONNX Runtime, OpenVINO.
+
+    A form keeps the ranking if at least 99 % of the ten best clips of fifty sentences stay, and no score changes by
+    more than 0.02 (0.0001 for a form in float32). ONNX Runtime and OpenVINO need the extras `onnx` and `openvino`.
+    Nothing is changed: `prost index` computes in torch.
+    """
+    from prost.bench.encode import measure_encode, table
+    from prost.model.checkpoint import load
+
+    with progress("bench", "forms") as advance:
+        report = measure_encode(load(model, "cpu"), clips, rounds, advance)
+    print_table(*table(report), f"Encoding with {report.model}, {clips} clips, median of {rounds} rounds")
+    _write_json(json_file, report.to_dict())
+
+
 def _write_json(path: Path | None, report: dict[str, Any]) -> None:
     """Write the figures of a bench to the file that `--json` names, if any."""
     if path is not None:
