@@ -221,6 +221,9 @@ class ModelConfig(TokenShiftConfig):
 
     Letters are those of the glossary: D `width`, L `frames`, N_o `object_prototypes`, N_p `phrase_prototypes`,
     N_e `event_prototypes`.
+
+    `event_residual` adds a residual around the event decoder's self-attention. The authors' decoder has none, so that
+    their weights need the default; without it, all events of a trained model are equal (decision 0053).
     """
 
     BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "object_phrase_weight", "dropout"})
@@ -232,6 +235,7 @@ class ModelConfig(TokenShiftConfig):
     event_prototypes: int = Field(3, ge=1, le=MOST_PROTOTYPES)
     frame_layers: int = Field(2, ge=1, le=MOST_LAYERS)
     event_layers: int = Field(2, ge=1, le=MOST_LAYERS)
+    event_residual: bool = False
     window: float = Field(0.2, ge=0.0, le=1.0)
     object_phrase_weight: float = Field(1.5, ge=0.0, le=1000.0)
     mask_padding: bool = True

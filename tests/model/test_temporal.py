@@ -1,11 +1,14 @@
 """Temporal prototypes: the window by worked numbers, the decoders against the layer written out in float64."""
 
+from itertools import combinations
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prost.model.temporal import EventDecoder, FrameDecoder, frame_windows, window_mask
+from prost.model.temporal import EventDecoder, FrameDecoder, event_diversity, frame_windows, window_mask
 
 
 def test_windows_of_the_paper() -> None:
@@ -80,15 +83,16 @@ def test_frame_decoder_as_written_out() -> None:
     torch.testing.assert_close(decoder(objects).double(), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_event_decoder_as_written_out() -> None:
+@pytest.mark.parametrize("residual", [False, True])
+def test_event_decoder_as_written_out(residual: bool) -> None:
     torch.manual_seed(1)
-    decoder = EventDecoder(3, 8, layers=2, dropout=0.1).eval()
+    decoder = EventDecoder(3, 8, layers=2, dropout=0.1, residual=residual).eval()
     shake(decoder)
     frames, classes = torch.randn(2, 5, 8), torch.randn(2, 5, 8)
     q = decoder.queries.double().expand(2, -1, -1)
     for layer in decoder.layers:
         q, memory = norm(layer.norm_queries, q), norm(layer.norm_memory, frames.double())
-        q = norm(layer.norm_self, attend(layer.self_attention, q, q)[0])
+        q = norm(layer.norm_self, residual * q + attend(layer.self_attention, q, q)[0])
         attended, weights = attend(layer.cross_attention, q, memory)
         q = norm(layer.norm_attended, q + attended)
         q = norm(layer.norm_out, q + feed(layer.feed_forward, q))
@@ -100,6 +104,29 @@ def test_event_decoder_as_written_out() -> None:
         rtol=1e-5,
     )
     torch.testing.assert_close(attention.double(), weights, atol=1e-5, rtol=1e-5)
+
+
+def test_a_residual_keeps_fresh_events_apart() -> None:
+    torch.manual_seed(2)
+    frames = 0.3 * torch.randn(4, 12, 64) + torch.randn(4, 1, 64)
+    authors, ours = (
+        EventDecoder(3, 64, layers=2, dropout=0.0, residual=each).eval() for each in (False, True)
+    )
+    with torch.no_grad():
+        assert event_diversity(authors(frames, frames)[0]) < 0.01
+        assert event_diversity(ours(frames, frames)[0]) > 0.2
+
+
+@given(st.integers(1, 3), st.integers(2, 4), st.integers(0, 2**31))
+def test_event_diversity_as_written_out(batch: int, count: int, seed: int) -> None:
+    events = torch.randn(batch, count, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    cosines = [
+        float(one @ other / (one.norm() * other.norm()))
+        for clip in events
+        for one, other in combinations(clip, 2)
+    ]
+    assert event_diversity(events) == pytest.approx(1.0 - sum(cosines) / len(cosines))
+    assert event_diversity(events[:, :1].expand(-1, 3, -1)) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_dropout_is_on_in_training_only() -> None:

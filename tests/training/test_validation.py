@@ -13,6 +13,7 @@ from prost.data.records import VideoRecord
 from prost.evaluation.metrics import ranks
 from prost.evaluation.sets import records_set
 from prost.model.retrieval_model import VISION_TOWER, RetrievalModel
+from prost.model.temporal import event_diversity
 from prost.training.freezing import freeze
 from prost.training.validation import ValidationSet
 
@@ -38,11 +39,13 @@ def test_every_caption_is_ranked_among_the_videos(make_model: MakeModel, records
     expected = (100 * (found.ranks["sum"] == 1).mean(), -found.ranks["sum"].mean())
     assert found.quality == pytest.approx(expected)
     assert found.to_dict()["videos"] == 3 and found.twin_accuracy == {}
+    assert found.to_dict()["event_diversity"] == pytest.approx(event_diversity(video.event))
 
 
 def test_a_gallery_has_twins_and_a_rival_has_one_score(make_model: MakeModel) -> None:
     found = ValidationSet.of_gallery("toybox-5").measure(make_model("meanP"))
     assert set(found.ranks) == {"sum"} and len(found.ranks["sum"]) == 5
+    assert "event_diversity" not in found.to_dict()
     assert 0.0 <= found.to_dict()["sum"]["twin_accuracy"] <= 100.0
 
 

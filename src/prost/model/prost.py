@@ -51,7 +51,11 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
             config.dropout,
         )
         self.event_decoder = EventDecoder(
-            config.event_prototypes, config.width, config.event_layers, config.dropout
+            config.event_prototypes,
+            config.width,
+            config.event_layers,
+            config.dropout,
+            residual=config.event_residual,
         )
 
     def text_prototypes(self, input_ids: Tensor, attention_mask: Tensor) -> TextPrototypes:

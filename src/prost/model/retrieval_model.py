@@ -37,7 +37,7 @@ VISION_TOWER = ("clip.towers.vision_model", "clip.towers.visual_projection")
 VISION_WEIGHTS = (*VISION_TOWER, "clip.towers.visual.")
 
 # Fields that the configurations of that time did not have; see `former_fingerprints`.
-ADDED_SINCE: dict[str, Any] = {"clip": {"vision", "text"}, "text_padding": True}
+ADDED_SINCE: dict[str, Any] = {"clip": {"vision", "text"}, "text_padding": True, "event_residual": True}
 
 Text = TypeVar("Text", bound=Record)
 Video = TypeVar("Video", bound=Record)

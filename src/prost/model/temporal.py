@@ -8,6 +8,24 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+
+def event_diversity(events: Tensor) -> float:
+    """How much the events of a clip differ: 1 minus their mean pairwise cosine, averaged over the clips.
+
+    0 means that all events of each clip are one, so that one-to-many matching (paper, section 3.3) does nothing.
+
+    Args:
+        events: event prototypes `[B, N_e, D]` with N_e of at least 2.
+
+    >>> event_diversity(torch.eye(3).expand(2, -1, -1))
+    1.0
+    """
+    directions = normalize(events, dim=-1)
+    count = events.shape[1]
+    off_diagonal = (directions @ directions.mT).sum(dim=(1, 2)) - directions.square().sum(dim=(1, 2))
+    return float(1.0 - (off_diagonal / (count * (count - 1))).mean())
 
 
 def frame_windows(frames: int, objects: int, window: float) -> list[tuple[int, int]]:
@@ -164,10 +182,15 @@ class FrameDecoder(nn.Module):
 
 
 class EventDecoderLayer(nn.Module):
-    """Self-attention among the events *without* a residual, attention to the frames, feed-forward."""
+    """Self-attention among the events, attention to the frames, feed-forward.
 
-    def __init__(self, width: int, dropout: float) -> None:
+    The authors' layer has no residual around the self-attention, which makes its queries equal: at the start, each
+    attends to all of them alike.
+    """
+
+    def __init__(self, width: int, dropout: float, residual: bool) -> None:
         super().__init__()
+        self.residual = residual
         self.norm_queries = nn.LayerNorm(width)
         self.norm_memory = nn.LayerNorm(width)
         self.self_attention = nn.MultiheadAttention(width, 1, dropout=dropout, batch_first=True)
@@ -189,7 +212,8 @@ class EventDecoderLayer(nn.Module):
             `[B, N_e, D]`, and the attention over the frames `[B, N_e, L]`.
         """
         queries, memory = self.norm_queries(queries), self.norm_memory(memory)
-        queries = self.norm_self(self.self_attention(queries, queries, queries, need_weights=False)[0])
+        mixed = self.self_attention(queries, queries, queries, need_weights=False)[0]
+        queries = self.norm_self(queries + self.dropout(mixed) if self.residual else mixed)
         attended, attention = self.cross_attention(queries, memory, memory, need_weights=True)
         queries = self.norm_attended(queries + self.dropout(attended))
         return self.norm_out(queries + self.feed_forward(queries)), attention
@@ -203,12 +227,15 @@ class EventDecoder(nn.Module):
         width: D.
         layers: how many decoder layers.
         dropout: in attention and feed-forward.
+        residual: around the self-attention; the authors' decoder has none.
     """
 
-    def __init__(self, events: int, width: int, layers: int, dropout: float) -> None:
+    def __init__(
+        self, events: int, width: int, layers: int, dropout: float, *, residual: bool = False
+    ) -> None:
         super().__init__()
         self.queries = nn.Parameter(nn.init.normal_(torch.empty(events, width)))
-        self.layers = nn.ModuleList(EventDecoderLayer(width, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(EventDecoderLayer(width, dropout, residual) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, frame_prototypes: Tensor, class_tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,9 @@ from prost.evaluation.benchmark import encode_clips, match_scores, twin_accuracy
 from prost.evaluation.metrics import RetrievalMetrics, text_to_video_ranks
 from prost.evaluation.sets import EvaluationSet, gallery_set
 from prost.model.encoding import Precision, encode_text
+from prost.model.matching import VideoPrototypes
 from prost.model.retrieval_model import RetrievalModel
+from prost.model.temporal import event_diversity
 from prost.training.freezing import vision_is_frozen
 
 
@@ -26,11 +28,14 @@ class ValidationResult:
         videos: size of the gallery.
         twin_accuracy: percent of queries that score their video above its order-swapped twin, by score; empty where no
             video has a twin.
+        event_diversity: how much the events of a video differ, from 0 (all one) to 1 (at right angles); None for
+            models without several events.
     """
 
     ranks: dict[str, np.ndarray]
     videos: int
     twin_accuracy: dict[str, float]
+    event_diversity: float | None
 
     @property
     def quality(self) -> tuple[float, float]:
@@ -47,6 +52,7 @@ class ValidationResult:
         twins = {score: {"twin_accuracy": value} for score, value in self.twin_accuracy.items()}
         return {
             **{score: {**self.metrics(score).to_dict(), **twins.get(score, {})} for score in self.ranks},
+            **({} if self.event_diversity is None else {"event_diversity": self.event_diversity}),
             "videos": self.videos,
         }
 
@@ -86,4 +92,10 @@ class ValidationSet:
             },
             videos=len(self.data.videos),
             twin_accuracy={name: value for name, value in twins.items() if value is not None},
+            event_diversity=_event_diversity(video),
         )
+
+
+def _event_diversity(video: Any) -> float | None:
+    several = isinstance(video, VideoPrototypes) and video.event.shape[1] > 1
+    return event_diversity(video.event) if several else None
