@@ -386,3 +386,16 @@ def test_videos_that_are_gone_stop_the_change(prost, videos: Path, indexed: Path
     assert prost("status", "--library", indexed, "--json").json["model"] != "toybox"
     assert prost("index", videos, "--library", indexed, "--model", "toybox", "--yes").code == 0
     assert prost("status", "--library", indexed, "--json").json["model"] == "toybox"
+
+
+def test_a_library_keeps_its_fit(prost: Prost, videos: Path, library: Path, untrained_folder: Path) -> None:
+    made = prost("index", videos, "--library", library, "--model", untrained_folder, "--fit", "pad")
+    assert made.code == 0
+    assert Library(library).description.clips.fit == "pad"
+    assert prost("index", videos, "--library", library, "--fit", "pad").code == 0
+    assert prost("index", videos, "--library", library).code == 0
+    for more in ((), ("--dry-run",), ("--model", "toybox")):
+        refused = prost("index", videos, "--library", library, "--fit", "crop", *more)
+        assert refused.code != 0
+        assert "(fit pad), asked for were 12 s and 0.25 (fit crop)" in " ".join(refused.err.split())
+    assert Library(library).description.clips.fit == "pad"

@@ -96,3 +96,15 @@ def test_no_model(library, captions):
     hit = library.search(captions[0])[0]
     with prost.Library(library.path) as without, pytest.raises(UsageError, match="needs a model"):
         without.explain(captions[0], hit)
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+def test_evidence_comes_from_the_pictures_that_the_library_saw(videos, model, captions, tmp_path, fit):
+    clips = prost.search.ClipSettings(fit=fit)
+    with prost.Library(tmp_path / "wide.prost", model=model, clips=clips) as library:
+        library.add(videos)
+        hits = {query: library.search(query)[0] for query in captions[:3]}
+    with prost.Library(tmp_path / "wide.prost", model=model) as again:
+        for query, hit in hits.items():
+            assert again.explain(query, hit).score == pytest.approx(hit.score, abs=0.01)
+            assert explain_file(model, query, hit.path, clips).score == pytest.approx(hit.score, abs=0.01)

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from prost.errors import (
@@ -180,6 +182,42 @@ class TestFilms:
         assert Library(tmp_path / "fine.prost", model).description.clips == settings
         with pytest.raises(LibraryError, match="clips of 4 s"):
             Library(tmp_path / "fine.prost", model, clips=ClipSettings())
+
+    def test_a_library_keeps_how_pictures_become_square(self, tmp_path: Path, model) -> None:  # type: ignore[no-untyped-def]
+        """A red picture with a green left edge: only the whole picture shows the green."""
+        path, settings = tmp_path / "edge.mp4", ClipSettings(fit="stretch")
+        picture = np.full((72, 128, 3), (230, 20, 20), dtype=np.uint8)
+        picture[:, :28] = (20, 200, 20)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=5)
+            stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
+            for _ in range(10):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        scores = {}
+        for fit in ("crop", "pad", "stretch"):
+            with Library(tmp_path / f"{fit}.prost", model, clips=ClipSettings(fit=fit)) as library:
+                library.add([path])
+                scores[fit] = library.search("green")[0].score
+            with Library(tmp_path / f"{fit}.prost", model) as again:
+                assert again.description.clips.fit == fit
+                assert again.search("green")[0].score == scores[fit]
+        assert scores["stretch"] > 10 * scores["crop"]
+        assert len(set(scores.values())) == 3
+        with pytest.raises(LibraryError, match=r"\(fit crop\), asked for .*\(fit stretch\)"):
+            Library(tmp_path / "crop.prost", model, clips=settings)
+
+    def test_libraries_of_older_versions_are_cropped(self, tmp_path: Path, model) -> None:  # type: ignore[no-untyped-def]
+        Library(tmp_path / "old.prost", model, clips=ClipSettings(longest=4)).close()
+        described = tmp_path / "old.prost" / "library.json"
+        values = json.loads(described.read_text())
+        assert values["clips"].pop("fit") == "crop"
+        described.write_text(json.dumps(values))
+        assert Library(tmp_path / "old.prost", model).description.clips == ClipSettings(longest=4)
+        values["clips"]["fit"] = "tiles"
+        described.write_text(json.dumps(values))
+        with pytest.raises(LibraryDamaged, match="fit 'tiles'"):
+            Library(tmp_path / "old.prost", model)
 
 
 class TestOpening:

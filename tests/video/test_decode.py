@@ -322,28 +322,96 @@ def test_odd_sizes_are_scaled_and_cropped_to_the_middle(make_video: MakeVideo, s
     assert corner_names(decode_frames(made.path, [0.0], SIZE).pixels[0]) == "rgbw"
 
 
+def waves(number: int, width: int, height: int) -> np.ndarray:
+    """A smooth picture, so that two ways of scaling agree."""
+    y, x = np.mgrid[:height, :width]
+    channels = [np.sin(x / 17 + y / 29 + phase) for phase in (0, 2, 4)]
+    return (127 + 100 * np.stack(channels, axis=-1)).astype(np.uint8)
+
+
 @pytest.mark.parametrize("shape", [(320, 180), (180, 320), (200, 200)])
 def test_scaling_and_cropping_agree_with_clip_preprocessing(
     make_video: MakeVideo, shape: tuple[int, int]
 ) -> None:
     """Against Pillow's bicubic resize of the short side and a centre crop, as CLIP's image processor does."""
-
-    def smooth(number: int, width: int, height: int) -> np.ndarray:
-        y, x = np.mgrid[:height, :width]
-        waves = [np.sin(x / 17 + y / 29 + phase) for phase in (0, 2, 4)]
-        return (127 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
-
-    made = make_video("waves.mkv", 1, paint=smooth, codec="ffv1", pix_fmt="yuv444p", size=shape)
+    made = make_video("waves.mkv", 1, paint=waves, codec="ffv1", pix_fmt="yuv444p", size=shape)
     (picture,) = decode_frames(made.path, [0.0], 64).pixels
     width, height = shape
     scale = 64 / min(shape)
-    image = Image.fromarray(smooth(0, width, height)).resize(
+    image = Image.fromarray(waves(0, width, height)).resize(
         (int(width * scale), int(height * scale)), Image.Resampling.BICUBIC
     )
     left, top = (image.width - 64) // 2, (image.height - 64) // 2
     expected = np.asarray(image.crop((left, top, left + 64, top + 64)), dtype=float)
     assert np.abs(picture - expected).max() <= 6
     assert np.abs(picture - expected).mean() <= 1.5
+
+
+@pytest.mark.parametrize("counterclockwise", [0, 90, 180])
+@pytest.mark.parametrize(
+    ("shape", "inside"), [((320, 180), (64, 36)), ((180, 320), (36, 64)), ((200, 200), (64, 64))]
+)
+def test_padding_keeps_the_whole_picture_between_grey_bars(
+    make_video: MakeVideo, shape: tuple[int, int], inside: tuple[int, int], counterclockwise: int
+) -> None:
+    made = make_video(
+        "waves.mov",
+        1,
+        paint=waves,
+        codec="libx264",
+        pix_fmt="yuv444p",
+        options={"crf": "1"},
+        size=shape,
+        rotation=counterclockwise,
+    )
+    (picture,) = decode_frames(made.path, [0.0], 64, fit="pad").pixels
+    square = Image.new("RGB", (64, 64), (127, 127, 127))
+    image = Image.fromarray(waves(0, *shape)).resize(inside, Image.Resampling.BICUBIC)
+    square.paste(image, ((64 - inside[0]) // 2, (64 - inside[1]) // 2))
+    expected = np.asarray(square.rotate(counterclockwise), dtype=float)
+    assert np.abs(picture - expected).max() <= 8
+    assert np.abs(picture - expected).mean() <= 2
+    upright = np.rot90(picture, -counterclockwise // 90)
+    bars = upright[:14] if shape == (320, 180) else upright[:, :14] if shape == (180, 320) else upright[:0]
+    assert (bars == 127).all()
+
+
+@pytest.mark.parametrize("counterclockwise", [0, 90, 180])
+@pytest.mark.parametrize("shape", [(320, 180), (180, 320), (200, 200)])
+def test_stretching_keeps_the_whole_picture_without_its_shape(
+    make_video: MakeVideo, shape: tuple[int, int], counterclockwise: int
+) -> None:
+    made = make_video(
+        "waves.mov",
+        1,
+        paint=waves,
+        codec="libx264",
+        pix_fmt="yuv444p",
+        options={"crf": "1"},
+        size=shape,
+        rotation=counterclockwise,
+    )
+    (picture,) = decode_frames(made.path, [0.0], 64, fit="stretch").pixels
+    image = Image.fromarray(waves(0, *shape)).resize((64, 64), Image.Resampling.BICUBIC)
+    expected = np.asarray(image.rotate(counterclockwise), dtype=float)
+    assert np.abs(picture - expected).max() <= 8
+    assert np.abs(picture - expected).mean() <= 2
+
+
+@pytest.mark.parametrize("size", [(63, 47), (47, 63), (51, 51), (500, 33)])
+def test_odd_sizes_are_padded_in_the_middle(make_video: MakeVideo, size: tuple[int, int]) -> None:
+    made = make_video("odd.mkv", 2, paint=quadrants, codec="ffv1", pix_fmt="yuv444p", size=size)
+    (picture,) = decode_frames(made.path, [0.0], SIZE, fit="pad").pixels
+    coloured = np.ptp(picture.astype(int), axis=-1).max(axis=0 if size[0] < size[1] else 1) > 20
+    (inside,) = np.nonzero(coloured)
+    expected = round(SIZE * min(size) / max(size))
+    assert abs(len(inside) - expected) <= 1
+    assert abs(inside[0] - (SIZE - 1 - inside[-1])) <= 1
+
+
+def test_an_unknown_fit_is_refused(make_video: MakeVideo) -> None:
+    with pytest.raises(UsageError, match=r"fit 'tiles'.*crop, pad or stretch"):
+        decode_frames(make_video().path, [0.0], SIZE, fit="tiles")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

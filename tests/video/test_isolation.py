@@ -19,6 +19,7 @@ from tests.video.conftest import MakeVideo, numbers_of
 from prost.errors import ProstError, UsageError, VideoError
 from prost.video import isolation
 from prost.video.decode import decode_frames
+from prost.video.fit import Fit
 from prost.video.isolation import LEAST_MEMORY, IsolatedDecoder
 from prost.video.probe import probe
 from prost.video.reasons import Reason
@@ -45,6 +46,15 @@ def test_it_answers_as_the_functions_do(make_video: MakeVideo, decoder: Isolated
     np.testing.assert_array_equal(there.pixels, here.pixels)
     np.testing.assert_array_equal(there.times, here.times)
     there.pixels[0] = 0  # the caller's own, not a read-only view of a message
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_picture_becomes_square_as_in_this_process(
+    make_video: MakeVideo, decoder: IsolatedDecoder, fit: Fit
+) -> None:
+    made = make_video(size=(96, 48))
+    there = decoder.decode(made.path, [0.1], 32, fit=fit)
+    assert np.array_equal(there.pixels, decode_frames(made.path, [0.1], 32, fit=fit).pixels)
 
 
 def test_one_child_serves_many_files(make_video: MakeVideo, decoder: IsolatedDecoder) -> None:

@@ -23,6 +23,7 @@ from tests.video.test_decode import damaged, scenery
 from prost.errors import UsageError, VideoError
 from prost.video import reader as reader_module
 from prost.video.decode import REORDERED_WINDOWS, decode_frames
+from prost.video.fit import Fit
 from prost.video.isolation import LEAST_MEMORY, Child
 from prost.video.probe import VideoInfo
 from prost.video.reader import (
@@ -378,12 +379,26 @@ def test_one_iteration_at_a_time(make_video: MakeVideo, reader: VideoReader) -> 
     assert summary(reader.read([request(film)])) == ["w0", "e"]
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_every_window_becomes_square_as_asked_for(make_video: MakeVideo, fit: Fit) -> None:
+    made = make_video("wide.mp4", 20, size=(96, 48))
+    times = np.array([0.1, 0.5])
+    wanted = ReadRequest(path=str(made.path), windows=lambda info: [times, times + 0.3])
+    with VideoReader(size=SIZE, fit=fit, workers=1) as reader:
+        windows = [event for event in reader.read([wanted]) if isinstance(event, ReadWindow)]
+    assert len(windows) == 2
+    for event, shift in zip(windows, (0.0, 0.3), strict=True):
+        assert np.array_equal(
+            event.frames.pixels, decode_frames(made.path, times + shift, SIZE, fit=fit).pixels
+        )
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"size": 0}, {"workers": 0}, {"ahead": 0}, {"time_limit": 0}, {"memory_limit": 1}],
+    [{"size": 0}, {"fit": "tiles"}, {"workers": 0}, {"ahead": 0}, {"time_limit": 0}, {"memory_limit": 1}],
     ids=lambda options: next(iter(options)),
 )
-def test_what_cannot_work_is_refused(options: dict[str, int]) -> None:
+def test_what_cannot_work_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         VideoReader(**{"size": SIZE, **options})
 

@@ -81,7 +81,7 @@ class Description:
                 id=str(values.get("id", "")),
                 format=int(stored),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, UsageError) as error:
             raise LibraryDamaged(
                 f"{place} cannot be read ({type(error).__name__}: {error})",
                 suggestion="restore it from a backup, or index the videos into a new library",

@@ -17,6 +17,7 @@ from prost.model.retrieval_model import RetrievalModel
 from prost.search.hits import Hit
 from prost.search.reading import look_at, windows_of
 from prost.search.records import ClipSettings
+from prost.video.fit import Fit
 from prost.video.isolation import IsolatedDecoder
 from prost.video.probe import VideoInfo
 from prost.video.reader import ReadRequest, ReadWindow, VideoReader
@@ -31,10 +32,11 @@ class Explainer:
 
     Args:
         model: the one that found the hits.
+        fit: how the library made pictures square.
     """
 
-    def __init__(self, model: RetrievalModel[TextPrototypes, VideoPrototypes]) -> None:
-        self._model = model
+    def __init__(self, model: RetrievalModel[TextPrototypes, VideoPrototypes], *, fit: Fit = "crop") -> None:
+        self._model, self._fit = model, fit
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], Evidence] = OrderedDict()
 
@@ -61,7 +63,7 @@ class Explainer:
                 return self._kept[query, clip.clip]
         times = sample_times(clip.clip_start, clip.clip_end, self._model.config.frames)
         with IsolatedDecoder() as decoder:
-            frames = decoder.decode(path, times, self._model.config.image_size)
+            frames = decoder.decode(path, times, self._model.config.image_size, fit=self._fit)
         evidence = explain_clip(self._model, query, frames.pixels, frames.times)
         with self._lock:
             self._kept[query, clip.clip] = evidence
@@ -100,7 +102,7 @@ def explain_file(
     encoder = VideoEncoder(model)
     best: tuple[float, ReadWindow] | None = None
     failure: VideoError | None = None
-    with VideoReader(size=model.config.image_size, workers=1) as reader:
+    with VideoReader(size=model.config.image_size, fit=settings.fit, workers=1) as reader:
         for event in reader.read([ReadRequest(path=os.fspath(path), windows=windows)]):
             if not isinstance(event, ReadWindow):
                 failure = event.failure or failure

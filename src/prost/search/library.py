@@ -206,9 +206,10 @@ class Library:
         words = _tags(tags)
         found = paths if isinstance(paths, FoundVideos) else self._find(paths, remove_missing)
         inside = outside_of(self.path, found)
+        fit = self._store.description.clips.fit
         with (
             self._writing(wait),
-            VideoReader(size=model.config.image_size, workers=workers) as reader,
+            VideoReader(size=model.config.image_size, fit=fit, workers=workers) as reader,
         ):
             run = IndexRun(
                 store=self._store,
@@ -406,7 +407,7 @@ class Library:
             model = self._need_model("explaining")
             if not isinstance(model, RetrievalModel):
                 raise UsageError(f"a {type(model).__name__} cannot be explained", "a model of prost.load")
-            self._explainer = Explainer(model)
+            self._explainer = Explainer(model, fit=self._store.description.clips.fit)
         return self._explainer.explain(query, hit, moment)
 
     def duplicates(self) -> list[list[VideoRow]]:
@@ -605,8 +606,8 @@ def _expect_same_clips(store: Store, clips: ClipSettings | None) -> None:
     made_with = store.description.clips
     if clips is not None and clips != made_with:
         raise LibraryError(
-            f"{store.root} holds clips of {made_with.longest:g} s that overlap by {made_with.overlap:g}, "
-            f"asked for were {clips.longest:g} s and {clips.overlap:g}",
+            f"{store.root} holds clips of {made_with.longest:g} s that overlap by {made_with.overlap:g} "
+            f"(fit {made_with.fit}), asked for were {clips.longest:g} s and {clips.overlap:g} (fit {clips.fit})",
             "the settings that it was made with",
             "leave them out, or index into a new library",
         )

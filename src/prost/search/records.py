@@ -9,14 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prost.model.dual_encoder import PrototypeConfig
+from prost.video.fit import Fit, checked_fit
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings:
-    """How videos are cut into clips: windows of at most `longest` seconds; neighbours share `overlap` of one."""
+    """How videos are cut into clips, and their pictures made square.
+
+    Attributes:
+        longest: seconds of a clip at most.
+        overlap: fraction of a clip that neighbours share.
+        fit: `crop`, `pad` or `stretch`. Libraries made before this was recorded are cropped.
+
+    Raises:
+        UsageError: another fit.
+    """
 
     longest: float = 12.0
     overlap: float = 0.25
+    fit: Fit = "crop"
+
+    def __post_init__(self) -> None:
+        checked_fit(self.fit)
 
 
 @dataclass(frozen=True, kw_only=True)

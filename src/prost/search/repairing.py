@@ -104,7 +104,8 @@ def repair_library(
         _repair_tables(store, report)
         lost = _mark_lost_clips(store)
         if lost:
-            with VideoReader(size=model.config.image_size, workers=workers) as reader:
+            fit = store.description.clips.fit
+            with VideoReader(size=model.config.image_size, fit=fit, workers=workers) as reader:
                 run = IndexRun(store=store, model=model, reader=reader, progress=progress).run(lost, [])
             report.encoded, report.failed = [*run.added, *run.unchanged, *run.moved], run.failed
         store.sweep()

@@ -2,6 +2,7 @@
 
 from prost.video.decode import Frames, decode_frames
 from prost.video.files import FoundVideos, content_hash, find_videos
+from prost.video.fit import Fit
 from prost.video.isolation import IsolatedDecoder
 from prost.video.probe import VideoInfo, probe
 from prost.video.reader import FailedWindow, ReadEnd, ReadRequest, ReadWindow, VideoReader
@@ -10,6 +11,7 @@ from prost.video.sampling import benchmark_times, clip_windows, sample_times
 
 __all__ = [
     "FailedWindow",
+    "Fit",
     "FoundVideos",
     "Frames",
     "IsolatedDecoder",

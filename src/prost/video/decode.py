@@ -1,4 +1,4 @@
-"""Times in, pixels out: which frame is shown at a time, scaled and cropped as CLIP expects it.
+"""Times in, pixels out: which frame is shown at a time, scaled and made square as the model expects it.
 
 The rule: at time t a video shows the last frame whose timestamp is not after t, as a player does; before the
 first frame it shows the first, past the end the last. So every time has a frame, a video of one frame has one
@@ -19,7 +19,8 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from prost.errors import UsageError, VideoError
 from prost.video.container import Decoded, OpenVideo, Shown, open_video
-from prost.video.display import Orientation, display_size, size_with_short_side
+from prost.video.display import Orientation, display_size
+from prost.video.fit import Fit, checked_fit, scaled_size
 from prost.video.reasons import Reason
 
 # Timestamps are exact fractions, times asked for are floats: t = 3/30 must meet the frame at 3/30.
@@ -39,6 +40,9 @@ STEPS_BACK = (0.0, 2.0, 10.0, 60.0)
 
 # Beyond this shape the square in the middle is a few pixels blown up, and scaling would fill the memory.
 LONGEST_SHAPE = 64
+
+# Bars are mid-grey: close to the mean colour that preprocessing subtracts, so that they are close to no signal.
+PADDING = 127
 
 # AVColorSpace values that FFmpeg's scaler converts; 2 means "not said".
 KNOWN_COLORSPACES = (1, 4, 5, 6, 7, 9)
@@ -68,20 +72,24 @@ class Frames:
         return f"Frames(pixels={list(self.pixels.shape)}, times={np.array2string(self.times, precision=3)})"
 
 
-def decode_frames(path: str | os.PathLike[str], times: Sequence[float] | np.ndarray, size: int) -> Frames:
+def decode_frames(
+    path: str | os.PathLike[str], times: Sequence[float] | np.ndarray, size: int, *, fit: Fit = "crop"
+) -> Frames:
     """The frames shown at `times` (seconds on the player's clock, any order, repeats allowed).
 
-    Each frame is scaled inside FFmpeg (bicubic) so that its short side is `size`, turned and stretched as the
-    file says, and cropped to the square in the middle. Transparency is dropped, interlaced frames are scaled
-    as they are, high dynamic range is not tone-mapped.
+    Each frame is scaled inside FFmpeg (bicubic) and turned as the file says. With `crop` its short side becomes
+    `size` and the square in the middle is kept, as CLIP's preprocessing does. With `pad` its long side becomes
+    `size`, between two bars of mid-grey. With `stretch` both sides become `size`. Transparency is dropped, interlaced
+    frames are scaled as they are, high dynamic range is not tone-mapped.
 
     Raises:
         VideoError: the file cannot be shown, or is damaged at every one of the times.
-        UsageError: no times, a time that is no finite number, or a size below 1.
+        UsageError: no times, a time that is no finite number, a size below 1, or an unknown fit.
     """
     wanted = checked_times(times, size)
+    checked_fit(fit)
     with open_video(path) as video:
-        for _, sampled in sample_windows(video, [wanted], size):
+        for _, sampled in sample_windows(video, [wanted], size, fit=fit):
             if isinstance(sampled, VideoError):
                 raise sampled
             return sampled
@@ -89,7 +97,7 @@ def decode_frames(path: str | os.PathLike[str], times: Sequence[float] | np.ndar
 
 
 def sample_windows(
-    video: OpenVideo, windows: Sequence[npt.NDArray[np.float64]], size: int
+    video: OpenVideo, windows: Sequence[npt.NDArray[np.float64]], size: int, *, fit: Fit = "crop"
 ) -> Iterator[tuple[int, Frames | VideoError]]:
     """The frames of many windows of one video, in as few passes over it as the order of the windows allows.
 
@@ -101,12 +109,13 @@ def sample_windows(
         video: the open video.
         windows: times [T] of each window, as `checked_times` returns them.
         size: R.
+        fit: how a picture becomes square.
 
     Yields:
         The window's index with its frames, or with the VideoError that concerns this window alone.
     """
     sampler = _FrameSampler(video)
-    painter = _Painter(video, size)
+    painter = _Painter(video, size, fit)
     for span in _passes([float(times.max()) for times in windows]):
         drafts = {index: _Draft(windows[index]) for index in span}
         upcoming = span.start
@@ -295,9 +304,9 @@ class _FrameSampler:
 class _Painter:
     """Turns decoded frames of one video into RGB squares of one size."""
 
-    def __init__(self, video: OpenVideo, size: int) -> None:
+    def __init__(self, video: OpenVideo, size: int, fit: Fit) -> None:
         self._path = video.path
-        self._size = size
+        self._size, self._fit = size, fit
         self._pixel_aspect = video.stream.sample_aspect_ratio
         self._scaler = VideoReformatter()
         self._last: tuple[VideoFrame, np.ndarray] | None = None
@@ -312,7 +321,7 @@ class _Painter:
         shape = display_size(frame, self._pixel_aspect)
         if max(shape) > LONGEST_SHAPE * min(shape):
             raise VideoError(self._path, Reason.ABSURD_SHAPE, f"{shape[0]} x {shape[1]} pixels")
-        width, height = size_with_short_side(*shape, self._size)
+        width, height = scaled_size(*shape, self._size, self._fit)
         orientation = Orientation.of(frame)
         stored_width, stored_height = (height, width) if orientation.transposed else (width, height)
         scaled = self._scaler.reformat(
@@ -325,6 +334,11 @@ class _Painter:
             threads=1,
         )
         pixels = orientation.apply(scaled.to_ndarray())  # [height, width, 3]
+        if self._fit == "pad":
+            square = np.full((self._size, self._size, 3), PADDING, dtype=np.uint8)
+            top, left = (self._size - height) // 2, (self._size - width) // 2
+            square[top : top + height, left : left + width] = pixels
+            return square
         top, left = (height - self._size) // 2, (width - self._size) // 2
         return pixels[top : top + self._size, left : left + self._size]
 

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from prost.errors import ProstError, UsageError, VideoError
 from prost.video.container import OpenVideo, open_video
 from prost.video.decode import Frames, checked_times, sample_windows
+from prost.video.fit import Fit, checked_fit
 from prost.video.probe import VideoInfo, describe
 from prost.video.reasons import Reason
 from prost.video.subtitles import MOST_CHARACTERS, MOST_CUES, Cue, read_words
@@ -104,15 +105,22 @@ class IsolatedDecoder:
         reply, _ = self._ask(os.fspath(path), {"task": "probe"}, 0)
         return info_of(os.fspath(path), reply)
 
-    def decode(self, path: str | os.PathLike[str], times: Sequence[float] | np.ndarray, size: int) -> Frames:
+    def decode(
+        self,
+        path: str | os.PathLike[str],
+        times: Sequence[float] | np.ndarray,
+        size: int,
+        *,
+        fit: Fit = "crop",
+    ) -> Frames:
         """As `prost.video.decode.decode_frames`.
 
         Raises:
             VideoError: the file cannot be shown, or took too long, too much memory, or the decoder's life.
-            UsageError: times or a size that no decoder can answer.
+            UsageError: times or a size that no decoder can answer, or an unknown fit.
         """
         wanted = checked_times(times, size)
-        request = {"task": "decode", "times": wanted.tolist(), "size": size}
+        request = {"task": "decode", "times": wanted.tolist(), "size": size, "fit": checked_fit(fit)}
         _, payload = self._ask(os.fspath(path), request, payload_bytes(len(wanted), size))
         return unpacked_frames(os.fspath(path), payload, len(wanted), size)
 
@@ -352,11 +360,11 @@ class _Conversation:
                 if request["task"] == "probe":
                     self.send(_packed_info(describe(video)))
                 elif request["task"] == "decode":
-                    self._send_windows(video, [np.array(request["times"])], request["size"])
+                    self._send_windows(video, [np.array(request["times"])], request)
                 else:
                     self.send({} if request["measured"] else _packed_info(describe(video)))
                     windows = [np.array(times) for times in self.next_request()["windows"]]
-                    self._send_windows(video, windows, request["size"])
+                    self._send_windows(video, windows, request)
             if request["task"] == "read":
                 self.send({"done": True})
 
@@ -366,8 +374,12 @@ class _Conversation:
         answer = json.dumps({"cues": [asdict(cue) for cue in cues], "notes": notes}).encode("ascii")
         self.send({}, np.frombuffer(answer, dtype=np.uint8))
 
-    def _send_windows(self, video: OpenVideo, windows: list[npt.NDArray[np.float64]], size: int) -> None:
-        for _, sampled in sample_windows(video, windows, size) if windows else ():
+    def _send_windows(
+        self, video: OpenVideo, windows: list[npt.NDArray[np.float64]], request: dict[str, Any]
+    ) -> None:
+        if not windows:
+            return
+        for _, sampled in sample_windows(video, windows, request["size"], fit=request["fit"]):
             counted = {"decoded": video.decoded}
             if isinstance(sampled, VideoError):
                 self.send({**_packed_failure(sampled.reason, sampled.detail), **counted})

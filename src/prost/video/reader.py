@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from prost.errors import UsageError, VideoError
 from prost.video.decode import Frames, checked_times
+from prost.video.fit import Fit, checked_fit
 from prost.video.isolation import Child, ChildDied, check_limits, info_of, payload_bytes, unpacked_frames
 from prost.video.probe import VideoInfo
 from prost.video.reasons import Reason
@@ -129,6 +130,7 @@ class VideoReader:
 
     Args:
         size: R, the side of the square frames in pixels.
+        fit: how a picture becomes square.
         workers: decoding processes; None for `default_workers()`.
         ahead: windows of each worker that may wait, decoded, for the consumer.
         time_limit: seconds that a window may take or, where much has to be read for it, that each ten seconds of video
@@ -136,13 +138,14 @@ class VideoReader:
         memory_limit: bytes of address space of each process; None for no limit. Only Linux enforces it.
 
     Raises:
-        UsageError: a size, a number or a limit with which nothing could be read.
+        UsageError: a size, a number or a limit with which nothing could be read, or an unknown fit.
     """
 
     def __init__(
         self,
         *,
         size: int,
+        fit: Fit = "crop",
         workers: int | None = None,
         ahead: int = 16,
         time_limit: float = 60.0,
@@ -157,7 +160,8 @@ class VideoReader:
             if number < 1:
                 raise UsageError(f"{what} {number}", "1 or more")
         check_limits(time_limit, memory_limit)
-        self._size, self._ahead, self._workers = size, ahead, workers
+        self._shape = _Shape(size, checked_fit(fit))
+        self._ahead, self._workers = ahead, workers
         self._time_limit = time_limit
         self._pool = _Pool(time_limit, memory_limit)
         self._run: _Run | None = None
@@ -190,12 +194,22 @@ class VideoReader:
         """
         if self._run is not None:
             raise UsageError("a second iteration over one reader", "one at a time", "another reader")
-        run = self._run = _Run(requests, self._pool, self._workers, self._ahead, self._size, self._time_limit)
+        run = self._run = _Run(
+            requests, self._pool, self._workers, self._ahead, self._shape, self._time_limit
+        )
         try:
             yield from run.events()
         finally:
             run.stop()
             self._run = None
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Side of the square frames, and how a picture becomes square."""
+
+    size: int
+    fit: Fit
 
 
 class _Pool:
@@ -248,7 +262,7 @@ class _Run:
     """One iteration: the iterable, its items' slots in order, and the workers."""
 
     def __init__(
-        self, items: Iterable[Any], pool: _Pool, workers: int, ahead: int, size: int, time_limit: float
+        self, items: Iterable[Any], pool: _Pool, workers: int, ahead: int, shape: _Shape, time_limit: float
     ) -> None:
         self._items = iter(items)
         self._pulling = threading.Lock()
@@ -257,7 +271,7 @@ class _Run:
         # Items that bring no frames must not be pulled without end either.
         self._room = threading.Semaphore(ahead * workers)
         self._stopped = threading.Event()
-        self._workers = [_Worker(pool, ahead, size, time_limit, self._stopped) for _ in range(workers)]
+        self._workers = [_Worker(pool, ahead, shape, time_limit, self._stopped) for _ in range(workers)]
         self._threads = [
             threading.Thread(target=self._work, args=(worker,), name="prost-reading", daemon=True)
             for worker in self._workers
@@ -350,9 +364,9 @@ class _Worker:
     """
 
     def __init__(
-        self, pool: _Pool, ahead: int, size: int, time_limit: float, stopped: threading.Event
+        self, pool: _Pool, ahead: int, shape: _Shape, time_limit: float, stopped: threading.Event
     ) -> None:
-        self._pool, self._ahead, self._size, self._time_limit = pool, ahead, size, time_limit
+        self._pool, self._ahead, self._shape, self._time_limit = pool, ahead, shape, time_limit
         self._stopped = stopped
         self._lock = threading.Lock()
         self._child: Child | None = None
@@ -389,7 +403,7 @@ class _Worker:
         info: VideoInfo | None = None
         try:
             info = info_of(request.path, self._open(request.path, measured=False))
-            windows = [checked_times(times, self._size) for times in request.windows(info)]
+            windows = [checked_times(times, self._shape.size) for times in request.windows(info)]
             self._tell({"windows": [times.tolist() for times in windows]}, request.path)
         except VideoError as failure:
             yield ReadEnd(request=request, info=info, windows=0, failed=0, decoded=0, failure=failure)
@@ -432,7 +446,13 @@ class _Worker:
     def _open(self, path: str, *, measured: bool) -> dict[str, Any]:
         """Have the child open a file and measure it, unless that is done already."""
         self._take_child()
-        task = {"task": "read", "path": os.path.abspath(path), "size": self._size, "measured": measured}
+        task = {
+            "task": "read",
+            "path": os.path.abspath(path),
+            "size": self._shape.size,
+            "fit": self._shape.fit,
+            "measured": measured,
+        }
         self._tell(task, path)
         return self._receive(path, 0)[0]
 
@@ -442,10 +462,10 @@ class _Worker:
         Raises:
             VideoError: no other window will come.
         """
-        header, payload = self._receive(path, payload_bytes(count, self._size))
+        header, payload = self._receive(path, payload_bytes(count, self._shape.size))
         if "reason" in header:
             return VideoError(path, header["reason"], header["detail"]), header["decoded"]
-        return unpacked_frames(path, payload, count, self._size), header["decoded"]
+        return unpacked_frames(path, payload, count, self._shape.size), header["decoded"]
 
     def _tell(self, request: dict[str, Any], path: str) -> None:
         assert self._child is not None

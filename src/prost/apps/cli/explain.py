@@ -19,6 +19,7 @@ from prost.apps.cli.output import print_json, print_line, print_table, say
 
 if TYPE_CHECKING:
     from prost.model.evidence import Evidence
+    from prost.video.fit import Fit
 
 # Pixels of a frame's side in the figure.
 PICTURE_SIDE = 320
@@ -44,27 +45,29 @@ def explain(
     """
     from prost.search.explaining import explain_file
     from prost.search.library import Library
+    from prost.search.records import ClipSettings
 
+    clips = ClipSettings()
     if model is None:
         with Library(library) as opened:
             clips = opened.description.clips
         evidence = explain_file(load_library_model(library, None, device), query, video, clips)
     else:
-        evidence = explain_file(load_named_model(model, device), query, video)
+        evidence = explain_file(load_named_model(model, device), query, video, clips)
     if figure is not None:
-        _write_figure(figure, evidence, video)
+        _write_figure(figure, evidence, video, clips.fit)
     if as_json:
         print_json({"video": str(video.absolute()), **evidence.to_dict()})
     else:
         _print(evidence, video)
 
 
-def _write_figure(figure: Path, evidence: Evidence, video: Path) -> None:
+def _write_figure(figure: Path, evidence: Evidence, video: Path, fit: Fit) -> None:
     from prost.explain.figure import write_figure
     from prost.video.isolation import IsolatedDecoder
 
     with IsolatedDecoder() as decoder:
-        pictures = decoder.decode(video, evidence.times, PICTURE_SIDE).pixels
+        pictures = decoder.decode(video, evidence.times, PICTURE_SIDE, fit=fit).pixels
     write_figure(figure, evidence, pictures, title=video.name)
     say(f"wrote {figure}")
 

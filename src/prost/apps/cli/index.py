@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from prost.model.prost import ProST
     from prost.search.index_run import AddReport, IndexProgress
     from prost.search.library import Library
-    from prost.search.records import VideoRow
+    from prost.search.records import ClipSettings, VideoRow
     from prost.video.files import FoundVideos
+
+# As `prost.video.Fit`, which would import the decoder for --help.
+Fit = Literal["crop", "pad", "stretch"]
 
 # More files with a note are counted, not listed.
 NOTES = 20
@@ -57,6 +60,14 @@ def index(
         bool, typer.Option("--retry-failed", help="Try files again that failed before and did not change.")
     ] = False,
     exclude: ExcludeOption = None,
+    fit: Annotated[
+        Fit | None,
+        typer.Option(
+            help="How pictures of a new library become square: crop keeps the square in the middle, pad the whole "
+            "picture between two bars, stretch the whole picture without its shape. A library keeps what it was made "
+            "with; new ones are made with crop.",
+        ),
+    ] = None,
     yes: Annotated[
         bool,
         typer.Option(
@@ -94,17 +105,25 @@ def index(
     """
     # Before a library is made: a mistyped folder must not leave an empty one.
     found = _find(paths, library, yes, exclude or ())
+    clips = _clips(library, fit)
     if dry_run:
         _print_plan(
-            found, library, retry_failed=retry_failed, verify=verify, remove_missing=yes, as_json=as_json
+            found,
+            library,
+            clips,
+            retry_failed=retry_failed,
+            verify=verify,
+            remove_missing=yes,
+            as_json=as_json,
         )
         return
     given, loaded = load_for_adding(library, model, device, ["prost", "index", *map(str, paths)])
     try:
-        opened = make_or_open_library(library, given, loaded)
+        opened = make_or_open_library(library, given, loaded, clips=clips)
     except ModelMismatch:
         if model is None:
             raise
+        _expect_clips(library, clips)
         _change_model(
             library,
             given,
@@ -152,6 +171,25 @@ def index(
     else:
         _print_report(report, failures)
     _exit_if_failed(paths, report, failures)
+
+
+def _clips(library: str, fit: Fit | None) -> ClipSettings | None:
+    """The settings of a library, or of a new one, with the fit asked for; None where none was."""
+    if fit is None:
+        return None
+    from prost.search.description import read_description
+    from prost.search.generations import library_root
+    from prost.search.records import ClipSettings
+
+    described = read_description(library_root(library))
+    return replace(ClipSettings() if described is None else described.clips, fit=fit)
+
+
+def _expect_clips(library: str, clips: ClipSettings | None) -> None:
+    """Raise LibraryError for a library that was made with other clips."""
+    from prost.search.library import Library
+
+    Library(library, clips=clips).close()
 
 
 def _change_model(
@@ -333,7 +371,9 @@ def _known_rows(library: str) -> list[VideoRow]:
         return []
 
 
-def _print_plan(found: FoundVideos, library: str, *, as_json: bool, **choices: bool) -> None:
+def _print_plan(
+    found: FoundVideos, library: str, clips: ClipSettings | None, *, as_json: bool, **choices: bool
+) -> None:
     """Print what would be added, moved and removed."""
     from prost.search.description import read_description
     from prost.search.generations import library_root
@@ -341,7 +381,7 @@ def _print_plan(found: FoundVideos, library: str, *, as_json: bool, **choices: b
     from prost.search.planning import plan_add
 
     root = library_root(library)
-    rows = [] if read_description(root) is None else Library(root).videos()
+    rows = [] if read_description(root) is None else Library(root, clips=clips).videos()
     report = plan_add(found, rows, library=root, **choices)
     if as_json:
         failed = [{"path": path, "reason": reason} for path, reason in report.failed]

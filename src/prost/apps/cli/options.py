@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prost.model.dual_encoder import DualEncoder
     from prost.model.prost import ProST
     from prost.search.library import Library
+    from prost.search.records import ClipSettings
 
 # Variable with the model of new libraries, for those who always use the same.
 MODEL_VARIABLE = "PROST_MODEL"
@@ -142,20 +143,24 @@ def load_for_adding(
     return given, load_named_model(given, device)
 
 
-def make_or_open_library(path: str, given: str, model: ProST | DualEncoder) -> Library:
+def make_or_open_library(
+    path: str, given: str, model: ProST | DualEncoder, *, clips: ClipSettings | None = None
+) -> Library:
     """Open a library for adding; it is made if absent.
 
     Args:
         path: path of the library.
         given: by what name or path the model was opened, which is noted beside the tables.
         model: the model.
+        clips: how videos are cut and made square; None for what the library has, or for a new one's default.
 
     Raises:
         ModelMismatch: the library was made by another model.
+        LibraryError: the library was made with other clips.
     """
     from prost.search.library import Library
 
-    library = Library(path, model)
+    library = Library(path, model, clips=clips)
     note_model(library.tables, given)
     return library
 
