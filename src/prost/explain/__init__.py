@@ -1,5 +1,1 @@
-"""A hit -> the evidence for it."""
-
-from prost.explain.gallery import Answer, ExpectedMoment, write_page
-
-__all__ = ["Answer", "ExpectedMoment", "write_page"]
+"""A hit -> a figure of the evidence for it."""

@@ -8,18 +8,17 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from prost.data.writing import written_whole
 from prost.errors import UsageError
 from prost.model.evidence import Evidence
+from prost.page.rendering import render
 from prost.printable import printable
 
 if TYPE_CHECKING:
@@ -301,21 +300,4 @@ def _rendered(figure: Figure, form: str) -> bytes:
 
 
 def _page(evidence: Evidence, svg: str, title: str) -> str:
-    template = Template(files("prost.explain").joinpath("evidence.html").read_text(encoding="utf-8"))
-    rows = "\n".join(
-        f"<tr><td>{slot.slot}</td><td>{slot.time:.1f} s</td><td>{_html(evidence.phrase_words(slot))}</td>"
-        f"<td>{slot.cosine:.3f}</td><td>{slot.share:.3f}</td></tr>"
-        for slot in evidence.slots
-    )
-    return template.substitute(
-        query=_html(evidence.query),
-        title=_html(title),
-        figure=svg[svg.index("<svg") :],
-        rows=rows,
-        event=f"{evidence.event_sentence:.3f}",
-        score=f"{evidence.score:.3f}",
-    )
-
-
-def _html(text: str) -> str:
-    return escape(printable(text))
+    return render("figure.html", evidence=evidence, title=title, figure=Markup(svg[svg.index("<svg") :]))

@@ -18,7 +18,7 @@ from prost.apps.cli.search import print_hits
 from prost.model.catalogue import BUNDLED, FIRST_CHOICE
 
 if TYPE_CHECKING:
-    from prost.explain.gallery import Answer, ExpectedMoment
+    from prost.page.results import Answer, ExpectedMoment
     from prost.search.library import Library
 
 SEED = 0
@@ -34,8 +34,8 @@ def demo(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Draw videos, index them and search them. What is there already is not made again."""
-    from prost.explain.gallery import write_page
     from prost.model.checkpoint import load_prost
+    from prost.page.results import write_page
     from prost.search.library import Library
 
     captions = _videos(folder / "videos", videos)
@@ -77,7 +77,7 @@ def questions(folder: Path, captions: Sequence[dict[str, Any]]) -> list[tuple[st
         sentences with the moments that they describe: captions of whole videos, starting with one that has a twin, then
         single events of the longest videos.
     """
-    from prost.explain.gallery import ExpectedMoment
+    from prost.page.results import ExpectedMoment
 
     by_length = sorted(captions, key=lambda video: video["duration"])
     short = by_length[: len(by_length) // 2]
@@ -124,7 +124,7 @@ def _videos(folder: Path, videos: int) -> list[dict[str, Any]]:
 
 
 def _answers(library: Library, asked: Sequence[tuple[str, ExpectedMoment]]) -> list[Answer]:
-    from prost.explain.gallery import Answer
+    from prost.page.results import Answer
 
     return [
         Answer(query=sentence, hits=library.search(sentence, limit=HITS_A_SENTENCE), expected=expected)

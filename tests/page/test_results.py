@@ -1,4 +1,4 @@
-"""The page of hits: what is on it leads to the right file and shows the right frames, whatever the names are."""
+"""The page of results: what is on it leads to the right file and shows the right frames, whatever the names are."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prost.explain.gallery import FRAMES_SHOWN, Answer, ExpectedMoment, write_page
+from prost.page.results import FRAMES_SHOWN, Answer, ExpectedMoment, write_page
 from prost.printable import printable
 from prost.search.hits import Hit, Moment
 from prost.search.records import VideoRow
@@ -37,6 +37,9 @@ class Page(HTMLParser):
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
         if tag not in VOID:
             self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
@@ -95,6 +98,11 @@ def pictures(page: Page) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in encoded]
 
 
+def place_of(bar: dict[str, str]) -> tuple[float, float]:
+    """Left border and width, in percent of the video."""
+    return float(bar["x"]), float(bar["width"])
+
+
 def test_the_strip_shows_the_moment_and_not_the_rest(film: Path, tmp_path: Path) -> None:
     blue = pictures(written(tmp_path, Answer(query="blue", hits=[hit_in(film, 2.0, 4.0)])))
     red = pictures(written(tmp_path, Answer(query="red", hits=[hit_in(film, 0.0, 1.9)])))
@@ -116,7 +124,7 @@ def test_every_picture_and_bar_says_what_it_shows(film: Path, tmp_path: Path) ->
     page = written(tmp_path, Answer(query="blue", hits=[hit_in(film)]))
     assert all("red then blue.mp4 at " in image["alt"] for image in page.all("img"))
     assert page.all("a", "film")[0]["aria-label"] == "Play red then blue.mp4 from 2.0 to 4.0 seconds"
-    assert page.all("div", "timeline")[0]["aria-label"] == "found from 2.0 to 4.0 of 4.0 seconds"
+    assert page.all("svg", "timeline")[0]["aria-label"] == "found from 2.0 to 4.0 of 4.0 seconds"
     assert page.all("html")[0]["lang"] == "en"
 
 
@@ -129,15 +137,15 @@ def test_the_bar_lies_where_the_moment_lies(film: Path, tmp_path: Path) -> None:
             expected=ExpectedMoment(path=film, start=2.0, end=4.0),
         ),
     )
-    assert page.all("span", "found")[0]["style"] == "left:25.00%;width:50.00%"
-    assert page.all("span", "expected")[0]["style"] == "left:50.00%;width:50.00%"
-    assert page.all("div", "timeline")[0]["aria-label"].endswith("; expected from 2.0 to 4.0")
+    assert place_of(page.all("rect", "found")[0]) == (25.0, 50.0)
+    assert place_of(page.all("rect", "expected")[0]) == (50.0, 50.0)
+    assert page.all("svg", "timeline")[0]["aria-label"].endswith("; expected from 2.0 to 4.0")
 
 
 def test_other_moments_of_the_video_are_on_the_bar(film: Path, tmp_path: Path) -> None:
     page = written(tmp_path, Answer(query="blue", hits=[hit_in(film, 2.0, 4.0, moment(0.0, 1.0))]))
-    assert page.all("span", "also")[0]["style"] == "left:0.00%;width:25.00%"
-    assert page.all("div", "timeline")[0]["aria-label"].endswith("; also from 0.0 to 1.0")
+    assert place_of(page.all("rect", "also")[0]) == (0.0, 25.0)
+    assert page.all("svg", "timeline")[0]["aria-label"].endswith("; also from 0.0 to 1.0")
 
 
 def test_only_the_expected_video_is_marked(film: Path, tmp_path: Path) -> None:
@@ -151,14 +159,13 @@ def test_only_the_expected_video_is_marked(film: Path, tmp_path: Path) -> None:
             expected=ExpectedMoment(path=film, start=2.0, end=4.0),
         ),
     )
-    assert len(page.all("span", "right")) == len(page.all("span", "expected")) == 1
+    assert len(page.all("span", "mark")) == len(page.all("rect", "expected")) == 1
     assert page.text.index("other.mp4") < page.text.index("the expected video")
 
 
 def test_both_parts_of_the_score_are_shown_with_the_weight(film: Path, tmp_path: Path) -> None:
     page = written(tmp_path, Answer(query="blue", hits=[hit_in(film)]), object_phrase_weight=1.5)
-    widths = [span["style"] for span in page.all("span") if span.get("style", "").startswith("width")]
-    assert widths == ["width:50.0%", "width:60.0%"]
+    assert [bar["width"] for bar in page.all("rect", "filled")] == ["50.00", "60.00"]
     assert page.text.index("0.500") < page.text.index("0.600")
     assert "1.5 × object-phrase" in page.text and "1.400" in page.text
 
@@ -187,6 +194,14 @@ def test_any_name_of_a_file_is_shown_and_reached(film: Path, tmp_path: Path, nam
     assert (tmp_path / os.fsdecode(unquote_to_bytes(address))).samefile(renamed)
     assert len(page.all("img")) == FRAMES_SHOWN
     assert printable(name) in page.text and printable(name) in page.all("img")[0]["alt"]
+
+
+def test_the_page_needs_no_other_file(film: Path, tmp_path: Path) -> None:
+    page = written(tmp_path, Answer(query="blue", hits=[hit_in(film)]))
+    assert not page.all("link") and not any("src" in script for script in page.all("script"))
+    assert all(image["src"].startswith("data:") for image in page.all("img"))
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "@import" not in text and "import {" not in text and "url(" not in text
 
 
 def test_a_file_that_has_gone_is_said_and_the_others_are_shown(film: Path, tmp_path: Path) -> None:

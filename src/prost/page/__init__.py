@@ -1,0 +1,1 @@
+"""Hits -> pages: the one renderer of all HTML, its templates, styles and scripts."""
