@@ -150,11 +150,12 @@ class CLIPShape(StrictConfig):
 class RetrievalConfig(StrictConfig):
     """Settings that every model has. Letters are those of the glossary: D `width`, L `frames`.
 
-    `text_padding` is the id that fills a text up to `max_words`.
+    `text_padding` is the id that fills a text up to `max_words`. `image_fit` is how pictures that are not square became
+    square in the training of the vision tower; see `prost.video.fit`.
     """
 
     # Fields that change no prototype, so that the fingerprint leaves them out.
-    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name"})
+    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "image_fit"})
 
     name: str = "untitled"
     clip: CLIPShape = CLIPShape()
@@ -163,6 +164,7 @@ class RetrievalConfig(StrictConfig):
     max_words: int = Field(32, ge=4, le=MOST_POSITIONS)
     image_mean: tuple[float, float, float] = CLIP_MEAN
     image_std: tuple[float, float, float] = CLIP_STD
+    image_fit: Literal["crop", "pad", "stretch"] = "crop"
     text_padding: int = Field(0, ge=0, le=2**22)
 
     @model_validator(mode="after")
@@ -226,7 +228,9 @@ class ModelConfig(TokenShiftConfig):
     their weights need the default; without it, all events of a trained model are equal (decision 0053).
     """
 
-    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "object_phrase_weight", "dropout"})
+    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset(
+        {"name", "image_fit", "object_phrase_weight", "dropout"}
+    )
 
     architecture: Literal["prost"] = "prost"
     name: str = "prost"

@@ -26,7 +26,7 @@ def test_changes_are_printed_until_a_signal_and_kept(
     videos: Path, library: Path, untrained_folder: Path, name: str
 ) -> None:
     command = [sys.executable, "-m", "prost", "watch", videos, "--interval", "0.2", "--workers", "1"]
-    command += ["--library", library, "--model", untrained_folder]
+    command += ["--library", library, "--model", untrained_folder, "--fit", "stretch"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         try:
@@ -42,6 +42,7 @@ def test_changes_are_printed_until_a_signal_and_kept(
     ]
     assert "stopped; what is finished is kept\n" in told and "Traceback" not in told
     assert sum(row.indexed for row in Library(library).videos()) == 3
+    assert Library(library).description.clips.fit == "stretch"
 
 
 @pytest.mark.slow

@@ -71,6 +71,13 @@ def test_a_plain_clip_needs_no_library(openai_clip: Any, tmp_path: Path) -> None
     assert isinstance(opened, DualEncoder) and opened.config.family == "clip"
     assert opened.config.image_mean == (0.4, 0.5, 0.6) and opened.config.image_std == (0.2, 0.25, 0.3)
     assert largest_difference(opened, openai_clip, 32, 77) < 1e-4
+    assert opened.config.image_fit == "crop"
+    described = tmp_path / "plain" / "open_clip_config.json"
+    values = json.loads(described.read_text())
+    for mode, fit in (("shortest", "crop"), ("longest", "pad"), ("squash", "stretch")):
+        values["preprocess_cfg"]["resize_mode"] = mode
+        described.write_text(json.dumps(values))
+        assert load(tmp_path / "plain", device="cpu").config.image_fit == fit
 
 
 def test_without_the_library_another_model_says_what_to_install(

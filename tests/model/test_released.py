@@ -1,16 +1,26 @@
 """Dual encoders of the hub, opened by `load`, against the library that wrote them."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.model.released_models import FAMILIES, Released
 from transformers import SiglipConfig, SiglipModel
+from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from prost.errors import BadConfig, EmptyQuery
 from prost.model.checkpoint import load, save
 from prost.model.dual_encoder import DualEncoder
+from prost.video.decode import decode_frames
 
 SENTENCES = [
     "a dog runs",
@@ -158,3 +168,80 @@ def test_patches_that_do_not_fill_a_frame(tmp_path: Path) -> None:
     pixels = torch.randn(2, 3, 30, 30)
     expected = theirs.get_image_features(pixel_values=pixels).pooler_output
     assert difference(model.video_prototypes(pixels[:, None]).object[:, 0, 0], expected) < 1e-4
+
+
+SIDES = {"height": 32, "width": 32}
+HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+# As the released models of each family prepare their pictures, with 32 pixels. 2 is bilinear, 3 bicubic.
+PROCESSORS: dict[str, Callable[[], Any]] = {
+    "clip": lambda: CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIDES),
+    "metaclip2": lambda: CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIDES),
+    "chinese_clip": lambda: ChineseCLIPImageProcessorPil(size=SIDES, do_center_crop=False),
+    "siglip": lambda: SiglipImageProcessorPil(size=SIDES, resample=3, **HALF),
+    "siglip2": lambda: SiglipImageProcessorPil(size=SIDES, resample=2, **HALF),
+}
+FITS = {
+    "clip": "crop",
+    "metaclip2": "crop",
+    "chinese_clip": "stretch",
+    "siglip": "stretch",
+    "siglip2": "stretch",
+}
+
+
+@torch.no_grad()
+def test_a_wide_picture_is_prepared_as_by_transformers(family: str, folder: Path, tmp_path: Path) -> None:
+    """From a 16:9 file to the embedding. FFmpeg's bicubic is not Pillow's, and SigLIP 2 was trained with bilinear."""
+    prepared = tmp_path / family
+    shutil.copytree(folder, prepared)
+    processor = PROCESSORS[family]()
+    processor.save_pretrained(prepared)
+    y, x = np.mgrid[:180, :320]
+    picture = (
+        127 + 100 * np.stack([np.sin(x / 17 + y / 29 + phase) for phase in (0, 2, 4)], axis=-1)
+    ).astype(np.uint8)
+    with av.open(str(tmp_path / "wide.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    model = load(prepared, device="cpu", frames=1)
+    assert model.config.image_fit == FITS[family]
+    frames = decode_frames(tmp_path / "wide.mkv", [0.0], 32, fit=model.config.image_fit)
+    ours = model.normalise_pixels(frames.pixels)
+    theirs = torch.as_tensor(processor(Image.fromarray(picture), return_tensors="np")["pixel_values"])
+    levels = (ours - theirs).abs() * 255 * model.pixel_std
+    assert levels.mean() < (3.0 if family == "siglip2" else 1.0)
+    assert levels.max() < (12.0 if family == "siglip2" else 6.0)
+    embeddings = [model.video_prototypes(pixels[None]).object[0, 0, 0] for pixels in (ours, theirs)]
+    assert torch.cosine_similarity(*embeddings, dim=0) > 0.999
+    # `encode_video` goes the same way.
+    assert torch.equal(model.encode_video([tmp_path / "wide.mkv"]).object[0, 0, 0], embeddings[0])
+
+
+@pytest.mark.parametrize(
+    ("stated", "fit"),
+    [
+        ({"size": {"height": 32, "width": 32}}, "stretch"),
+        ({"size": {"height": 32, "width": 32}, "do_center_crop": True}, "stretch"),
+        ({"size": {"shortest_edge": 32}, "do_center_crop": True, "crop_size": 32}, "crop"),
+        ({"size": {"shortest_edge": 32}}, "crop"),
+        ({"size": 32, "do_center_crop": True}, "crop"),
+        ({"size": 32, "do_center_crop": False}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_fit_is_what_the_preprocessor_says(
+    family: str, folder: Path, tmp_path: Path, stated: dict[str, Any] | None, fit: str | None
+) -> None:
+    prepared = tmp_path / family
+    shutil.copytree(folder, prepared)
+    if stated is not None:
+        (prepared / "preprocessor_config.json").write_text(json.dumps(stated))
+    model = load(prepared, device="cpu")
+    assert model.config.image_fit == (fit or FITS[family])
+    # Libraries that were made before the fit was read have a model of this fingerprint.
+    assert model.fingerprint == load(folder, device="cpu").fingerprint
+    save(model, tmp_path / "ours")
+    assert load(tmp_path / "ours", device="cpu").config.image_fit == model.config.image_fit

@@ -207,6 +207,16 @@ class TestFilms:
         with pytest.raises(LibraryError, match=r"\(fit crop\), asked for .*\(fit stretch\)"):
             Library(tmp_path / "crop.prost", model, clips=settings)
 
+    def test_a_new_library_takes_the_fit_of_the_models_training(self, tmp_path: Path) -> None:
+        model = load_prost("toybox", device="cpu")
+        model.config = model.config.model_copy(update={"image_fit": "stretch"})
+        with Library(tmp_path / "own.prost", model) as library:
+            assert library.description.clips == ClipSettings(fit="stretch")
+        with Library(tmp_path / "given.prost", model, clips=ClipSettings(fit="pad")) as library:
+            assert library.description.clips.fit == "pad"
+        with Library(tmp_path / "given.prost", model) as library:
+            assert library.description.clips.fit == "pad"
+
     def test_libraries_of_older_versions_are_cropped(self, tmp_path: Path, model) -> None:  # type: ignore[no-untyped-def]
         Library(tmp_path / "old.prost", model, clips=ClipSettings(longest=4)).close()
         described = tmp_path / "old.prost" / "library.json"

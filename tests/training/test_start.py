@@ -59,6 +59,15 @@ def test_with_a_model_its_clip_and_its_words_are_taken_over(
     assert model.unknown_words("a red ball") == []
 
 
+def test_heads_are_trained_on_squares_from_the_middle(make_model: MakeModel, tmp_path: Path) -> None:
+    """Whatever the vision tower was trained with: training reads videos with `crop`."""
+    stretched = make_model("prost")
+    stretched.config = stretched.config.model_copy(update={"image_fit": "stretch"})
+    save(stretched, tmp_path / "start")
+    model = starting_model(recipe(start=str(tmp_path / "start"), model={"frame_layers": 1}))
+    assert model.config.image_fit == "crop"
+
+
 def test_heads_depend_on_the_seed_and_clip_does_not(start: Path) -> None:
     one, same, other = (
         starting_model(recipe(start=str(start), model={}, seed=seed)).state_dict() for seed in (0, 0, 1)

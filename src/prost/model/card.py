@@ -167,6 +167,7 @@ def _sizes(model: RetrievalModel[Any, Any], half: bool) -> str:
         "weights": f"{millions:.1f} million, stored as {'float16' if half else 'float32'}",
         "frames per clip": config.frames,
         "size of a frame": f"{config.image_size} x {config.image_size} pixels",
+        "fit of a picture that is not square": config.image_fit,
         "tokens of a text": config.max_words,
         "width of a prototype": config.width,
         "fingerprint": f"`{model.fingerprint}`",

@@ -25,7 +25,7 @@ class DualEncoderConfig(RetrievalConfig):
     that open_clip itself runs.
     """
 
-    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "object_phrase_weight"})
+    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "image_fit", "object_phrase_weight"})
 
     architecture: Literal["dual_encoder"] = "dual_encoder"
     name: str = "dual_encoder"

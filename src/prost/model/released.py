@@ -42,6 +42,7 @@ class Family:
         vision, text: kinds of towers, see `TowerDesign`.
         vision_defaults, text_defaults: what its class assumes where `config.json` says nothing: heads, activation, eps.
         mean, std: normalisation of the pixels where `preprocessor_config.json` is absent.
+        fit: how its training made pictures square, likewise.
     """
 
     name: Literal["clip", "metaclip2", "chinese_clip", "siglip"]
@@ -51,13 +52,16 @@ class Family:
     text_defaults: tuple[int, str, float] = (8, "quick_gelu", 1e-5)
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
+    fit: Literal["crop", "stretch"] = "crop"
 
 
 # By `model_type` in config.json.
 FAMILIES = {
     "clip": Family(name="clip"),
     "metaclip_2": Family(name="metaclip2"),
-    "chinese_clip": Family(name="chinese_clip", text="bert", text_defaults=(12, "gelu", 1e-12)),
+    "chinese_clip": Family(
+        name="chinese_clip", text="bert", text_defaults=(12, "gelu", 1e-12), fit="stretch"
+    ),
     "siglip": Family(
         name="siglip",
         vision="siglip",
@@ -66,8 +70,11 @@ FAMILIES = {
         text_defaults=(12, "gelu_pytorch_tanh", 1e-6),
         mean=HALF,
         std=HALF,
+        fit="stretch",
     ),
 }
+# open_clip's words for how a picture becomes square.
+OPEN_CLIP_FITS = {"shortest": "crop", "longest": "pad", "squash": "stretch"}
 # Known models that are no dual encoders of single frames of one size, and why.
 REFUSED = {
     "siglip2": "a NaFlex model, whose frames have patches in any number",
@@ -199,13 +206,26 @@ def _design(
 
 
 def _preprocessing(folder: Path, family: Family) -> dict[str, Any]:
-    """The normalisation of the pixels."""
+    """The normalisation of the pixels, and how pictures become square."""
     place = folder / "preprocessor_config.json"
     stated = read_json(place) if place.is_file() else {}
     return {
         "image_mean": stated.get("image_mean", family.mean),
         "image_std": stated.get("image_std", family.std),
+        "image_fit": _fit(stated, family),
     }
+
+
+def _fit(stated: Mapping[str, Any], family: Family) -> Literal["crop", "stretch"]:
+    """How a preprocessor makes pictures square, from its values.
+
+    A size of two sides stretches the picture to them. A size of a single number does so in some versions of
+    `transformers` and not in others, so it counts only together with the cut of the square in the middle.
+    """
+    size = stated.get("size")
+    if isinstance(size, dict):
+        return "stretch" if {"height", "width"} <= size.keys() else "crop"
+    return "crop" if stated.get("do_center_crop") else family.fit
 
 
 def _tokenizer_config(folder: Path) -> dict[str, Any]:
@@ -350,6 +370,7 @@ def read_open_clip(
     prepared = {
         "image_mean": pixels.get("mean", CLIP_MEAN),
         "image_std": pixels.get("std", CLIP_STD),
+        "image_fit": OPEN_CLIP_FITS.get(pixels.get("resize_mode", "shortest"), "crop"),
         "architecture": "dual_encoder",
         "width": model["embed_dim"],
         "max_words": text.get("context_length", 77),

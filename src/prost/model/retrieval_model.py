@@ -37,7 +37,12 @@ VISION_TOWER = ("clip.towers.vision_model", "clip.towers.visual_projection")
 VISION_WEIGHTS = (*VISION_TOWER, "clip.towers.visual.")
 
 # Fields that the configurations of that time did not have; see `former_fingerprints`.
-ADDED_SINCE: dict[str, Any] = {"clip": {"vision", "text"}, "text_padding": True, "event_residual": True}
+ADDED_SINCE: dict[str, Any] = {
+    "clip": {"vision", "text"},
+    "text_padding": True,
+    "event_residual": True,
+    "image_fit": True,
+}
 
 Text = TypeVar("Text", bound=Record)
 Video = TypeVar("Video", bound=Record)
@@ -361,6 +366,8 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
     def encode_video(self, paths: Sequence[str | os.PathLike[str]]) -> Video:
         """Encode whole video files, L frames each, sampled at the middles of L equal parts.
 
+        Pictures become square as in the training of the vision tower (`config.image_fit`).
+
         Returns:
             The model's record, float32 on the CPU, wherever the model is.
 
@@ -372,7 +379,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             raise UsageError("no video", "at least one path")
         encoder = VideoEncoder(self)
         requests = [ReadRequest(path=os.fspath(path), windows=self._whole_video) for path in paths]
-        with VideoReader(size=self.config.image_size) as reader:
+        with VideoReader(size=self.config.image_size, fit=self.config.image_fit) as reader:
             return join(list(encoder.stream(_batches(reader.read(requests), encoder.batch_clips))))
 
     def _whole_video(self, info: VideoInfo) -> list[NDArray[np.float64]]:

@@ -31,7 +31,9 @@ class TS2NetConfig(TokenShiftConfig):
     under noise of deviation `selection_noise`; `positions` of the temporal transformer hold them all.
     """
 
-    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "selection_samples", "selection_noise"})
+    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset(
+        {"name", "image_fit", "selection_samples", "selection_noise"}
+    )
 
     architecture: Literal["ts2net"] = "ts2net"
     name: str = "ts2net"

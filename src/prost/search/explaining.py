@@ -91,7 +91,7 @@ def explain_file(
         MissingPath: the file does not exist.
         VideoError: it cannot be shown.
     """
-    settings = clips or ClipSettings()
+    settings = clips or ClipSettings.default(model.config)
     text = encode_text(model, [query])
     if not os.path.exists(path):
         raise MissingPath(f"{os.fspath(path)} does not exist", "a video file")

@@ -78,7 +78,8 @@ class Library:
     Args:
         path: a folder, made if absent; or the URI of a library on an object store (`s3://...`).
         model: what indexes and searches; without one, an existing library can be listed and cleaned.
-        clips: how videos are cut, fixed when the library is made.
+        clips: how videos are cut and their pictures made square, fixed when the library is made; None for
+            `ClipSettings.default` of the model, or for those of an existing library.
         precision: in which the vision tower computes, fixed when the library is made; None for `fp32`, or for that of
             an existing library.
         moment_rule: how start and end are told.
@@ -118,7 +119,7 @@ class Library:
                     f"`prost index FOLDER`, or Library(path, model=prost.load({FIRST_CHOICE!r})); {BUNDLED} knows "
                     "drawn videos only",
                 ) from None
-            described = _description(model, clips or ClipSettings(), precision or "fp32")
+            described = _description(model, clips or ClipSettings.default(model.config), precision or "fp32")
             self._store = Store.create(root, described, storage_options)
         _expect_same_model(self._store, model)
         _expect_same_clips(self._store, clips)

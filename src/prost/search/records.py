@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from prost.config import RetrievalConfig
 from prost.model.dual_encoder import PrototypeConfig
 from prost.video.fit import Fit, checked_fit
 
@@ -23,6 +24,9 @@ class ClipSettings:
 
     Raises:
         UsageError: another fit.
+
+    >>> ClipSettings(fit="pad")
+    ClipSettings(longest=12.0, overlap=0.25, fit='pad')
     """
 
     longest: float = 12.0
@@ -31,6 +35,11 @@ class ClipSettings:
 
     def __post_init__(self) -> None:
         checked_fit(self.fit)
+
+    @classmethod
+    def default(cls, config: RetrievalConfig) -> Self:
+        """The settings of a new library: pictures become square as in the training of its model."""
+        return cls(fit=config.image_fit)
 
 
 @dataclass(frozen=True, kw_only=True)

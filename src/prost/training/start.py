@@ -15,7 +15,8 @@ from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.tokenizer import WordTokenizer, whole_words
 from prost.training.recipe import Recipe
 
-OWN = frozenset({"architecture", "name"})
+# Not taken from the start. Training cuts out the square in the middle, whatever the start was trained with.
+OWN = frozenset({"architecture", "name", "image_fit"})
 
 
 def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:

@@ -47,13 +47,14 @@ def explain(
     from prost.search.library import Library
     from prost.search.records import ClipSettings
 
-    clips = ClipSettings()
     if model is None:
         with Library(library) as opened:
             clips = opened.description.clips
-        evidence = explain_file(load_library_model(library, None, device), query, video, clips)
+        loaded = load_library_model(library, None, device)
     else:
-        evidence = explain_file(load_named_model(model, device), query, video, clips)
+        loaded = load_named_model(model, device)
+        clips = ClipSettings.default(loaded.config)
+    evidence = explain_file(loaded, query, video, clips)
     if figure is not None:
         _write_figure(figure, evidence, video, clips.fit)
     if as_json:

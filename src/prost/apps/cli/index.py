@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prost.apps.cli.options import (
     DeviceOption,
     ExcludeOption,
+    FitOption,
     JsonOption,
     LibraryOption,
     ModelOption,
     TagOption,
     WaitOption,
     WorkersOption,
+    clips_with,
     load_for_adding,
     make_or_open_library,
     note_model,
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
     from prost.search.library import Library
     from prost.search.records import ClipSettings, VideoRow
     from prost.video.files import FoundVideos
-
-# As `prost.video.Fit`, which would import the decoder for --help.
-Fit = Literal["crop", "pad", "stretch"]
 
 # More files with a note are counted, not listed.
 NOTES = 20
@@ -60,14 +59,7 @@ def index(
         bool, typer.Option("--retry-failed", help="Try files again that failed before and did not change.")
     ] = False,
     exclude: ExcludeOption = None,
-    fit: Annotated[
-        Fit | None,
-        typer.Option(
-            help="How pictures of a new library become square: crop keeps the square in the middle, pad the whole "
-            "picture between two bars, stretch the whole picture without its shape. A library keeps what it was made "
-            "with; new ones are made with crop.",
-        ),
-    ] = None,
+    fit: FitOption = None,
     yes: Annotated[
         bool,
         typer.Option(
@@ -105,7 +97,7 @@ def index(
     """
     # Before a library is made: a mistyped folder must not leave an empty one.
     found = _find(paths, library, yes, exclude or ())
-    clips = _clips(library, fit)
+    clips = clips_with(library, fit)
     if dry_run:
         _print_plan(
             found,
@@ -171,18 +163,6 @@ def index(
     else:
         _print_report(report, failures)
     _exit_if_failed(paths, report, failures)
-
-
-def _clips(library: str, fit: Fit | None) -> ClipSettings | None:
-    """The settings of a library, or of a new one, with the fit asked for; None where none was."""
-    if fit is None:
-        return None
-    from prost.search.description import read_description
-    from prost.search.generations import library_root
-    from prost.search.records import ClipSettings
-
-    described = read_description(library_root(library))
-    return replace(ClipSettings() if described is None else described.clips, fit=fit)
 
 
 def _expect_clips(library: str, clips: ClipSettings | None) -> None:

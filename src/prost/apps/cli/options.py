@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -65,6 +66,17 @@ ExcludeOption = Annotated[
         metavar="GLOB",
         help="Leave out files and folders of this name, or of this path below the given folder if the glob has a "
         "slash; may be repeated.",
+    ),
+]
+# As `prost.video.Fit`, which would import the decoder for --help.
+Fit = Literal["crop", "pad", "stretch"]
+FitOption = Annotated[
+    Fit | None,
+    typer.Option(
+        "--fit",
+        show_default="the library's own; for a new library that of the model's training",
+        help="How pictures become square: crop keeps the square in the middle, pad the whole picture between two bars, "
+        "stretch the whole picture without its shape. A library keeps what it was made with.",
     ),
 ]
 WorkersOption = Annotated[
@@ -163,6 +175,23 @@ def make_or_open_library(
     library = Library(path, model, clips=clips)
     note_model(library.tables, given)
     return library
+
+
+def clips_with(path: str, fit: Fit | None) -> ClipSettings | None:
+    """The clip settings of a library, or of a new one, with the fit that was asked for; None where none was.
+
+    Raises:
+        LibraryDamaged: the library cannot be read.
+        StorageError: the disk refuses.
+    """
+    if fit is None:
+        return None
+    from prost.search.description import read_description
+    from prost.search.generations import library_root
+    from prost.search.records import ClipSettings
+
+    described = read_description(library_root(path))
+    return replace(ClipSettings() if described is None else described.clips, fit=fit)
 
 
 def note_model(tables: str, model: str) -> None:

@@ -12,10 +12,12 @@ import typer
 from prost.apps.cli.options import (
     DeviceOption,
     ExcludeOption,
+    FitOption,
     LibraryOption,
     ModelOption,
     TagOption,
     WorkersOption,
+    clips_with,
     load_for_adding,
     make_or_open_library,
 )
@@ -37,6 +39,7 @@ def watch(
     ] = 10.0,
     exclude: ExcludeOption = None,
     tag: TagOption = None,
+    fit: FitOption = None,
     workers: WorkersOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line for each change, with its time.")
@@ -53,9 +56,10 @@ def watch(
     for folder in folders:
         if not folder.expanduser().is_dir():
             raise UsageError(f"{folder} is not a folder", "folders to watch", "prost index for single files")
+    clips = clips_with(library, fit)
     try:
         given, loaded = load_for_adding(library, model, device, ["prost", "watch", *map(str, folders)])
-        with make_or_open_library(library, given, loaded) as opened:
+        with make_or_open_library(library, given, loaded, clips=clips) as opened:
             watcher = Watcher(
                 opened, folders, exclude=exclude or (), tags=tag or (), workers=workers, on_busy=_say_waiting
             )
