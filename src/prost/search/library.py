@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
-from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError, VideoError
 from prost.model.catalogue import BUNDLED, FIRST_CHOICE
 from prost.model.encoding import PrecisionClass
 from prost.model.evidence import Evidence
+from prost.model.matching import TextPrototypes
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import says_nothing
 from prost.printable import is_utf8
@@ -25,18 +30,21 @@ from prost.search.finding import PathLike, absolute_paths, find_for_add, outside
 from prost.search.forks import expect_no_fork
 from prost.search.fusing import SOURCES, search_sources
 from prost.search.generations import library_root
-from prost.search.hits import Hit, SearchResult
+from prost.search.hits import PICTURE, Hit, SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
 from prost.search.last_run import LastRun, read_last_run, write_last_run
+from prost.search.likeness import encode_file, encode_picture, is_picture, phrases_of, query_like
 from prost.search.missing_files import is_under
-from prost.search.moments import MOMENT_RULE, MomentRule
+from prost.search.moments import MOMENT_RULE, MomentRule, frame_values
 from prost.search.near_duplicates import near_duplicates
 from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
 from prost.search.packs import pack_folder
 from prost.search.records import ClipSettings, PrototypeSizes, VideoRow
 from prost.search.repairing import RepairReport, repair_library
 from prost.search.rerank import RECALL
+from prost.search.schema import path_key
 from prost.search.searching import Request, Searcher
+from prost.search.snapshot import StoredClip
 from prost.search.store import Store
 from prost.search.verifying import Problem, verify_library
 from prost.search.words import index_words, sweep_words
@@ -125,6 +133,7 @@ class Library:
         _expect_same_clips(self._store, clips)
         _expect_same_precision(self._store, precision)
         self.model = model
+        self._moment_rule, self._memory = moment_rule, memory
         self._storage_options = storage_options
         self._packs = pack_folder(self._store)
         self._searcher = Searcher(self._store, memory, moment_rule)
@@ -156,6 +165,32 @@ class Library:
     def close(self) -> None:
         """Let go of the memory; nothing on disk waits for it."""
         self._searcher.forget()
+
+    def reopen(self, model: PrototypeModel | None) -> Library:
+        """The library that is at this path now, which may be another one.
+
+        Args:
+            model: as for `Library`.
+
+        Raises:
+            as `Library`.
+        """
+        return Library(
+            self.path,
+            model,
+            moment_rule=self._moment_rule,
+            memory=self._memory,
+            storage_options=self._storage_options,
+        )
+
+    def versions(self) -> tuple[int, int]:
+        """Versions of the tables of videos and clips: when they stay, nothing changed.
+
+        Raises:
+            LibraryDamaged: the tables cannot be read.
+            StorageError: the disk refuses.
+        """
+        return self._store.versions()
 
     def add(
         self,
@@ -341,6 +376,7 @@ class Library:
         recall: float = RECALL,
         all_duplicates: bool = False,
         sources: Sequence[str] = SOURCES,
+        text: TextPrototypes | None = None,
     ) -> SearchResult:
         """Find the videos that fit a sentence best, and the moments in them.
 
@@ -361,6 +397,7 @@ class Library:
             all_duplicates: also list files that show the film of a better hit in another size, codec or container.
             sources: where to search: `picture`, `words` (subtitle files and text tracks), or both. The two rankings are
                 fused by their ranks; `Hit.sources` says which of them found a hit.
+            text: prototypes of the query, where they are known, as in a program that encodes many queries at once.
 
         Raises:
             EmptyQuery: not a word.
@@ -373,9 +410,8 @@ class Library:
         model = self._need_model("searching")
         if not query.strip():
             raise EmptyQuery("an empty query", "a sentence", "a dog catches a frisbee")
-        text = model.encode_text([query])
         request = Request(
-            text=text,
+            text=model.encode_text([query]) if text is None else text,
             object_phrase_weight=model.config.object_phrase_weight,
             limit=limit,
             per_video=per_video,
@@ -386,6 +422,129 @@ class Library:
         )
         found = search_sources(self._searcher, self._store, request, query, sources)
         return SearchResult(found, [*_notes(model, query), *found.notes])
+
+    def search_like(
+        self,
+        example: VideoRow | PathLike | bytes,
+        limit: int = 10,
+        where: str | None = None,
+        per_video: int = 3,
+        *,
+        start: float = 0.0,
+        end: float | None = None,
+    ) -> SearchResult:
+        """Search for what looks like a video, a part of one, or a picture; see `search/likeness.py`.
+
+        The prototypes of a video of the library are those that it was indexed with; another file is encoded. A video is
+        no hit of its own. Words are not searched. Scores are those of prototypes of videos with each other, which are
+        larger than those of sentences.
+
+        Args:
+            example: a row of `videos`, the path of a video or a picture, or the bytes of a picture.
+            limit: hits at most.
+            where: as in `search`.
+            per_video: moments of a hit at most.
+            start: of the part that counts, seconds.
+            end: likewise; None for the video's end. Of a file outside the library one clip from `start` on counts.
+
+        Raises:
+            UsageError: the times, a limit below 1, no picture, or the library was opened without a model.
+            MissingPath: there is no such file.
+            VideoError: the file cannot be decoded, or failed when it was indexed.
+            BadFilter: `where` cannot be read.
+        """
+        expect_no_fork()
+        model = self._need_model("searching")
+        if not start >= 0 or (end is not None and not start < end):
+            raise UsageError(f"a part from {start:g} to {end} s", "0 <= start < end")
+        row = example if isinstance(example, VideoRow) else self._row_of(example)
+        conditions = [] if where is None else [f"({where})"]
+        if row is not None:
+            text = self._query_like(row, start, math.inf if end is None else end, model)
+            conditions.append(f"content != '{row.content}'")
+        elif isinstance(example, bytes) or is_picture(cast(PathLike, example)):
+            text = encode_picture(model, cast("PathLike | bytes", example))
+        else:
+            path = cast(PathLike, example)
+            if not os.path.exists(path):
+                raise MissingPath(f"{os.fspath(path)} does not exist", "a picture or a video")
+            text = encode_file(model, path, start, end, self.description.clips.longest)
+        request = Request(
+            text=text,
+            object_phrase_weight=model.config.object_phrase_weight,
+            limit=limit,
+            per_video=per_video,
+            where=" AND ".join(conditions) or None,
+        )
+        return self._searcher.search(request)
+
+    def hit_at(self, query: str, video: VideoRow, start: float, end: float) -> Hit:
+        """A stretch of a video as a hit of a sentence, whether or not a search finds it; for `explain` and exports.
+
+        Args:
+            query: a sentence.
+            video: a row of `videos`.
+            start: seconds.
+            end: seconds.
+
+        Raises:
+            EmptyQuery: not a word.
+            UsageError: the library was opened without a model.
+            VideoError: the video failed when it was indexed.
+            LibraryError: it is no longer in the library.
+        """
+        model = self._need_model("scoring")
+        content = _content_of(video)
+        request = Request(
+            text=model.encode_text([query]),
+            object_phrase_weight=model.config.object_phrase_weight,
+            limit=1,
+            per_video=1,
+        )
+        (moment,) = self._searcher.moments_at(request, [(content, start, end)])
+        if moment is None:
+            raise _no_longer_here(video)
+        return self._searcher.hit_of(video, [moment], f"key = '{path_key(video.path)}'", (PICTURE,), ())
+
+    def clips_of(self, video: VideoRow) -> list[StoredClip]:
+        """The clips of a video with their prototypes, in the order of time; none of one that failed."""
+        return self._searcher.clips_of(video.content) if video.content else []
+
+    def relevance(self, query: str, video: VideoRow) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How well each sampled frame of a video fits a sentence.
+
+        The value of a frame is the cosine of the sentence with its class token + weight x the object-phrase score that
+        the frame would have alone. Unlike the curves by which moments are cut, values of different clips can be
+        compared.
+
+        Args:
+            query: a sentence.
+            video: a row of `videos`.
+
+        Returns:
+            times `[n]` in seconds, ascending, and values `[n]`. A time that two clips share stands once, with the
+            larger value.
+
+        Raises:
+            EmptyQuery: not a word.
+            UsageError: the library was opened without a model.
+            VideoError: the video failed when it was indexed.
+            LibraryError: it is no longer in the library.
+        """
+        model = self._need_model("scoring")
+        text = model.encode_text([query])
+        content = _content_of(video)
+        clips = self._searcher.clips_of(content)
+        if not clips:
+            raise _no_longer_here(video)
+        weight = model.config.object_phrase_weight
+        best: dict[float, float] = {}
+        for clip in clips:
+            values = frame_values(text.phrase[0].numpy(), text.sentence[0].numpy(), clip.object, weight)
+            for time, value in zip(clip.frame_times.tolist(), values.tolist(), strict=True):
+                best[time] = max(value, best.get(time, -math.inf))
+        times = sorted(best)
+        return np.array(times), np.array([best[time] for time in times])
 
     def explain(self, query: str, hit: Hit, moment: int = 0) -> Evidence:
         """Why a hit was found: slots, phrases, words, patches and events, whose parts add up to the score.
@@ -503,6 +662,29 @@ class Library:
         """Rows of files, and of all files of folders, each once; paths are absolute."""
         return [row for row in self._store.read_videos() if any(is_under(row.path, path) for path in paths)]
 
+    def _row_of(self, path: PathLike | bytes) -> VideoRow | None:
+        """The row of an indexed file; None where the library does not have it."""
+        if isinstance(path, bytes):
+            return None
+        (absolute,) = absolute_paths(path)
+        rows = self._store.read_videos(f"key = '{path_key(absolute)}' AND status = 'indexed'")
+        return rows[0] if rows else None
+
+    def _query_like(self, video: VideoRow, start: float, end: float, model: PrototypeModel) -> TextPrototypes:
+        """The query that the clips of a video make that share time with a stretch."""
+        clips = self._searcher.clips_of(_content_of(video))
+        if not clips:
+            raise _no_longer_here(video)
+        inside = [clip for clip in clips if clip.start < end and start < clip.end] or clips[-1:]
+        object = np.stack([clip.object for clip in inside])
+        if math.isfinite(end):
+            times = np.stack([clip.frame_times for clip in inside])
+            wanted = (times >= start) & (times <= end)
+            if wanted.any():
+                object = object[wanted][None]
+        event = np.stack([clip.event for clip in inside])
+        return query_like(object, event, phrases_of(model))
+
     def check_sizes(self) -> None:
         """Compare the sizes of the data files with those that were written; `verify` also reads them.
 
@@ -561,6 +743,21 @@ class Library:
                 "Library(path, model=prost.load(...))",
             )
         return self.model
+
+
+def _content_of(video: VideoRow) -> str:
+    """Hash of an indexed video's content.
+
+    Raises:
+        VideoError: it failed when it was indexed.
+    """
+    if not video.indexed or video.content is None:
+        raise VideoError(video.path, video.reason or "not indexed", video.detail or "")
+    return video.content
+
+
+def _no_longer_here(video: VideoRow) -> LibraryError:
+    return LibraryError(f"{video.path} is no longer in the library", suggestion="search again")
 
 
 def _tags(tags: str | Iterable[str]) -> list[str]:

@@ -137,6 +137,26 @@ def frame_curves(
     )
 
 
+def frame_values(
+    phrase: ArrayLike, sentence: ArrayLike, object: ArrayLike, object_phrase_weight: float
+) -> Floats:
+    """How well each frame fits a sentence by itself, comparable between clips.
+
+    Args:
+        phrase: phrase prototypes `[N_p, D]`, of any length.
+        sentence: sentence prototype `[D]`, of any length.
+        object: object prototypes `[L, N_o, D]`, of any length; slot 0 is the class token.
+        object_phrase_weight: of the model's configuration.
+
+    Returns:
+        `[L]`: cosine of the sentence with the class token + weight x the frame's own object-phrase score.
+    """
+    objects = _tensor(object)
+    agreement = best_phrases(_tensor(phrase)[None], objects[None]).score[0, 0].numpy()  # [L, N_o]
+    whole = (unit(objects[:, 0]) @ unit(_tensor(sentence))).numpy()
+    return whole + object_phrase_weight * agreement.mean(axis=1)
+
+
 def _tensor(vectors: ArrayLike) -> Tensor:
     return torch.from_numpy(np.asarray(vectors, dtype=np.float64))
 

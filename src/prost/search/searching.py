@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ SCAN, INDEX, EXACT = "scan", "index", "exact"
 # Searches begun anew because a writer had replaced the files meanwhile, before the error is believed.
 ATTEMPTS = 5
 COARSE = (SCAN, INDEX, EXACT)
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +162,25 @@ class Searcher:
         Returns:
             a moment for each; None where the content has no clips.
         """
-        _, _, view, _ = self._look(replace(request, where=None))
+        return self._retried(lambda: self._moments_at(request, spans))
+
+    def clips_of(self, content: str) -> list[StoredClip]:
+        """All clips of a content, in the order of time; none where the library does not have it.
+
+        Raises:
+            LibraryDamaged: the tables cannot be read.
+            StorageError: the disk refuses.
+        """
+
+        def read() -> list[StoredClip]:
+            _, _, view, _ = self._look(None)
+            rows = view.snapshot.clips_of(content)
+            return view.snapshot.stored_clips(rows, view.reader()) if len(rows) else []
+
+        return self._retried(read)
+
+    def _moments_at(self, request: Request, spans: Sequence[tuple[str, float, float]]) -> list[Moment | None]:
+        _, _, view, _ = self._look(None)
         snapshot = view.snapshot
         places = [snapshot.clip_at(*span) for span in spans]
         rows = np.unique(np.array([place for place in places if place is not None], dtype=np.int64))
@@ -209,15 +229,19 @@ class Searcher:
 
     def _current(self, request: Request) -> tuple[list[Hit], list[list[StoredClip]], list[str]]:
         """As `_found`, of a version of the library whose files are still there."""
+        return self._retried(lambda: self._found(request))
+
+    def _retried(self, read: Callable[[], Read]) -> Read:
+        """What `read` returns, of a version of the library whose files are still there."""
         for _ in range(ATTEMPTS):
             try:
-                return self._found(request)
+                return read()
             except LibraryDamaged:
                 if not self._is_behind():
                     raise
             # A writer has replaced the files that this search was reading.
             self.forget()
-        return self._found(request)
+        return read()
 
     def _is_behind(self) -> bool:
         """Whether the library has changed since a search looked at it."""
@@ -227,7 +251,7 @@ class Searcher:
 
     def _found(self, request: Request) -> tuple[list[Hit], list[list[StoredClip]], list[str]]:
         """Hits, the clips that each of them was made of, and notes."""
-        findable, places, view, allowed = self._look(request)
+        findable, places, view, allowed = self._look(request.where, request.coarse == INDEX)
         notes: list[str] = []
         if not allowed.any():
             return [], [], notes
@@ -261,7 +285,9 @@ class Searcher:
             )
         return hits, clips_of_hits, notes
 
-    def _look(self, request: Request) -> tuple[FindableVideos, NDArray[np.int64], View, NDArray[np.bool_]]:
+    def _look(
+        self, where: str | None, with_index: bool = False
+    ) -> tuple[FindableVideos, NDArray[np.int64], View, NDArray[np.bool_]]:
         """The latest versions, and the clips that may be found.
 
         The version of the videos is read first, because clips are committed before their video.
@@ -270,14 +296,14 @@ class Searcher:
             videos, clips = self._store.versions()
             if self._findable is None or self._findable.version != videos:
                 self._findable = FindableVideos(self._store)
-            view = self._latest_view(clips, request.coarse == INDEX)
+            view = self._latest_view(clips, with_index)
             findable, snapshot = self._findable, view.snapshot
-            if request.where is None:
+            if where is None:
                 if self._all is None or self._all[0] is not findable or self._all[1] is not snapshot:
                     places = findable.matching()
                     self._all = (findable, snapshot, places, _owned(findable, snapshot, places))
                 return findable, self._all[2], view, self._all[3]
-        places = findable.matching(request.where)
+        places = findable.matching(where)
         return findable, places, view, _owned(findable, snapshot, places)
 
     def _latest_view(self, version: int, with_index: bool) -> View:

@@ -91,12 +91,19 @@ class ClipSnapshot:
 
     def clip_at(self, content: str, start: float, end: float) -> int | None:
         """The clip of a content that shares most time with a stretch, seconds; None where the content has no clips."""
-        place = pc.index_in(pa.scalar(content, pa.string()), value_set=self.contents).as_py()
-        rows = np.flatnonzero(self.content_of == place) if place is not None else ()
+        rows = self.clips_of(content)
         if not len(rows):
             return None
         shared = np.minimum(self._ends[rows], end) - np.maximum(self._starts[rows], start)
         return int(rows[np.argmax(shared)])
+
+    def clips_of(self, content: str) -> NDArray[np.intp]:
+        """The clips of a content, in the order of time."""
+        place = pc.index_in(pa.scalar(content, pa.string()), value_set=self.contents).as_py()
+        if place is None:
+            return np.empty(0, dtype=np.intp)
+        rows = np.flatnonzero(self.content_of == place)
+        return rows[np.argsort(self._starts[rows], kind="stable")]
 
     def score(self, text: TextPrototypes, rows: NDArray[np.intp], object_phrase_weight: float) -> ClipScores:
         """Exact scores of the clips at `rows`, ascending, in their order."""

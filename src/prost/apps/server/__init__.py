@@ -1,0 +1,1 @@
+"""The HTTP API of one library; `prost serve` starts it."""

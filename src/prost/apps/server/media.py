@@ -1,0 +1,316 @@
+"""Files over HTTP: whole, or one range of bytes (RFC 9110, section 14), and only files that are what was indexed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from prost.apps.server.identity import video_id
+from prost.apps.server.problems import Problem
+from prost.apps.server.workers import Workers
+from prost.printable import printable
+from prost.search.records import VideoRow
+from prost.video.files import content_hash
+
+logger = logging.getLogger("prost.server")
+
+CHUNK = 256 << 10
+# A file that stands at its path is looked at again after so many bytes.
+LOOK_AGAIN = 4 << 20
+MEDIA_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+    ".avi": "video/x-msvideo",
+    ".ogv": "video/ogg",
+    ".ts": "video/mp2t",
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+}
+CHANGED = "the file is not what was indexed: its size, time or content is another; index its folder again"
+
+
+@dataclass(kw_only=True)
+class OpenFile:
+    """A file that is open for reading.
+
+    Attributes:
+        file: at any place.
+        size: bytes.
+        modified: seconds since 1970.
+        etag: a strong one, quoted.
+        name: for people.
+        media_type: of the content.
+        path: where it was; None for a file that nobody else knows.
+    """
+
+    file: IO[bytes]
+    size: int
+    modified: float
+    etag: str
+    name: str
+    media_type: str
+    path: str | None = None
+
+
+class KnownFiles:
+    """Opens files of the library after a check that they are still what was indexed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._verified: dict[tuple[int, int, int], str] = {}
+
+    def open(self, row: VideoRow) -> OpenFile:
+        """Open the file of a row.
+
+        A link is followed where it led when the file was indexed: it counts as unchanged only if size, time and
+        content are the same.
+
+        Raises:
+            Problem: 404 if the file failed, is gone or no file; 409 if another file is there now.
+        """
+        file = self._opened(row)
+        try:
+            return self._checked(row, file)
+        except BaseException:
+            file.close()
+            raise
+
+    def expect(self, row: VideoRow) -> str:
+        """The path of a row's file, which is still what was indexed; for programs that open it themselves.
+
+        Raises:
+            Problem: as `open`.
+        """
+        self.open(row).file.close()
+        return row.path
+
+    def _opened(self, row: VideoRow) -> IO[bytes]:
+        if not row.indexed:
+            raise Problem(404, f"the file could not be read when it was indexed: {row.reason}")
+        try:
+            # A pipe in the place of the file would block; a device would do anything.
+            handle = os.open(
+                row.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+            )
+        except PermissionError:
+            raise Problem(404, "the file may not be read") from None
+        except OSError:
+            raise Problem(404, "the file is gone") from None
+        return os.fdopen(handle, "rb", buffering=0)
+
+    def _checked(self, row: VideoRow, file: IO[bytes]) -> OpenFile:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise Problem(404, "there is no regular file any more")
+        if (status.st_size, status.st_mtime_ns) != (row.size, row.modified):
+            raise Problem(409, CHANGED)
+        if os.path.realpath(row.path) != os.path.abspath(row.path):
+            self._expect_content(row, status)
+        path = Path(row.path)
+        return OpenFile(
+            file=file,
+            size=status.st_size,
+            modified=status.st_mtime,
+            etag=f'"{video_id(row)}-{status.st_size:x}"',
+            name=printable(path.name),
+            media_type=MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream"),
+            path=row.path,
+        )
+
+    def _expect_content(self, row: VideoRow, status: os.stat_result) -> None:
+        """A link may lead elsewhere today, to a file made to look alike: so its content is compared, once."""
+        key = (status.st_dev, status.st_ino, status.st_ctime_ns)
+        with self._lock:
+            known = self._verified.get(key)
+        if known is None:
+            known = content_hash(row.path)
+            with self._lock:
+                self._verified[key] = known
+        if known != row.content:
+            raise Problem(409, CHANGED)
+
+
+def parse_range(header: str, size: int) -> range | None:
+    """The bytes that a Range header asks for; None for all of them.
+
+    Several ranges are answered by the whole file, as RFC 9110 allows; so are units other than bytes.
+
+    Raises:
+        ValueError: a range that is malformed, or holds none of the bytes.
+
+    >>> parse_range("bytes=0-9", 100), parse_range("bytes=-10", 100), parse_range("bytes=95-", 100)
+    (range(0, 10), range(90, 100), range(95, 100))
+    >>> parse_range("bytes=0-1,5-6", 100), parse_range("lines=1-2", 100)
+    (None, None)
+    """
+    unit, _, given = header.partition("=")
+    if unit.strip().lower() != "bytes":
+        return None
+    if "," in given:
+        return None
+    match = re.fullmatch(r"\s*([0-9]{0,19})-([0-9]{0,19})\s*", given)
+    if match is None or match.group(0).strip() == "-":
+        raise ValueError(header)
+    first, last = match.groups()
+    if not first:
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < start:
+            raise ValueError(header)
+    if start >= end:
+        raise ValueError(header)
+    return range(start, end)
+
+
+class FileResponse(Response):
+    """An open file, or one range of it; the file is closed at the end.
+
+    A file that is deleted, replaced or cut short meanwhile ends the answer: the connection is closed before all of it
+    was sent, so that the client knows.
+
+    Args:
+        file: what is sent.
+        request: with its Range and conditions.
+        workers: threads that read.
+        stopping: whether the server is about to end.
+        headers: further ones.
+    """
+
+    def __init__(
+        self,
+        file: OpenFile,
+        request: Request,
+        *,
+        workers: Workers,
+        stopping: Callable[[], bool],
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self._file, self._workers, self._stopping = file, workers, stopping
+        self._head = request.method == "HEAD"
+        self.background = None
+        self.body = b""
+        modified = formatdate(file.modified, usegmt=True)
+        shared = {
+            "ETag": file.etag,
+            "Last-Modified": modified,
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "private, no-cache",
+            "Content-Disposition": f"inline; filename*=UTF-8''{quote(file.name, safe='')}",
+            **(headers or {}),
+        }
+        self._bytes = range(0, file.size)
+        self.status_code = 200
+        wanted = request.headers.get("range")
+        if _unchanged(request, file):
+            self.status_code, self._bytes = 304, range(0)
+        elif wanted is not None and _if_range_holds(request, file.etag, modified):
+            try:
+                part = parse_range(wanted, file.size)
+            except ValueError:
+                file.file.close()
+                raise Problem(
+                    416,
+                    f"the range is not within the {file.size} bytes",
+                    {"Content-Range": f"bytes */{file.size}"},
+                ) from None
+            if part is not None:
+                self.status_code, self._bytes = 206, part
+                shared["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.size}"
+        self.media_type = file.media_type
+        if self.status_code != 304:
+            shared["Content-Length"] = str(len(self._bytes))
+            shared["Content-Type"] = file.media_type
+        self.raw_headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in shared.items()
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        try:
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            if not self._head:
+                sent = 0
+                async for chunk in self._chunks():
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    sent += len(chunk)
+                if sent < len(self._bytes):
+                    return  # without an end: the connection is closed
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._file.file.close()
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        place, unseen = self._bytes.start, 0
+        while place < self._bytes.stop and not self._stopping():
+            if unseen >= LOOK_AGAIN:
+                unseen = 0
+                if reason := await self._workers.run(self._changed):
+                    logger.warning("%s: %s while it was sent", printable(self._file.path or ""), reason)
+                    return
+            size = min(CHUNK, self._bytes.stop - place)
+            chunk = await self._workers.run(lambda place=place, size=size: self._read(place, size))  # type: ignore[misc]
+            if not chunk:
+                logger.warning("%s: cut short while it was sent", printable(self._file.path or ""))
+                return
+            place += len(chunk)
+            unseen += len(chunk)
+            yield chunk
+
+    def _read(self, place: int, size: int) -> bytes:
+        with suppress(OSError):  # a disk that was unplugged
+            self._file.file.seek(place)
+            return self._file.file.read(size)
+        return b""
+
+    def _changed(self) -> str:
+        """What has happened to the file; empty where nothing has."""
+        if self._file.path is None:
+            return ""
+        mine = os.fstat(self._file.file.fileno())
+        try:
+            there = os.stat(self._file.path)
+        except OSError:
+            return "deleted"
+        if (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+            return "replaced"
+        return "" if mine.st_size == self._file.size else "changed"
+
+
+def _unchanged(request: Request, file: OpenFile) -> bool:
+    """Whether the client has this version already."""
+    known = request.headers.get("if-none-match")
+    if known is not None:
+        given = [each.strip().removeprefix("W/") for each in known.split(",")]
+        return "*" in given or file.etag in given
+    since = request.headers.get("if-modified-since")
+    if since is None or request.headers.get("range") is not None:
+        return False
+    with suppress(ValueError, TypeError):
+        return int(file.modified) <= parsedate_to_datetime(since).timestamp()
+    return False
+
+
+def _if_range_holds(request: Request, etag: str, modified: str) -> bool:
+    """Whether a range is wanted of this version of the file; a weak ETag never matches."""
+    condition = request.headers.get("if-range")
+    return condition is None or condition.strip() in (etag, modified)

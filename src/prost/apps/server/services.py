@@ -1,0 +1,117 @@
+"""What the endpoints share: the library, queues, pools and caches of one server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+
+from prost.apps.server.cache import DiskCache
+from prost.apps.server.identity import Folders, find_video
+from prost.apps.server.media import KnownFiles
+from prost.apps.server.pictures import Pictures
+from prost.apps.server.searches import SearchQueue
+from prost.apps.server.served import ServedLibrary
+from prost.apps.server.settings import ServerSettings
+from prost.apps.server.workers import Workers
+from prost.places import cache_folder
+from prost.search.library import Library
+from prost.search.records import VideoRow
+
+READERS = 4
+Result = TypeVar("Result")
+
+
+@dataclass(kw_only=True)
+class Services:
+    """One of each, for one server.
+
+    Attributes:
+        settings: of the server.
+        served: the library.
+        searches: searches by sentences.
+        reading: threads that read tables and look at files.
+        downloads: threads that read files which are sent.
+        slow: the thread for work that takes seconds, one piece at a time: previews, evidence, exports, encoding of
+            pictures.
+        pictures: frames of videos.
+        cache: of pictures and previews.
+        folders: that clients may name.
+        files: opens files of the library.
+        stopping: set when the server is about to end.
+    """
+
+    settings: ServerSettings
+    served: ServedLibrary
+    searches: SearchQueue
+    reading: Workers
+    downloads: Workers
+    slow: Workers
+    pictures: Pictures
+    cache: DiskCache
+    folders: Folders
+    files: KnownFiles
+    stopping: asyncio.Event
+
+    @classmethod
+    def of(cls, library: Library, settings: ServerSettings) -> Services:
+        """Start them."""
+        limits = settings.limits
+        served = ServedLibrary(library, settings.load_model)
+        cache = DiskCache(settings.cache or cache_folder() / "serve", limits.cache_bytes)
+        return cls(
+            settings=settings,
+            served=served,
+            searches=SearchQueue(served, limits.searches),
+            reading=Workers("requests", READERS, limits.requests),
+            downloads=Workers("downloads", READERS, limits.requests),
+            slow=Workers("previews, exports and explanations", 1, limits.slow),
+            pictures=Pictures(cache, limits.pictures),
+            cache=cache,
+            folders=Folders(settings.videos),
+            files=KnownFiles(),
+            stopping=asyncio.Event(),
+        )
+
+    async def read(self, work: Callable[[Library], Result]) -> Result:
+        """Read from the library in a thread."""
+        return await self.reading.run(lambda: self.served.use(work))
+
+    async def video(self, identifier: str) -> VideoRow:
+        """The row of a video.
+
+        Raises:
+            Problem: 404 where there is none.
+        """
+        return await self.read(lambda library: find_video(library, identifier))
+
+    async def present(self, identifier: str) -> VideoRow:
+        """The row of a video whose file is there, and is what was indexed.
+
+        Raises:
+            Problem: 404 or 409; see `KnownFiles.open`.
+        """
+        row = await self.video(identifier)
+        await self.reading.run(lambda: self.files.expect(row))
+        return row
+
+    def close(self) -> None:
+        """End threads and children."""
+        self.stopping.set()
+        self.searches.close()
+        self.pictures.close()
+        for workers in (self.reading, self.downloads, self.slow):
+            workers.close()
+
+
+def services_of(request: Request) -> Services:
+    """The services of the server that a request came to."""
+    found = request.app.state.services
+    assert isinstance(found, Services)
+    return found
+
+
+Here = Annotated[Services, Depends(services_of)]

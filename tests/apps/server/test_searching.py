@@ -1,0 +1,114 @@
+"""Searches over HTTP give what the library gives."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.apps.server.conftest import Running
+
+QUERY = "a red ball falls"
+
+
+def test_a_search_is_that_of_the_library(running: Running) -> None:
+    answer = running.get("/api/search", params={"q": QUERY, "limit": 5})
+    expected = running.library.search(QUERY, limit=6)
+    assert [hit["video"]["name"] for hit in answer["hits"]] == [
+        hit.video.path.rpartition("/")[2] for hit in expected
+    ][:5]
+    best, moment = answer["hits"][0]["moment"], expected[0].moments[0]
+    assert (best["start"], best["end"], best["score"]) == pytest.approx(
+        (moment.start, moment.end, moment.score)
+    )
+    assert answer["next_offset"] == 5 and answer["query"] == QUERY and len(best["strip"]) == 6
+    rest = running.get("/api/search", params={"q": QUERY, "limit": 5, "offset": 5})
+    assert len(rest["hits"]) == 3 and rest["next_offset"] is None
+
+
+def test_addresses_of_a_hit_lead_somewhere(running: Running) -> None:
+    hit = running.get("/api/search", params={"q": QUERY, "limit": 1})["hits"][0]
+    for address in (hit["moment"]["thumbnail"], hit["moment"]["strip"][5], hit["video"]["media"]):
+        assert running.client.get(address).status_code == 200
+    assert "/" not in hit["video"]["id"]
+
+
+def test_filters(running: Running) -> None:
+    folders = {folder["name"]: folder["id"] for folder in running.get("/api/folders")["folders"]}
+
+    def names(**filters: object) -> set[str]:
+        hits = running.get("/api/search", params={"q": QUERY, "limit": 50, **filters})["hits"]
+        return {hit["video"]["name"] for hit in hits}
+
+    everything = names()
+    assert len(everything) == 8
+    assert len(names(folder=folders["more"])) == 2
+    assert names(max_duration=0.1) == set() and names(min_duration=0.1) == everything
+    assert names(tag="toys") == everything and names(tag="o'brien\\") == set()
+    assert names(after="2001-01-01T00:00:00Z") == everything and names(before="2001-01-01") == set()
+    assert names(words="off") == everything and names(words="only") == set()
+
+
+def test_many_clients_at_once_get_their_own_answers(running: Running) -> None:
+    queries = [
+        f"a {colour} {thing}" for colour in ("red", "blue", "green") for thing in ("ball", "boat", "tree")
+    ]
+    alone = {query: running.get("/api/search", params={"q": query})["hits"] for query in queries}
+    with ThreadPoolExecutor(9) as clients:
+        together = list(
+            clients.map(lambda query: running.get("/api/search", params={"q": query}), queries * 3)
+        )
+    for answer in together:
+        assert [hit["video"]["id"] for hit in answer["hits"]] == [
+            hit["video"]["id"] for hit in alone[answer["query"]]
+        ]
+        # A batch of sentences is another matrix product, so the last digits may differ.
+        assert answer["hits"][0]["moment"]["score"] == pytest.approx(
+            alone[answer["query"]][0]["moment"]["score"], abs=1e-5
+        )
+
+
+def test_a_video_finds_others(running: Running) -> None:
+    video = running.first("0")
+    answer = running.get(f"/api/search/like/{video['id']}", params={"limit": 50})
+    assert len(answer["hits"]) == 7
+    assert video["id"] not in {hit["video"]["id"] for hit in answer["hits"]}
+
+
+def test_a_picture_finds_its_video(running: Running) -> None:
+    video = running.first("0")
+    picture = running.client.get(f"/api/videos/{video['id']}/frame?time=1&height=144").content
+    answer = running.client.post("/api/search/picture?limit=3", files={"picture": ("a.jpg", picture)})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["hits"][0]["video"]["id"] == video["id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/search", 422),
+        ("/api/search?q=", 422),
+        ("/api/search?q=%20", 400),
+        ("/api/search?q=" + "a" * 1001, 422),
+        ("/api/search?q=a&limit=0", 422),
+        ("/api/search?q=a&limit=101", 422),
+        ("/api/search?q=a&offset=-1", 422),
+        ("/api/search?q=a&min_duration=nan", 422),
+        ("/api/search?q=a&folder=..%2F..", 422),
+        ("/api/search?q=a&folder=" + "0" * 24, 404),
+        ("/api/search?q=a&where=1", 422),
+        ("/api/search/like/" + "0" * 32 + "-" + "0" * 16, 404),
+        ("/api/search/like/..%2f..%2fetc%2fpasswd", 404),
+        ("/api/nothing", 404),
+    ],
+)
+def test_wrong_requests_are_problems(running: Running, path: str, status: int) -> None:
+    answer = running.client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == status and body["title"] and "Traceback" not in answer.text
+
+
+def test_no_picture_is_a_problem(running: Running) -> None:
+    answer = running.client.post("/api/search/picture", files={"picture": ("a.jpg", b"text")})
+    assert answer.status_code == 400 and "no picture" in answer.json()["detail"]
