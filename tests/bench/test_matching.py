@@ -1,10 +1,8 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
 
-from prost.bench.matching import MSRVTT, MatchingSizes, measure_matching, table, ways_of
+from prost.bench.matching import MSRVTT, MatchingSizes, groups_of, measure_matching, table
 from prost.errors import UsageError
 
 TINY = MatchingSizes(name="tiny", frames=3, texts=35, videos=20, phrases=4, slots=2, events=2, width=64)
@@ -12,10 +10,10 @@ TINY = MatchingSizes(name="tiny", frames=3, texts=35, videos=20, phrases=4, slot
 
 @torch.inference_mode()
 def test_all_ways_of_a_model_give_the_same_scores() -> None:
-    for model, ways in itertools.groupby(ways_of(TINY), lambda way: way.name.split(",")[0]):
-        scores = {(way.name, way.dtype): way.run(way.units) for way in ways}
+    for group in groups_of(TINY, 9):
+        scores = {(way.name, way.dtype): way.run(way.units) for way in group.ways}
         first = next(iter(scores.values()))
-        assert first.shape == (35, 20), model
+        assert first.shape == (group.sizes.texts, group.sizes.videos)
         for (name, dtype), others in scores.items():
             tolerance = 1e-5 if dtype == torch.float32 else 0.05
             np.testing.assert_allclose(others, first, atol=tolerance, err_msg=name)
@@ -23,7 +21,8 @@ def test_all_ways_of_a_model_give_the_same_scores() -> None:
 
 @torch.inference_mode()
 def test_a_part_of_the_work_gives_the_scores_of_the_first_pairs() -> None:
-    for way in ways_of(TINY):
+    scoring, rival, _ = groups_of(TINY, 9)
+    for way in (*scoring.ways, *rival.ways):
         whole, part = way.run(way.units), way.run(3)
         known = ~np.isnan(part)
         assert known.sum() >= 3, way.name
@@ -35,20 +34,26 @@ def test_a_part_of_the_work_gives_the_scores_of_the_first_pairs() -> None:
 def test_operations_are_those_of_the_products() -> None:
     assert MSRVTT.prost_flops == 2 * 1000 * 1000 * (28 * 12 * 12 + 3) * 512
     assert TINY.ts2net_flops > 2 * 35 * 20 * 3 * 64
+    assert TINY.training_flops == TINY.prost_flops + 4 * 35 * 20 * (2 + 1) * 64
+
+
+FIRST = {"ProST, einsum", "TS2-Net, pairs of batches (authors)", "ProST, einsum and its gradient"}
 
 
 def test_a_report() -> None:
     calls: list[tuple[int, int, str]] = []
-    report = measure_matching([TINY], 0.01, lambda *call: calls.append(call))
-    assert calls[0] == (0, len(report.rows), "tiny: ProST, pairs of batches (authors)")
+    report = measure_matching([TINY], 0.01, lambda *call: calls.append(call), batch=9)
+    assert calls[0] == (0, len(report.rows), "tiny: ProST")
     assert calls[-1] == (len(report.rows), len(report.rows), "done")
     names = [row.name for row in report.rows if row.dtype == "float32"]
     assert names == [
-        "ProST, pairs of batches (authors)",
         "ProST, einsum",
+        "ProST, pairs of batches (authors)",
         "ProST, prost.match",
         "TS2-Net, pairs of batches (authors)",
         "TS2-Net, one product",
+        "ProST, einsum and its gradient",
+        "ProST, prost.match and its gradient",
     ]
     told = report.to_dict()
     assert told.keys() == {"machine", "gemm_gflops", "rows"}
@@ -57,7 +62,10 @@ def test_a_report() -> None:
         assert 0 < row.measured_fraction <= 1
         assert row.seconds > 0 and row.share_of_gemm > 0
         assert report.gemm_gflops[row.dtype] >= row.gemm_gflops
-        needed = TINY.prost_flops if row.name.startswith("ProST") else TINY.ts2net_flops
+        assert row.speedup == 1 if row.name in FIRST else row.speedup > 0
+        needed = row.sizes.prost_flops if row.name.startswith("ProST") else row.sizes.ts2net_flops
+        if "gradient" in row.name:
+            needed = row.sizes.training_flops
         assert row.gflops * row.seconds == pytest.approx(needed / 1e9)
         assert row.peak_mb is None or row.peak_mb >= 0
     columns, rows = table(report)

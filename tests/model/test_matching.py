@@ -122,6 +122,20 @@ class TestObjectPhrase:
         expected = object_phrase_score(phrase, object)
         torch.testing.assert_close(object_phrase_score(size * phrase, size * object), expected)
 
+    def test_vectors_of_very_different_lengths_together(self) -> None:
+        """Lengths whose squares leave the range of float32 beside usual ones and a zero vector."""
+        phrase, object = torch.randn(2, 3, 8), torch.randn(3, 2, 4, 8)
+        expected = object_phrase_score(phrase, object)
+        sizes = torch.tensor([1e-38, 1e-20, 1.0, 1e37])
+        torch.testing.assert_close(
+            object_phrase_score(phrase, object * sizes[:, None]), expected, atol=1e-5, rtol=0
+        )
+        object[1, :, 2] = 0.0
+        expected = object_phrase_by_einsum(phrase, object)
+        torch.testing.assert_close(
+            object_phrase_score(phrase, object * sizes[:, None]), expected, atol=1e-5, rtol=0
+        )
+
     @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
     def test_a_bad_number_spoils_its_own_scores_alone(self, bad: float, tile_size: int) -> None:
         phrase, object = torch.randn(3, 2, 5), torch.randn(4, 2, 3, 5)

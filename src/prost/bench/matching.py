@@ -5,9 +5,11 @@ ProST it makes all cosines of a pair and takes their maxima. For TS2-Net it also
 same videos again for every batch of texts. Both models are measured in both ways, since the table compares the loops as
 much as the models: as one matrix product TS2-Net needs far less arithmetic than ProST.
 
-Long runs are measured in part and scaled up; `measured_fraction` says how much was measured. The part is repeated, with
-bursts of a large matrix product before, between and after the repetitions, because other work on the machine slows down
-both. Times and rates are medians.
+A step of training, the scores of a batch and their gradients, is measured by the plain einsum and by ours.
+
+Long runs are measured in part and scaled up; `measured_fraction` says how much was measured. All ways of a group run in
+turn, several rounds, with a burst of a large matrix product before and after each, because other work on the machine
+slows down all of them. Times, rates and ratios are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +39,7 @@ BATCH = 16
 # Cosines that the plain einsum makes at once: 256 MiB.
 EINSUM_COSINES = 2**26
 PRODUCT_SIZE = 2048
-REPETITIONS = 3
+REPETITIONS = 5
 # Each frame has its class token and three selected tokens; layers of the temporal transformer.
 TS2NET_TOKENS, TS2NET_LAYERS = 4, 4
 
@@ -72,6 +74,11 @@ class MatchingSizes:
         return 2.0 * self.texts * self.videos * cosines * self.width
 
     @property
+    def training_flops(self) -> float:
+        """Operations of ProST's cosines of all pairs, and of the gradient that flows to the best one of each slot."""
+        return self.prost_flops + 4.0 * self.texts * self.videos * (self.slots + 1) * self.width
+
+    @property
     def ts2net_flops(self) -> float:
         """Operations of TS2-Net's cosines of all pairs, and of its temporal transformer once for each video."""
         tokens = TS2NET_TOKENS * self.frames
@@ -98,6 +105,7 @@ class MatchingRow:
             twice does not count.
         gemm_gflops: rate of a large matrix product of the same type, in the bursts between.
         share_of_gemm: the one rate over the other, median of the repetitions, each beside its neighbouring bursts.
+        speedup: how many times as fast as the first row of its group (equal sizes and model), median of the rounds.
         peak_mb: memory beside the prototypes at its peak, in MiB; None where the system cannot tell.
     """
 
@@ -109,6 +117,7 @@ class MatchingRow:
     gflops: float
     gemm_gflops: float
     share_of_gemm: float
+    speedup: float
     peak_mb: float | None
 
 
@@ -151,13 +160,29 @@ class Way:
     dtype: torch.dtype = torch.float32
 
 
-def measure_matching(test_sets: Sequence[MatchingSizes], seconds: float, progress: Advance) -> MatchingReport:
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Ways to do the same work, which are measured in turn.
+
+    Attributes:
+        sizes: of the work.
+        ways: the others are compared with the first one.
+    """
+
+    sizes: MatchingSizes
+    ways: tuple[Way, ...]
+
+
+def measure_matching(
+    test_sets: Sequence[MatchingSizes], seconds: float, progress: Advance, *, batch: int = 128
+) -> MatchingReport:
     """Time all ways on random prototypes of some test sets.
 
     Args:
         test_sets: sizes of at least one.
         seconds: time to spend on each way, roughly; what takes longer is scaled up.
         progress: is called before each way.
+        batch: texts and videos of a step of training.
 
     Raises:
         UsageError: no seconds.
@@ -170,20 +195,30 @@ def measure_matching(test_sets: Sequence[MatchingSizes], seconds: float, progres
         for dtype in (torch.float32, torch.bfloat16)
     }
     rows: list[MatchingRow] = []
-    total = (5 + bfloat16_is_faster()) * len(test_sets)
+    total = (7 + bfloat16_is_faster()) * len(test_sets)
     for sizes in test_sets:
-        for way in ways_of(sizes):
-            progress(len(rows), total, f"{sizes.name}: {way.name}")
-            row = _measure(way, sizes, seconds)
-            best[row.dtype] = max(best[row.dtype], row.gemm_gflops)
-            rows.append(row)
+        for group in groups_of(sizes, batch):
+            progress(len(rows), total, f"{group.sizes.name}: {group.ways[0].name.partition(',')[0]}")
+            rows += _measure(group, seconds)
+    for row in rows:
+        best[row.dtype] = max(best[row.dtype], row.gemm_gflops)
     progress(total, total, "done")
     return MatchingReport(machine=describe_machine(), gemm_gflops=best, rows=rows)
 
 
 def table(report: MatchingReport) -> tuple[list[str], list[list[str]]]:
     """Column headings and rows of a report, for people."""
-    columns = ["test set", "way", "type", ">time, s", ">measured", ">GFLOP/s", ">of GEMM", ">peak, MiB"]
+    columns = [
+        "test set",
+        "way",
+        "type",
+        ">time, s",
+        ">measured",
+        ">GFLOP/s",
+        ">of GEMM",
+        ">speed-up",
+        ">peak, MiB",
+    ]
     rows = [
         [
             row.sizes.name,
@@ -193,6 +228,7 @@ def table(report: MatchingReport) -> tuple[list[str], list[list[str]]]:
             f"{100 * row.measured_fraction:.3g}%",
             f"{row.gflops:.3g}",
             f"{row.share_of_gemm:.2f}",
+            f"{row.speedup:.2f}",
             "-" if row.peak_mb is None else f"{row.peak_mb:.0f}",
         ]
         for row in report.rows
@@ -200,20 +236,16 @@ def table(report: MatchingReport) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
-def ways_of(sizes: MatchingSizes) -> Iterator[Way]:
-    """All ways to score one test set; the prototypes of one model are in memory at a time."""
-    yield from _prost_ways(sizes)
-    yield from _ts2net_ways(sizes)
+def groups_of(sizes: MatchingSizes, batch: int) -> Iterator[Group]:
+    """All ways to score one test set, and to train on a batch; the prototypes of one group are in memory at a time."""
+    yield Group(sizes=sizes, ways=tuple(_prost_ways(sizes)))
+    yield Group(sizes=sizes, ways=tuple(_ts2net_ways(sizes)))
+    step = replace(sizes, name=f"{sizes.name}, training", texts=batch, videos=batch)
+    yield Group(sizes=step, ways=tuple(_training_ways(step)))
 
 
 def _prost_ways(sizes: MatchingSizes) -> Iterator[Way]:
-    generator = torch.Generator().manual_seed(0)
-    draw = functools.partial(torch.randn, generator=generator)
-    text = TextPrototypes(draw(sizes.texts, sizes.phrases, sizes.width), draw(sizes.texts, sizes.width))
-    video = VideoPrototypes(
-        draw(sizes.videos, sizes.frames, sizes.slots, sizes.width),
-        draw(sizes.videos, sizes.events, sizes.width),
-    )
+    text, video = _random_prototypes(sizes)
     pairs = _batch_pairs(sizes)
 
     def loop(units: int) -> NDArray[np.float32]:
@@ -228,8 +260,8 @@ def _prost_ways(sizes: MatchingSizes) -> Iterator[Way]:
     def tiles(units: int, dtype: torch.dtype) -> NDArray[np.float32]:
         return match(text.mapped(lambda tensor: tensor.to(dtype)), video[:units]).total.numpy()
 
-    yield Way(name="ProST, pairs of batches (authors)", flops=sizes.prost_flops, units=len(pairs), run=loop)
     yield Way(name="ProST, einsum", flops=sizes.prost_flops, units=sizes.videos, run=plain)
+    yield Way(name="ProST, pairs of batches (authors)", flops=sizes.prost_flops, units=len(pairs), run=loop)
     yield Way(
         name="ProST, prost.match",
         flops=sizes.prost_flops,
@@ -270,6 +302,35 @@ def _ts2net_ways(sizes: MatchingSizes) -> Iterator[Way]:
         name="TS2-Net, pairs of batches (authors)", flops=sizes.ts2net_flops, units=len(pairs), run=loop
     )
     yield Way(name="TS2-Net, one product", flops=sizes.ts2net_flops, units=sizes.videos, run=once)
+
+
+def _training_ways(sizes: MatchingSizes) -> Iterator[Way]:
+    text, video = _random_prototypes(sizes)
+
+    def step(score: Callable[[TextPrototypes, VideoPrototypes], Tensor], _: int) -> NDArray[np.float32]:
+        with torch.inference_mode(False), torch.enable_grad():
+            scores = score(text.mapped(_leaf), video.mapped(_leaf))
+            torch.nn.functional.cross_entropy(100 * scores, torch.arange(len(scores))).backward()
+            return scores.detach().numpy()
+
+    ways = {"einsum": _plain_scores, "prost.match": lambda text, video: match(text, video).total}
+    for name, score in ways.items():
+        run = functools.partial(step, score)
+        yield Way(name=f"ProST, {name} and its gradient", flops=sizes.training_flops, units=1, run=run)
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.clone().requires_grad_()
+
+
+def _random_prototypes(sizes: MatchingSizes) -> tuple[TextPrototypes, VideoPrototypes]:
+    draw = functools.partial(torch.randn, generator=torch.Generator().manual_seed(0))
+    text = TextPrototypes(draw(sizes.texts, sizes.phrases, sizes.width), draw(sizes.texts, sizes.width))
+    video = VideoPrototypes(
+        draw(sizes.videos, sizes.frames, sizes.slots, sizes.width),
+        draw(sizes.videos, sizes.events, sizes.width),
+    )
+    return text, video
 
 
 def _plain_scores(text: TextPrototypes, video: VideoPrototypes) -> Tensor:
@@ -319,30 +380,61 @@ def _ts2net(sizes: MatchingSizes) -> TS2Net:
 
 
 @torch.inference_mode()
-def _measure(way: Way, sizes: MatchingSizes, seconds: float) -> MatchingRow:
-    units = _units_within(way, seconds / REPETITIONS)
-    burst = seconds / REPETITIONS / 4
+def _measure(group: Group, seconds: float) -> list[MatchingRow]:
+    ways = group.ways
+    parts = [_units_within(way, seconds / REPETITIONS) for way in ways]
+    rounds = [
+        [_run_once(way, units, group.sizes.width, seconds) for way, units in zip(ways, parts, strict=True)]
+        for _ in range(REPETITIONS)
+    ]
+    first = np.array([runs[0].seconds for runs in rounds])  # of the whole work
+    rows = []
+    for place, (way, units) in enumerate(zip(ways, parts, strict=True)):
+        runs = [runs[place] for runs in rounds]
+        times, gemm = np.array([run.seconds for run in runs]), np.array([run.gemm_gflops for run in runs])
+        rates = way.flops / times / 1e9
+        peaks = [run.peak_mb for run in runs if run.peak_mb is not None]
+        rows.append(
+            MatchingRow(
+                name=way.name,
+                sizes=group.sizes,
+                dtype=_name(way.dtype),
+                seconds=float(np.median(times)),
+                measured_fraction=units / way.units,
+                gflops=float(np.median(rates)),
+                gemm_gflops=float(np.median(gemm)),
+                share_of_gemm=float(np.median(rates / gemm)),
+                speedup=float(np.median(first / times)),
+                peak_mb=max(peaks, default=None),
+            )
+        )
+    return rows
+
+
+class _Run(NamedTuple):
+    """One run of a way.
+
+    Attributes:
+        seconds: of the whole work, scaled up if a part of it was run.
+        gemm_gflops: rate of a large product just before and after, mean.
+        peak_mb: see `MatchingRow`.
+    """
+
+    seconds: float
+    gemm_gflops: float
+    peak_mb: float | None
+
+
+def _run_once(way: Way, units: int, width: int, seconds: float) -> _Run:
+    burst = seconds / REPETITIONS / 8
+    before = _gemm_gflops(way.dtype, width, burst)
     resting = _reset_peak()
-    gemm, times = [_gemm_gflops(way.dtype, sizes.width, burst)], []
-    for _ in range(REPETITIONS):
-        start = time.perf_counter()
-        way.run(units)
-        times.append(time.perf_counter() - start)
-        gemm.append(_gemm_gflops(way.dtype, sizes.width, burst))
-    fraction = units / way.units
-    rates = way.flops * fraction / np.array(times) / 1e9
-    neighbours = np.add(gemm[:-1], gemm[1:]) / 2
-    return MatchingRow(
-        name=way.name,
-        sizes=sizes,
-        dtype=_name(way.dtype),
-        seconds=float(np.median(times)) / fraction,
-        measured_fraction=fraction,
-        gflops=float(np.median(rates)),
-        gemm_gflops=float(np.median(gemm)),
-        share_of_gemm=float(np.median(rates / neighbours)),
-        peak_mb=None if resting is None else max(0.0, _peak_mb() - resting),
-    )
+    start = time.perf_counter()
+    way.run(units)
+    took = time.perf_counter() - start
+    peak = None if resting is None else max(0.0, _peak_mb() - resting)
+    gemm = (before + _gemm_gflops(way.dtype, width, burst)) / 2
+    return _Run(took * way.units / units, gemm, peak)
 
 
 def _units_within(way: Way, seconds: float) -> int:

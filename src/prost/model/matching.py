@@ -23,9 +23,11 @@ from torch.nn.functional import embedding_bag
 
 from prost.errors import UsageError
 
-# Cosines of one tile, and components of the object prototypes that it is computed from: 4 MiB each in float32 on a
+# Cosines of one tile, and components of the object prototypes that it is computed from: 8 MiB each in float32 on a
 # processor, where they should stay in the cache, and 256 MiB on an accelerator, where few large products are best.
-CPU_TILE, ACCELERATOR_TILE = 2**20, 2**26
+CPU_TILE, ACCELERATOR_TILE = 2**21, 2**26
+# Lengths whose squares, and products with a direction, are well within the range of float32.
+SHORTEST, LONGEST = 1e-15, 1e15
 # Pairs of prototypes that the backward pass sorts at once: 16 MiB for each tensor of indices.
 PAIRS_AT_ONCE = 2**21
 
@@ -243,7 +245,7 @@ class _Tile(NamedTuple):
 
     Attributes:
         texts, videos: slices of the a texts and b videos.
-        cosines: with every phrase `[N_p, a, L, b, N_o]`; where lengths were given, not divided by them yet.
+        cosines: with every phrase `[N_p, a, L, b, N_o]`; not divided yet by the lengths of the object prototypes.
         best: cosine with the best phrase `[a, L, b, N_o]`.
     """
 
@@ -275,9 +277,8 @@ def _tiles(phrase: Tensor, object: Tensor, inverse_lengths: Tensor | None) -> It
     for first_video in range(0, videos, tile_videos):
         block = object[first_video : first_video + tile_videos].transpose(0, 1)  # [L, b, N_o, D]
         vectors = converted[: block.numel()].view(block.shape).copy_(block)
-        inverse = None
         if inverse_lengths is None:
-            vectors = unit(vectors)
+            inverse = _divide_later(vectors)
         else:
             inverse = inverse_lengths[first_video : first_video + tile_videos].transpose(0, 1).to(dtype)
         vectors = vectors.view(-1, width)
@@ -289,15 +290,33 @@ def _tiles(phrase: Tensor, object: Tensor, inverse_lengths: Tensor | None) -> It
             best = maximum[: rows // phrases * len(vectors)]
             torch.amax(cosines.view(phrases, -1), dim=0, out=best)
             best = best.view(-1, *block.shape[:3])
-            if inverse is not None:
-                # Lengths are positive: the best phrase is the same before and after dividing by them.
-                best.mul_(inverse)
+            # Lengths are positive: the best phrase is the same before and after dividing by them.
+            best.mul_(inverse)
             yield _Tile(
                 slice(first_text, first_text + len(best)),
                 slice(first_video, first_video + block.shape[1]),
                 cosines.view(phrases, *best.shape),
                 best,
             )
+
+
+def _divide_later(vectors: Tensor) -> Tensor:
+    """One over the length of each vector `[..., D]`, by which the maxima of its products are to be multiplied.
+
+    This takes one pass over the vectors, where `unit` takes several. Vectors whose square or whose products would leave
+    the range of the type are replaced, in place, by their directions; so are zero vectors and those with NaN or
+    infinity.
+
+    Returns:
+        `[...]`; 1 for a vector that was replaced.
+    """
+    if vectors.dtype in (torch.float16, torch.bfloat16):
+        # A rounded length would be one more error; these types are for accelerators and small products.
+        return vectors.copy_(unit(vectors)).new_ones(vectors.shape[:-1])
+    lengths = torch.linalg.vector_norm(vectors, dim=-1)
+    usual = (lengths > SHORTEST) & (lengths < LONGEST)
+    vectors[~usual] = unit(vectors[~usual])
+    return torch.where(usual, lengths, 1.0).reciprocal_()
 
 
 def _tile_shape(phrase: Tensor, object: Tensor) -> tuple[int, int]:
