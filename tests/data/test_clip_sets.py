@@ -313,3 +313,26 @@ class TestFilesThatCannotBeDecoded:
     def test_when_none_can_replace_it(self, two_broken: Records) -> None:
         with pytest.raises(TrainingStopped, match="no other video can replace it in step 0"):
             list(batches(RecordClips(two_broken, replace_failed=True), batch_size=5))
+
+
+def test_some_clips_are_read_in_the_order_given(clips: ToyboxClipSet) -> None:
+    read = list(clips.read([4, 1], frames=3, size=32))
+    for place, frames in zip((4, 1), read, strict=True):
+        clip = clips.clips[place]
+        assert frames.pixels is not None and np.array_equal(frames.pixels, clip.show(3, 32))
+        assert frames.times is not None and np.array_equal(frames.times, clip.times(3))
+        assert (frames.path, frames.failure) == (None, None)
+
+
+def test_a_file_that_has_gone_gives_its_reason_and_ends_nothing(toybox_folder: Path, tmp_path: Path) -> None:
+    there = sorted(toybox_folder.glob("*.mp4"))[0]
+    records = [
+        VideoRecord("gone", tmp_path / "gone.mp4", ("a ball",)),
+        VideoRecord("there", there, ("a ball",), start=0.5, end=1.5),
+    ]
+    gone, shown = RecordClips(records).read([0, 1], frames=3, size=32)
+    assert gone.pixels is None and gone.times is None and gone.failure is not None
+    assert gone.failure.reason and gone.path == tmp_path / "gone.mp4"
+    assert shown.failure is None and shown.path == there
+    assert shown.pixels is not None and shown.pixels.shape == (3, 32, 32, 3)
+    assert shown.times is not None and np.all((shown.times > 0.4) & (shown.times < 1.5))

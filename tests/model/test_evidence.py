@@ -136,6 +136,14 @@ def test_shares_of_words_sum_to_one(explained):
             )
 
 
+def test_words_split_the_object_phrase_part(explained):
+    _, _, evidence = explained
+    shares = evidence.word_shares()
+    assert shares.shape == (len(evidence.words),)
+    # A dead phrase has no words, and its cosine is 0.
+    assert shares.sum() == pytest.approx(evidence.object_phrase_weight * evidence.object_phrase, abs=1e-5)
+
+
 def test_slots_name_the_frame_that_won(explained):
     _, _, evidence = explained
     for slot in evidence.slots:

@@ -13,7 +13,9 @@ import logging
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,7 +26,7 @@ from prost.data.records import VideoRecord
 from prost.data.toybox import Gallery, Scene
 from prost.data.toybox_clips import ClipMix, ToyboxClip, draw_clips
 from prost.data.video_reading import Reading, Sampling, read_records
-from prost.errors import BadConfig, MissingVideos, TrainingStopped, UsageError
+from prost.errors import BadConfig, MissingVideos, TrainingStopped, UsageError, VideoError
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,23 @@ Epoch = Literal["videos", "captions"]
 
 Block = tuple[np.ndarray, np.ndarray]
 """Places of b clips in their set, int64 `[b]`, and their pixels, uint8 `[b, L, R, R, 3]`."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipFrames:
+    """Frames of one clip of a set, or the reason why there are none.
+
+    Attributes:
+        pixels: uint8 `[L, R, R, 3]`, or None.
+        times: of the frames `[L]`, seconds from the start of the file or of the scene; None where there are no pixels.
+        path: the file; None for a clip that is drawn.
+        failure: the reason, or None.
+    """
+
+    pixels: np.ndarray | None = None
+    times: np.ndarray | None = None
+    path: Path | None = None
+    failure: VideoError | None = None
 
 
 class ClipSet(ABC):
@@ -77,6 +96,16 @@ class ClipSet(ABC):
     @abstractmethod
     def blocks(self, *, frames: int, size: int) -> Iterator[Block]:
         """The pixels of all clips, some at a time. Each clip comes once, in the order that is quickest to read."""
+
+    @abstractmethod
+    def read(self, places: Sequence[int], *, frames: int, size: int) -> Iterator[ClipFrames]:
+        """Read some clips, in the order given. A file that cannot be decoded gives its reason and ends nothing.
+
+        Args:
+            places: of the clips in the set.
+            frames: L.
+            size: R.
+        """
 
     def __len__(self) -> int:
         return len(self.names)
@@ -321,6 +350,12 @@ class ToyboxClipSet(ClipSet):
         for step, batch in zip(steps, load_batches(rendered, self.workers), strict=True):
             yield np.arange(step * BLOCK, step * BLOCK + len(batch)), batch.pixels
 
+    def read(self, places: Sequence[int], *, frames: int, size: int) -> Iterator[ClipFrames]:
+        """See `ClipSet`."""
+        for place in places:
+            clip = self.clips[place]
+            yield ClipFrames(pixels=clip.show(frames, size), times=clip.times(frames))
+
 
 class _Rendered(IterableDataset[CaptionedVideos]):
     """The rendered rows of the batches of a plan, for `load_batches`; without a plan, all clips in order."""
@@ -479,6 +514,22 @@ class RecordClips(ClipSet):
                     raise reading.failure
                 pixels.append(reading.pixels)
             yield np.fromiter(islice(order, len(block)), np.int64), np.stack(pixels)
+
+    def read(self, places: Sequence[int], *, frames: int, size: int) -> Iterator[ClipFrames]:
+        """See `ClipSet`."""
+        for reading in read_records(
+            (self.records[place] for place in places),
+            frames=frames,
+            size=size,
+            sampling=self.sampling,
+            workers=self.workers,
+        ):
+            yield ClipFrames(
+                pixels=reading.pixels,
+                times=reading.times,
+                path=reading.record.path,
+                failure=reading.failure,
+            )
 
     def _caption(self, place: int, seed: int, epoch: int) -> str:
         turn, position = divmod(epoch, len(self.records[place].captions))

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from prost.data.records import VideoRecord
 from prost.errors import UsageError, VideoError
+from prost.video.decode import Frames
 from prost.video.probe import VideoInfo
 from prost.video.reader import FailedWindow, ReadEnd, ReadRequest, ReadWindow, VideoReader
 from prost.video.reasons import Reason
@@ -35,11 +36,13 @@ class Reading:
     Attributes:
         record: the record.
         pixels: uint8 `[L, R, R, 3]`, or None.
+        times: of the frames `[L]`, seconds from the start of the file; None where there are no pixels.
         failure: the reason, or None.
     """
 
     record: VideoRecord
     pixels: npt.NDArray[np.uint8] | None = None
+    times: npt.NDArray[np.float64] | None = None
     failure: VideoError | None = None
 
 
@@ -95,7 +98,7 @@ def read_records(
                 continue
             clips: _FileClips = event.request.key
             if isinstance(event, ReadWindow):
-                yield from clips.readings(event.index, event.frames.pixels, None)
+                yield from clips.readings(event.index, event.frames, None)
             elif isinstance(event, FailedWindow):
                 yield from clips.readings(event.index, None, event.failure)
             else:
@@ -139,13 +142,16 @@ class _FileClips:
                 self.of_window.append(place)
         return windows
 
-    def readings(
-        self, window: int, pixels: npt.NDArray[np.uint8] | None, failure: VideoError | None
-    ) -> Iterator[Reading]:
+    def readings(self, window: int, frames: Frames | None, failure: VideoError | None) -> Iterator[Reading]:
         """The reading of a window, after those of the records before it that have no window."""
         place = self.of_window[window]
         yield from self._without_window(place)
-        yield Reading(record=self.records[place], pixels=pixels, failure=failure)
+        yield Reading(
+            record=self.records[place],
+            pixels=None if frames is None else frames.pixels,
+            times=None if frames is None else frames.times,
+            failure=failure,
+        )
         self.next = place + 1
 
     def rest(self, end: ReadEnd) -> Iterator[Reading]:

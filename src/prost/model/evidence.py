@@ -116,6 +116,20 @@ class Evidence:
         kept = sorted(each.word for each in slot.words if each.share >= least and self.words[each.word].text)
         return " ".join(self.words[each].text for each in kept)
 
+    def word_shares(self) -> NDArray[np.float64] | None:
+        """What each word adds to the score through the object-phrase part `[W]`; None where the model does not tell.
+
+        The share of a slot is split by the weights of the words in its phrase, so that the sum over the words is
+        weight * object-phrase.
+        """
+        if not any(slot.words for slot in self.slots):
+            return None
+        shares = np.zeros(len(self.words))
+        for slot in self.slots:
+            for word in slot.words:
+                shares[word.word] += slot.share * word.share
+        return shares
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the maps."""
         return {
