@@ -43,6 +43,19 @@ def test_reports_are_written_and_compared(
     assert prost("compare", tmp_path / "a", tmp_path / "b").code == 2
 
 
+def test_the_worst_failures_are_written_as_a_page(
+    prost: Prost, untrained_folder: Path, toybox_folder: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "new" / "failures.html"
+    said = prost(
+        "eval", untrained_folder, toybox_folder, "--plain", "--gallery", page, "--gallery-size", "2", "--json"
+    )
+    assert said.code == 0 and said.json["gallery"]["videos"] == 8, said.err
+    assert f"the worst failures (2) are in {page}" in said.err
+    assert page.read_text(encoding="utf-8").count("<section ") == 2
+    assert prost("eval", untrained_folder, toybox_folder, "--gallery-size", "0").code == 2
+
+
 def test_a_rival_and_a_benchmark_go_the_same_way(
     prost: Prost, untrained_folder: Path, toybox_folder: Path, tmp_path: Path
 ) -> None:

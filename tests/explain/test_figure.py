@@ -14,7 +14,7 @@ from PIL import Image
 import prost
 from prost.data.toybox import describe_event, render, sample_scene
 from prost.errors import UsageError
-from prost.explain.figure import strongest_heat, veil, write_figure
+from prost.explain.figure import write_figure
 from prost.model.evidence import explain_clip
 from prost.video.sampling import sample_times
 
@@ -100,18 +100,6 @@ def test_long_clips_show_twelve_frames(explained, tmp_path):
         and "63.0 s" in text
         and "1.0 s" not in text.replace("11.0 s", "").replace("51.0 s", "")
     )
-
-
-def test_the_veil_is_thin_where_there_is_heat():
-    heat = np.zeros((6, 6), np.float32)
-    heat[1, 4] = 1.0
-    covered = veil(heat, strongest_heat(np.array([0.0, 1.0])), 60)[..., 3]
-    assert covered.shape == (60, 60)
-    assert covered[15, 45] < 0.3 * covered.max()  # the middle of that patch
-    assert covered[45, 15] == covered.max()
-    # Without any heat the whole frame is covered, and nothing divides by zero.
-    assert (veil(np.zeros((6, 6), np.float32), 0.0, 12)[..., 3] == covered.max()).all()
-    assert (veil(-heat, 1.0, 12)[..., 3] == covered.max()).all()
 
 
 def test_other_endings_and_other_numbers_of_pictures(explained, tmp_path):

@@ -192,6 +192,16 @@ class EvaluationReport:
                 return row
         raise UsageError(f"no row {key} in this report", ", ".join(row.key for row in self.rows))
 
+    def score_matrices(self) -> Mapping[str, Scores]:
+        """`scores` of a report that has them.
+
+        Raises:
+            UsageError: the report was read from files.
+        """
+        if self.scores is None:
+            raise UsageError("a report without its scores", "the result of `evaluate_set`")
+        return self.scores
+
     @property
     def parts(self) -> dict[str, ReportSection]:
         """The plain rows of text to video, by score."""
@@ -365,9 +375,9 @@ def write_scores(report: EvaluationReport, data: EvaluationSet, path: Path) -> N
         UsageError: a report that was read from files has no scores.
         StorageError: the file cannot be written.
     """
-    if report.scores is None:
-        raise UsageError("a report without its scores", "the result of `evaluate_set`")
-    arrays: dict[str, Any] = {name: matrix.astype(np.float32) for name, matrix in report.scores.items()}
+    arrays: dict[str, Any] = {
+        name: matrix.astype(np.float32) for name, matrix in report.score_matrices().items()
+    }
     arrays["videos"], arrays["captions"] = np.array(data.videos), np.array(data.captions)
     arrays["video_of_caption"] = data.video_of_caption
     _write_arrays(path, arrays)

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from prost.data.writing import written_whole
 from prost.errors import UsageError
 from prost.model.evidence import Evidence
+from prost.page.heat import strongest_heat, veil
 from prost.page.rendering import render
 from prost.printable import printable
+from prost.video.sampling import evenly
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
 FRAMES_SHOWN = 12
 COLUMNS = 6
-# How much of a patch without heat the veil covers: what is there can still be made out.
-OPACITY = 0.82
 PAPER, INK, QUIET, LINE = "#faf8f4", "#23211d", "#6b665d", "#e4dfd5"
 EVENT, OBJECT = "#0f766e", "#b45309"
 EVENT_COLOURS = ("#0f766e", "#7c3aed", "#be185d", "#1d4ed8", "#4d7c0f", "#9f1239")
@@ -78,7 +78,7 @@ def draw(evidence: Evidence, pictures: NDArray[np.uint8], title: str = "") -> Fi
         ) from None
     if len(pictures) != len(evidence.times):
         raise UsageError(f"{len(pictures)} pictures for {len(evidence.times)} frames", "one for each frame")
-    shown = np.unique(np.linspace(0, len(pictures) - 1, min(FRAMES_SHOWN, len(pictures))).round().astype(int))
+    shown = evenly(len(pictures), FRAMES_SHOWN)
     rows = -(-len(shown) // COLUMNS)
     figure = Figure(figsize=(12, 2.05 * rows + 4.9), facecolor=PAPER, dpi=110)
     # Inches from the top: the titles, the frames, the curves, the score.
@@ -141,41 +141,14 @@ def draw(evidence: Evidence, pictures: NDArray[np.uint8], title: str = "") -> Fi
     return figure
 
 
-def veil(heat: NDArray[np.float32], strongest: float, side: int) -> NDArray[np.uint8]:
-    """One frame's map as a veil to lay over it: what has heat is seen through it, the rest is pale.
-
-    A veil works on pictures of any colour, where coloured heat would vanish on things of its own colour.
-
-    Args:
-        heat: `[G, G]`; what is below zero speaks against the sentence and is covered like 0.
-        strongest: the heat where nothing is covered, common to all frames of a clip.
-        side: pixels.
-
-    Returns:
-        RGBA `[side, side, 4]`.
-    """
-    from PIL import Image
-
-    scaled = np.clip(heat / strongest if strongest > 0 else np.zeros_like(heat), 0, 1)
-    smooth = Image.fromarray(scaled.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
-    covered = OPACITY * (1 - np.clip(np.asarray(smooth), 0, 1))
-    colour = np.broadcast_to(np.array((250, 248, 244), np.float32), (side, side, 3))
-    return np.concatenate([colour, 255 * covered[..., None]], axis=-1).round().astype(np.uint8)
-
-
-def strongest_heat(heat: NDArray[np.float32]) -> float:
-    """The heat that should be drawn most strongly: the 99th percentile of a map of any shape."""
-    return float(np.percentile(heat, 99))
-
-
 def _draw_frames(
-    places: Sequence[Axes], evidence: Evidence, pictures: NDArray[np.uint8], shown: NDArray[np.intp]
+    places: Sequence[Axes], evidence: Evidence, pictures: NDArray[np.uint8], shown: Sequence[int]
 ) -> None:
     won = np.bincount([slot.frame for slot in evidence.slots], minlength=len(evidence.times))
     strongest = 0.0 if evidence.heat is None else strongest_heat(evidence.heat)
     for place in places:
         place.axis("off")
-    for place, frame in zip(places, shown.tolist(), strict=False):
+    for place, frame in zip(places, shown, strict=False):
         picture = pictures[frame]
         place.imshow(picture, interpolation="antialiased")
         if evidence.heat is not None:

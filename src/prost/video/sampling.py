@@ -23,6 +23,15 @@ def sample_times(start: float, end: float, frames: int) -> npt.NDArray[np.float6
     return start + (np.arange(frames) + 0.5) / frames * (end - start)
 
 
+def evenly(count: int, most: int) -> list[int]:
+    """Which of some frames to show: at most `most` of them, evenly spread from the first to the last.
+
+    >>> evenly(12, 4), evenly(3, 6)
+    ([0, 4, 7, 11], [0, 1, 2])
+    """
+    return sorted(set(np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()))
+
+
 def clip_windows(
     duration: float, longest: float = 12.0, overlap: float = 0.25, start: float = 0.0
 ) -> list[tuple[float, float]]:

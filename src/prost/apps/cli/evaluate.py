@@ -83,6 +83,15 @@ def evaluate(
             help="NumPy file (.npz) for the score matrices, with the ids of videos and captions.",
         ),
     ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(
+            "--gallery", help="HTML file for the worst failures: the true video, and those that came first."
+        ),
+    ] = None,
+    gallery_size: Annotated[
+        int, typer.Option("--gallery-size", min=1, help="Largest number of failures in that file.")
+    ] = 20,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -152,6 +161,11 @@ def evaluate(
     if save_scores is not None:
         write_scores(report, data, save_scores)
         say(f"the scores are in {save_scores}")
+    if gallery is not None:
+        from prost.page.failures import write_failures
+
+        shown = write_failures(gallery, opened, report, data, most=gallery_size)
+        say(f"the worst failures ({shown}) are in {gallery}")
     if as_json:
         print_json(report.to_dict())
         return
