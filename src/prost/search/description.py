@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self, get_args
 from urllib.parse import unquote
 
-import pyarrow.fs
-
-from prost.errors import LibraryDamaged, LibraryError, StorageError, UsageError
+from prost.errors import LibraryDamaged, LibraryError, UsageError
 from prost.model.encoding import PrecisionClass
 from prost.printable import is_utf8
-from prost.search.durable import write_whole
 from prost.search.records import ClipSettings, PrototypeSizes
-from prost.search.storage_errors import first_sentence, storage_errors
+from prost.search.small_files import read_small, write_small
 
 FORMAT = 1
 DESCRIPTION = "library.json"
@@ -95,38 +91,29 @@ def _precision_class(value: object) -> PrecisionClass:
     raise ValueError(f"precision {value!r}")
 
 
-def read_description(root: str) -> Description | None:
+def read_description(root: str, storage_options: Mapping[str, str] | None = None) -> Description | None:
     """The description of a library; None where there is none.
 
     Raises:
         LibraryDamaged: it cannot be read.
         LibraryError: a newer prost wrote it.
-        StorageError: the disk refuses.
+        StorageError: the disk or the object store refuses.
     """
-    try:
-        with _file_errors(root):
-            filesystem, path = _file_system(root)
-            with filesystem.open_input_file(path) as file:
-                text = file.read().decode("utf-8", "replace")
-    except (FileNotFoundError, NotADirectoryError):
+    data = read_small(root, DESCRIPTION, storage_options)
+    if data is None:
         return None
-    return Description.from_json(text, os.path.join(root, DESCRIPTION))
+    return Description.from_json(data.decode("utf-8", "replace"), f"{root}/{DESCRIPTION}")
 
 
-def write_description(root: str, description: Description) -> None:
-    """Write `library.json` in one step: under another name first, then moved to its place.
+def write_description(
+    root: str, description: Description, storage_options: Mapping[str, str] | None = None
+) -> None:
+    """Write `library.json` in one step.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the disk or the object store refuses.
     """
-    with _file_errors(root):
-        if "://" not in root:
-            write_whole(os.path.join(root, DESCRIPTION), description.to_json().encode())
-            return
-        filesystem, path = _file_system(root)
-        with filesystem.open_output_stream(f"{path}.new") as file:
-            file.write(description.to_json().encode())
-        filesystem.move(f"{path}.new", path)
+    write_small(root, DESCRIPTION, description.to_json().encode(), storage_options)
 
 
 def library_top(path: str | os.PathLike[str]) -> str:
@@ -141,35 +128,12 @@ def library_top(path: str | os.PathLike[str]) -> str:
     scheme, separator, rest = name.partition("://")
     if not separator:
         return os.path.abspath(os.path.expanduser(name))
+    scheme = scheme.lower()
     if scheme == "file":
-        return os.path.abspath(unquote(rest))
+        return os.path.abspath(unquote(rest.removeprefix("localhost")))
     if scheme not in OBJECT_STORES:
         raise UsageError(
             f"{name}: a library cannot lie on {scheme}://",
             f"a folder, or {' or '.join(f'{each}://bucket/folder' for each in OBJECT_STORES)}",
         )
-    return name
-
-
-@contextmanager
-def _file_errors(root: str) -> Iterator[None]:
-    """Context around calls of a file system; an object store refuses by errors without a number."""
-    try:
-        with storage_errors(root):
-            yield
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as error:
-        if "://" not in root:
-            raise
-        raise StorageError(
-            f"{root}: the object store cannot be used ({first_sentence(error)})",
-            suggestion="check the address, the network and the credentials",
-        ) from None
-
-
-def _file_system(root: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    if "://" not in root:
-        return pyarrow.fs.LocalFileSystem(), os.path.join(root, DESCRIPTION)
-    filesystem, path = pyarrow.fs.FileSystem.from_uri(root)
-    return filesystem, f"{path.rstrip('/')}/{DESCRIPTION}"
+    return f"{scheme}://{rest.rstrip('/')}"

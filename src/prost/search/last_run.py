@@ -1,14 +1,14 @@
-"""When the last `add` of a local library ended and what it did: `last_run.json`, beside `library.json`."""
+"""When the last `add` ended and what it did: `last_run.json`, beside `library.json`."""
 
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from prost.search.durable import write_whole
-from prost.search.storage_errors import storage_errors
+from prost.errors import StorageError
+from prost.search.small_files import read_small, write_small
 
 LAST_RUN = "last_run.json"
 
@@ -26,26 +26,27 @@ class LastRun:
     counts: dict[str, int]
 
 
-def write_last_run(root: str, counts: dict[str, int]) -> None:
-    """Store that a run ended now; a library on an object store keeps no such file.
+def write_last_run(
+    root: str, counts: dict[str, int], storage_options: Mapping[str, str] | None = None
+) -> None:
+    """Store that a run ended now.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the disk or the object store refuses.
     """
-    if "://" in root:
-        return
     run = LastRun(ended=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), counts=counts)
-    with storage_errors(root):
-        write_whole(os.path.join(root, LAST_RUN), (json.dumps(asdict(run), indent=2) + "\n").encode())
+    write_small(root, LAST_RUN, (json.dumps(asdict(run), indent=2) + "\n").encode(), storage_options)
 
 
-def read_last_run(root: str) -> LastRun | None:
+def read_last_run(root: str, storage_options: Mapping[str, str] | None = None) -> LastRun | None:
     """The last run of a library; None where none is stored, or where the file cannot be understood."""
     try:
-        with open(os.path.join(root, LAST_RUN), "rb") as file:
-            values = json.load(file)
+        data = read_small(root, LAST_RUN, storage_options)
+        if data is None:
+            return None
+        values = json.loads(data)
         return LastRun(
             ended=str(values["ended"]), counts={str(part): int(n) for part, n in values["counts"].items()}
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -262,7 +262,7 @@ class Library:
             self._settle()
             report.passed_over, report.excluded = found.passed_over, found.excluded
             report.failed.extend((os.fspath(folder), UNREADABLE_FOLDER) for folder in found.unreadable)
-            write_last_run(self.tables, report.counts)
+            write_last_run(self.tables, report.counts, self._storage_options)
         return report
 
     def remove(self, paths: PathLike | Iterable[PathLike], *, wait: bool = False) -> list[str]:
@@ -348,7 +348,7 @@ class Library:
 
     def last_run(self) -> LastRun | None:
         """When the last `add` ended and what it did; None where that is not known."""
-        return read_last_run(self.tables)
+        return read_last_run(self.tables, self._storage_options)
 
     def stats(self) -> LibraryStats:
         """The library in numbers."""

@@ -25,6 +25,38 @@ REFUSALS = {
     errno.EIO: ("the disk reports an error", "check the disk"),
 }
 
+# What an object store says, in the texts of obstore and of Lance.
+CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+OBJECT_STORE_REFUSALS = (
+    (r"NoSuchBucket", "there is no such bucket", "check the name of the bucket and AWS_ENDPOINT_URL"),
+    (
+        r"169\.254\.|Missing(?: |)(?:SecretAccessKey|AccessKeyId)|credentials? (?:provider )?(?:was|were|is|are)? ?not "
+        r"(?:loaded|enabled|found)|no providers in chain|CredentialsNotLoaded",
+        "no credentials for the object store",
+        CREDENTIALS,
+    ),
+    (
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken|401 Unauthorized",
+        "the object store does not accept the credentials",
+        CREDENTIALS,
+    ),
+    (
+        r"PermanentRedirect|AuthorizationHeaderMalformed",
+        "the bucket lies in another region",
+        "set AWS_REGION to the bucket's region",
+    ),
+    (
+        r"AccessDenied|403 Forbidden",
+        "the object store gives no permission",
+        "check what the credentials may do with this bucket",
+    ),
+    (
+        r"error sending request|dns error|[Cc]onnection refused|timed out|error trying to connect",
+        "the object store cannot be reached",
+        "check the network and the address (AWS_ENDPOINT_URL)",
+    ),
+)
+
 _PLACE_IN_LANCE = re.compile(r",? ?(?:location: )?/[\w./@-]+\.rs:\d+:\d+")
 
 
@@ -59,6 +91,18 @@ def is_from_lance(error: BaseException) -> bool:
     )
 
 
+def object_store_refusal(text: str) -> tuple[str, str] | None:
+    """What an object store refused and what to try; None where the text tells of something else.
+
+    Args:
+        text: of an error of obstore or of Lance.
+    """
+    return next(
+        ((what, suggestion) for sign, what, suggestion in OBJECT_STORE_REFUSALS if re.search(sign, text)),
+        None,
+    )
+
+
 def first_sentence(error: BaseException) -> str:
     """The words of a Lance error without the places in its source code."""
     text = _PLACE_IN_LANCE.sub("", str(error))
@@ -77,6 +121,8 @@ def _translated(root: str, error: BaseException) -> StorageError | LibraryDamage
     if number in REFUSALS and (lance or isinstance(error, OSError)):
         what, suggestion = REFUSALS[number]
         return StorageError(f"{root}: {what}; what was stored is kept", suggestion=suggestion)
+    if lance and "://" in root and (refusal := object_store_refusal(str(error))):
+        return StorageError(f"{root}: {refusal[0]}; what was stored is kept", suggestion=refusal[1])
     if lance:
         return LibraryDamaged(
             f"{root}: a table cannot be read ({first_sentence(error)})",

@@ -1,16 +1,21 @@
-"""A library on disk: two Lance tables and a description.
+"""A library on disk or on an object store: two Lance tables and a description.
 
     holiday.prost/
         library.json    format, model, clip settings, sizes; written last, so it marks a whole library
         checksums.json  size and CRC-32 of each file of the tables
         videos.lance    one row a file
         clips.lance     one row a clip: 8-bit object prototypes with scales, event prototypes, frame times
-        writer.lock     held, with the writer's process id inside, while a process writes
+        writer.lock     held, with the writer's process id inside, while a process writes; on an object store its lease
 
 Clips belong to a file's *content*, not to its path: copies share them, and a moved file keeps them. Every
 commit is atomic. Clips are committed before the videos that they belong to, so a video exists only when its
 row does. Clips without a video (a writer was killed between the two commits) are deleted when the next writer
 begins. Readers never wait: they read the latest whole version.
+
+On an object store the lock is a lease, which a writer loses when it does not renew it, for example because its machine
+was asleep. Two rules keep such a writer from harm. It looks at the lease after it has read the version that a commit
+builds on, and before it commits. And who takes over an expired lease first commits a `Restore` of the latest version
+to each table: Lance refuses every later commit that builds on an older version than that.
 """
 
 from __future__ import annotations
@@ -27,12 +32,15 @@ from uuid import uuid4
 
 import lance
 import pyarrow as pa
+from lance.commit import CommitConflictError
 from lance.optimize import Compaction, CompactionOptions, RewriteResult
 
 from prost.errors import LibraryDamaged, MissingPath, UsageError
 from prost.search.description import DESCRIPTION, Description, read_description, write_description
 from prost.search.filters import expect_filter
 from prost.search.generations import library_root
+from prost.search.lease import Lease, hold_lease
+from prost.search.object_store import CLOCK, ObjectStore, is_remote, lance_options
 from prost.search.records import ClipRows, VideoRow
 from prost.search.schema import (
     VIDEO_SCHEMA,
@@ -58,6 +66,8 @@ SMALL_FRAGMENTS = 16
 
 # A reader may still scan a version that a writer has replaced.
 OLD_VERSIONS_LIVE = timedelta(minutes=10)
+# On an object store also where everything that is not needed goes: a search reads there for longer.
+REMOTE_VERSIONS_LIVE = timedelta(hours=1)
 
 # Where the schema of a table holds the description of its library.
 TABLE_NOTE = b"prost.library"
@@ -77,6 +87,7 @@ class Store:
 
     Attributes:
         files: of the tables; None on an object store, which keeps checksums itself.
+        objects: what is beside the tables on an object store; None in a folder.
     """
 
     def __init__(
@@ -84,8 +95,10 @@ class Store:
     ) -> None:
         self.root = root
         self.description = description
-        self.storage_options = dict(storage_options) if storage_options else None
+        self.storage_options = lance_options(storage_options)
         self.files = TableFiles(root, (VIDEOS, CLIPS, WORDS)) if self.local else None
+        self.objects = None if self.local else ObjectStore(root, storage_options)
+        self._lease: Lease | None = None
 
     @classmethod
     def open(cls, root: str, storage_options: Mapping[str, str] | None = None) -> Self:
@@ -101,7 +114,7 @@ class Store:
         try:
             store = cls.with_description(root, storage_options)
         except MissingPath:
-            if "://" not in root:
+            if not is_remote(root):
                 with storage_errors(root):
                     _expect_no_tables(root)
             raise
@@ -115,7 +128,9 @@ class Store:
     def create(
         cls, root: str, description: Description, storage_options: Mapping[str, str] | None = None
     ) -> Self:
-        """Make an empty library in a new or empty folder.
+        """Make an empty library in a new or empty folder; a library that another process made meanwhile is opened.
+
+        What a creation that broke off left behind is replaced.
 
         Raises:
             UsageError: the folder holds other things.
@@ -130,11 +145,16 @@ class Store:
                 _expect_empty(Path(store.root))
                 Path(store.root).mkdir(parents=True, exist_ok=True)
         with store._lock():
+            if read_description(store.root, storage_options) is not None:
+                return cls.open(store.root, storage_options)
+            if store.objects is not None:
+                store._expect_no_objects(store.objects)
             for name, schema in ((CLIPS, clip_schema(description.sizes)), (VIDEOS, VIDEO_SCHEMA)):
                 store._create_table(name, schema)
             with storage_errors(store.root):
                 store._record()
-            write_description(store.root, store.description)
+            store.expect_held()
+            write_description(store.root, store.description, storage_options)
         return store
 
     @classmethod
@@ -145,7 +165,7 @@ class Store:
             MissingPath: there is no `library.json`.
             LibraryDamaged: it cannot be read.
         """
-        description = read_description(root)
+        description = read_description(root, storage_options)
         if description is None:
             raise MissingPath(
                 f"no library at {root}", "a folder made by `prost index`", "index some videos first"
@@ -155,7 +175,7 @@ class Store:
     @property
     def local(self) -> bool:
         """Whether the library lies in a folder of this machine."""
-        return "://" not in self.root
+        return not is_remote(self.root)
 
     def videos(self) -> lance.LanceDataset:
         """The latest version of the videos table."""
@@ -186,7 +206,7 @@ class Store:
 
     @contextmanager
     def writing(self, *, wait: bool = False) -> Iterator[None]:
-        """Hold the writer's lock; what a killed writer left behind is deleted first.
+        """Hold the writer's lock or lease; what a killed writer left behind is deleted first.
 
         Args:
             wait: wait until another writer is done, instead of raising.
@@ -208,7 +228,7 @@ class Store:
             before = self.clips()
             fragments = lance.fragment.write_fragments(
                 table,
-                self._uri(CLIPS),
+                self.uri(CLIPS),
                 schema=before.schema,
                 max_rows_per_file=self._rows_per_fragment(),
                 max_bytes_per_file=2 * FRAGMENT_BYTES,
@@ -281,9 +301,11 @@ class Store:
             if small > (1 if thorough else SMALL_FRAGMENTS) or (thorough and removed):
                 self._compact(table, name, rows, thorough, before_compaction if name == CLIPS else None)
             with storage_errors(self.root):
-                # Files of interrupted commits look like those of a running one; the lock says that there is none.
+                self.expect_held()
+                # Files of interrupted commits look like those of a running one. The lock of a folder says that there is
+                # none; on an object store Lance keeps such files for seven days.
                 self.table(name).cleanup_old_versions(
-                    older_than=timedelta(0) if thorough else OLD_VERSIONS_LIVE, delete_unverified=self.local
+                    older_than=self.versions_live(thorough=thorough), delete_unverified=self.local
                 )
         if self.files is not None:
             with storage_errors(self.root):
@@ -341,9 +363,9 @@ class Store:
             )
 
     def nbytes(self) -> int:
-        """Bytes that a local library takes on disk; 0 for one on an object store."""
-        if not self.local:
-            return 0
+        """Bytes that the library takes on the disk or on the object store."""
+        if self.objects is not None:
+            return sum(self.objects.sizes().values())
         files = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
         total = 0
         for file in files:
@@ -351,21 +373,63 @@ class Store:
                 total += file.stat().st_size
         return total
 
-    def _uri(self, name: str) -> str:
+    def uri(self, name: str) -> str:
+        """Where a table is, as Lance takes it."""
         return f"{self.root.rstrip('/')}/{name}"
 
     def table(self, name: str) -> lance.LanceDataset:
         """The latest version of a table."""
-        return lance.dataset(self._uri(name), storage_options=self.storage_options)
+        return lance.dataset(self.uri(name), storage_options=self.storage_options)
+
+    def existing_table(self, name: str) -> lance.LanceDataset | None:
+        """The latest version of a table; None where there is none.
+
+        Raises:
+            LibraryDamaged: it cannot be read.
+            StorageError: the disk or the object store refuses.
+        """
+        if self.local and not os.path.isdir(self.uri(name)):
+            return None
+        try:
+            with storage_errors(self.root):
+                return self.table(name)
+        except LibraryDamaged as damage:
+            if "not found" in damage.arrived.lower():
+                return None
+            raise
+
+    def versions_live(self, *, thorough: bool = False) -> timedelta:
+        """How long versions are kept that a writer has replaced.
+
+        Args:
+            thorough: not for readers in a folder.
+        """
+        if not self.local:
+            return REMOTE_VERSIONS_LIVE
+        return timedelta(0) if thorough else OLD_VERSIONS_LIVE
+
+    def expect_held(self) -> None:
+        """Look whether this writer still holds the lease of a library on an object store.
+
+        It is called after the version was read that a commit builds on, and before the commit.
+
+        Raises:
+            LibraryBusy: another writer took it over.
+            StorageError: the store refuses.
+        """
+        if self._lease is not None:
+            self._lease.expect_held()
 
     def _create_table(self, name: str, schema: pa.Schema) -> None:
         # The description in the table tells whose it is, and can replace a lost `library.json`.
         described = schema.with_metadata({TABLE_NOTE: self.description.to_json()})
+        there = os.path.exists(self.uri(name)) if self.local else self.existing_table(name) is not None
+        self.expect_held()
         with storage_errors(self.root):
             lance.write_dataset(
                 described.empty_table(),
-                self._uri(name),
-                mode="overwrite" if self.local and os.path.exists(self._uri(name)) else "create",
+                self.uri(name),
+                mode="overwrite" if there else "create",
                 storage_options=self.storage_options,
             )
 
@@ -407,15 +471,19 @@ class Store:
             before(table, rewrites)
         with storage_errors(self.root):
             self._flush(name)
-            Compaction.commit(table, rewrites)
+            self.expect_held()
+            with self._refusing_late_commits():
+                Compaction.commit(table, rewrites)
             self._record()
 
     def _commit(self, name: str, operation: Any, read_version: int | None = None) -> None:
         """Make a change the latest version of a table: its files are on the disk before, its manifest after."""
         self._flush(name)
-        lance.LanceDataset.commit(
-            self._uri(name), operation, read_version=read_version, storage_options=self.storage_options
-        )
+        self.expect_held()
+        with self._refusing_late_commits():
+            lance.LanceDataset.commit(
+                self.uri(name), operation, read_version=read_version, storage_options=self.storage_options
+            )
         self._record()
 
     def _flush(self, name: str) -> None:
@@ -431,12 +499,61 @@ class Store:
 
     @contextmanager
     def _lock(self, wait: bool = False) -> Iterator[None]:
-        # An object store has no locks: there, the user has to take care that only one writer runs.
-        if not self.local:
-            yield
+        if self.objects is None:
+            with writer_lock(self.root, wait=wait):
+                yield
             return
-        with writer_lock(self.root, wait=wait):
+        with hold_lease(self.objects, wait=wait) as self._lease:
+            try:
+                if self._lease.taken_over:
+                    for name in (CLIPS, VIDEOS, WORDS):
+                        self._refuse_older_commits(name)
+                yield
+            finally:
+                self._lease = None
+
+    def _refuse_older_commits(self, name: str) -> None:
+        """Make all commits to a table fail that build on a version from before now: those of the former writer."""
+        table = self.existing_table(name)
+        if table is None:
+            return
+        with storage_errors(self.root):
+            before = table.version
+            self.expect_held()
+            table.restore()
+            if table.version != before + 1:
+                # A commit of the former writer came in between. It stands, so its version is restored again.
+                table.checkout_version(table.version - 1).restore()
+
+    @contextmanager
+    def _refusing_late_commits(self) -> Iterator[None]:
+        """Context around a commit.
+
+        Raises:
+            LibraryBusy: the lease was lost, and taken over between the look at it and the commit.
+        """
+        try:
             yield
+        except (CommitConflictError, OSError, RuntimeError):
+            self.expect_held()
+            raise
+
+    def _expect_no_objects(self, objects: ObjectStore) -> None:
+        """Refuse a place on an object store that holds other things, or tables with rows.
+
+        Raises:
+            UsageError: other things.
+            LibraryDamaged: it is a library that lost its description.
+        """
+        if objects.names() - {VIDEOS, CLIPS, LOCK, CLOCK}:
+            raise UsageError(
+                f"{self.root} holds other things and no library", "a new place", f"{self.root}/library.prost"
+            )
+        for name in (VIDEOS, CLIPS):
+            table = self.existing_table(name)
+            with storage_errors(self.root):
+                if table is not None and table.count_rows():
+                    raise _lost_description(self.root)
 
 
 def noted_description(
@@ -449,7 +566,7 @@ def noted_description(
         StorageError: the disk refuses.
     """
     uri = f"{root.rstrip('/')}/{name}"
-    options = dict(storage_options) if storage_options else None
+    options = lance_options(storage_options)
     with storage_errors(root):
         noted = (lance.dataset(uri, storage_options=options).schema.metadata or {}).get(TABLE_NOTE)
     return None if noted is None else Description.from_json(noted.decode("utf-8", "replace"), uri)
@@ -479,10 +596,14 @@ def _expect_no_tables(root: str) -> None:
                 raise
             continue
         if rows:
-            raise LibraryDamaged(
-                f"{root} holds tables, but {DESCRIPTION} is missing",
-                suggestion=f"{REPAIR}, or restore it from a backup",
-            )
+            raise _lost_description(root)
+
+
+def _lost_description(root: str) -> LibraryDamaged:
+    return LibraryDamaged(
+        f"{root} holds tables, but {DESCRIPTION} is missing",
+        suggestion=f"{REPAIR}, or restore it from a backup",
+    )
 
 
 def _expect_empty(folder: Path) -> None:

@@ -76,7 +76,7 @@ def verify_library(
     """
     root = library_root(path)
     try:
-        description = read_description(root)
+        description = read_description(root, storage_options)
     except LibraryDamaged as damage:
         return [Problem(kind=Kind.DESCRIPTION, place=DESCRIPTION, detail=damage.arrived)]
     if description is None:

@@ -15,7 +15,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import blake2b
 
 import lance
@@ -27,7 +26,7 @@ from prost.search.filters import expect_filter
 from prost.search.records import VideoRow
 from prost.search.schema import path_as_text, path_key, video_rows
 from prost.search.storage_errors import storage_errors
-from prost.search.store import OLD_VERSIONS_LIVE, SMALL_FRAGMENTS, WORDS, Store
+from prost.search.store import SMALL_FRAGMENTS, WORDS, Store
 from prost.video.files import SeenFile
 from prost.video.isolation import IsolatedDecoder
 from prost.video.subtitles import Cue, find_sidecars
@@ -176,21 +175,17 @@ def open_words(store: Store) -> lance.LanceDataset | None:
     Raises:
         LibraryDamaged: it cannot be read.
     """
-    if store.local and not os.path.isdir(os.path.join(store.root, WORDS)):
-        return None
-    try:
-        with storage_errors(store.root):
-            return store.table(WORDS)
-    except LibraryDamaged as damage:
-        if "not found" in damage.arrived.lower():
-            return None
-        raise
+    return store.existing_table(WORDS)
 
 
 def drop_words(store: Store) -> None:
-    """Remove the table of a local library; the next run reads the words again."""
+    """Remove the table; the next run reads the words again."""
+    if store.objects is not None:
+        store.expect_held()
+        store.objects.remove([f"{WORDS}/{name}" for name in store.objects.sizes(WORDS)])
+        return
     with storage_errors(store.root):
-        shutil.rmtree(os.path.join(store.root, WORDS), ignore_errors=True)
+        shutil.rmtree(store.uri(WORDS), ignore_errors=True)
         _record(store)
 
 
@@ -208,8 +203,6 @@ def _known_states(store: Store) -> dict[str, str]:
         with storage_errors(store.root):
             rows = table.to_table(columns=["video", "read"], filter=f"position = {MARKER}")
     except LibraryDamaged:
-        if not store.local:
-            raise
         drop_words(store)
         return {}
     return dict(zip(rows["video"].to_pylist(), rows["read"].to_pylist(), strict=True))
@@ -238,9 +231,12 @@ def _replace(store: Store, videos: dict[str, tuple[str, list[Cue]]]) -> None:
             )
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     with storage_errors(store.root):
-        uri = f"{store.root.rstrip('/')}/{WORDS}"
-        mode = "create" if open_words(store) is None else "append"
-        lance.write_dataset(table, uri, mode=mode, storage_options=store.storage_options)
+        there = open_words(store)
+        store.expect_held()
+        if there is None:
+            lance.write_dataset(table, store.uri(WORDS), storage_options=store.storage_options)
+        else:
+            lance.write_dataset(table, there, mode="append")
     _record(store)
 
 
@@ -250,6 +246,7 @@ def _delete(store: Store, keys: Sequence[str]) -> None:
         return
     with storage_errors(store.root):
         listed = ", ".join(f"'{key}'" for key in keys)
+        store.expect_held()
         table.delete(f"video IN ({listed})")
 
 
@@ -259,14 +256,14 @@ def _tidy(store: Store) -> None:
     if table is None:
         return
     with storage_errors(store.root):
+        store.expect_held()
         if len(table.get_fragments()) > SMALL_FRAGMENTS:
             table.optimize.compact_files(num_threads=1)
         if any(index.name == INDEX for index in table.describe_indices()):
             table.optimize.optimize_indices()
         elif table.count_rows("position >= 0"):
             table.create_scalar_index("text", "INVERTED", name=INDEX)
-        table = store.table(WORDS)
-        table.cleanup_old_versions(older_than=timedelta(0) if not store.local else OLD_VERSIONS_LIVE)
+        store.table(WORDS).cleanup_old_versions(older_than=store.versions_live())
     _record(store)
 
 

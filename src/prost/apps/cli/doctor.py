@@ -39,6 +39,7 @@ EXTRAS = {
     "timeline": "moments as timelines of video editors",
     "plot": "figures of an explanation",
     "tensorboard": "logs of a training for TensorBoard",
+    "s3": "libraries on object storage",
     "bench": "what prost bench needs to draw and to compare",
 }
 RED = (200, 30, 30)

@@ -198,14 +198,11 @@ def note_model(tables: str, model: str) -> None:
     """Write down beside the tables of a library by what name or path its model is opened.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the disk or the object store refuses.
     """
-    if "://" not in tables:
-        from prost.search.durable import write_whole
-        from prost.search.storage_errors import storage_errors
+    from prost.search.small_files import write_small
 
-        with storage_errors(tables):
-            write_whole(Path(tables, MODEL_NOTE), os.fsencode(_absolute_if_path(model)))
+    write_small(tables, MODEL_NOTE, os.fsencode(_absolute_if_path(model)))
 
 
 def open_library(path: str, model: str | None, device: str, **overrides: Any) -> Library:
@@ -257,12 +254,11 @@ def load_named_model(model: str, device: str, **overrides: Any) -> ProST | DualE
 
 def _noted_model(path: str) -> str | None:
     from prost.search.generations import library_root
+    from prost.search.small_files import read_small
 
-    note = Path(library_root(path)) / MODEL_NOTE
-    if not note.is_file():
-        return None
+    note = read_small(library_root(path), MODEL_NOTE)
     # Older versions did not write the note in one step: it can be empty.
-    return note.read_text(encoding="utf-8", errors="surrogateescape").strip() or None
+    return os.fsdecode(note).strip() or None if note is not None else None
 
 
 def _described_model(path: str) -> str | None:

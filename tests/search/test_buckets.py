@@ -1,0 +1,373 @@
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.search import bucket_writers
+from tests.search.bucket_server import BUCKET, BucketServer, bucket_server
+from tests.search.conftest import ColourModel, fill, paint_video
+
+import prost.search.lease as lease_module
+from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, StorageError, UsageError
+from prost.search.description import read_description
+from prost.search.lease import Holder, hold_lease
+from prost.search.library import Library
+from prost.search.object_store import ObjectStore
+from prost.search.store import Store
+from prost.search.writer_lock import LOCK
+
+COLOURS = ("red", "green", "blue", "yellow", "white", "black", "cyan")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[BucketServer]:
+    with bucket_server() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(server: BucketServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BucketServer:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PROST_HOME", str(tmp_path / "prost"))
+    return server
+
+
+@pytest.fixture
+def root(environment: BucketServer, request: pytest.FixtureRequest) -> str:
+    return f"s3://{BUCKET}/{request.node.name}.prost"
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> list[str]:
+    """Fourteen videos of different contents."""
+    paths = [
+        paint_video(tmp_path / "films" / f"{colour}-{seconds}.mp4", (colour, seconds))
+        for colour in COLOURS
+        for seconds in (1, 2)
+    ]
+    return [str(path) for path in paths]
+
+
+def clips_of_each_content(root: str) -> tuple[dict[str, int], Counter[str]]:
+    """Clips that the videos should have, and those that are there."""
+    store = Store.open(root)
+    wanted = {row.content: row.clips for row in store.read_videos() if row.indexed and row.content}
+    return wanted, Counter(store.clips().to_table(columns=["content"])["content"].to_pylist())
+
+
+def expect_whole(root: str, paths: list[str]) -> None:
+    """Every video is there, and each has its clips once."""
+    assert sorted(row.path for row in Store.open(root).read_videos()) == sorted(paths)
+    wanted, there = clips_of_each_content(root)
+    assert there == wanted
+    assert Library(root).verify() == []
+
+
+class TestEverythingThatAFolderDoes:
+    def test_add_search_tag_remove_duplicates_status(
+        self, root: str, folder: Path, model: ColourModel
+    ) -> None:
+        copy = paint_video(folder / "again.mp4", ("red", 2))
+        copy.write_bytes((folder / "red.mp4").read_bytes())
+        with Library(root, model) as library:
+            report = library.add(folder)
+            assert sorted(Path(path).name for path in report.added) == [
+                "again.mp4",
+                "blue.mp4",
+                "green.mp4",
+                "red.mp4",
+            ]
+            assert library.add(folder).counts["unchanged"] == 4
+        with Library(root, model) as library:
+            assert Path(library.search("blue", limit=1)[0].path).name == "blue.mp4"
+            assert [len(group) for group in library.duplicates()] == [2]
+            library.tag(folder / "sea", "holiday")
+            tagged = library.search("red", where="array_has(tags, 'holiday')")
+            assert [Path(hit.path).name for hit in tagged] == ["blue.mp4"]
+            library.untag(folder / "sea", "holiday")
+            assert library.videos("array_has(tags, 'holiday')") == []
+            assert library.remove(folder / "green.mp4") == [str(folder / "green.mp4")]
+            assert all(Path(hit.path).name != "green.mp4" for hit in library.search("green"))
+            assert library.verify() == []
+            run = library.last_run()
+            assert run is not None and run.counts["unchanged"] == 4
+            assert library.stats().nbytes > 1000
+        wanted, there = clips_of_each_content(root)
+        assert there == wanted
+
+    def test_storage_options_alone_are_enough(
+        self,
+        server: BucketServer,
+        root: str,
+        folder: Path,
+        model: ColourModel,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        for name in server.environment:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with Library(root, model, storage_options=server.options) as library:
+            library.add(folder)
+        with Library(root, storage_options=server.options) as library:
+            assert len(library.videos()) == 3
+            assert library.verify() == []
+
+    def test_a_trailing_slash_and_capitals_in_the_scheme_are_the_same_library(
+        self, root: str, model: ColourModel
+    ) -> None:
+        Library(root, model)
+        assert Library(f"{root}/").path == Library(root.replace("s3", "S3")).path == root
+
+
+class TestCredentials:
+    def test_keys_of_a_profile(
+        self,
+        server: BucketServer,
+        root: str,
+        model: ColourModel,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> None:
+        Library(root, model)
+        for name in server.environment:
+            monkeypatch.delenv(name)
+        folder = tmp_path / "home" / ".aws"
+        folder.mkdir(parents=True)
+        (folder / "credentials").write_text(
+            "[films]\naws_access_key_id = someone\naws_secret_access_key = secret\n"
+        )
+        (folder / "config").write_text(
+            f"[profile films]\nregion = us-east-1\nendpoint_url = {server.endpoint}\n"
+        )
+        monkeypatch.setenv("AWS_PROFILE", "films")
+        assert read_description(root) is not None
+
+    @pytest.mark.parametrize("with_model", [True, False])
+    def test_none(
+        self, server: BucketServer, root: str, monkeypatch: pytest.MonkeyPatch, with_model: bool
+    ) -> None:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        with pytest.raises(StorageError, match="no credentials") as caught:
+            Library(root, ColourModel() if with_model else None)
+        assert "AWS_ACCESS_KEY_ID" in str(caught.value)
+        assert "\n" not in caught.value.arrived
+
+    def test_half_of_them(self, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        with pytest.raises(StorageError, match="no credentials"):
+            Library(root)
+
+    def test_wrong_bucket(self, environment: BucketServer, model: ColourModel) -> None:
+        for given in (None, model):
+            with pytest.raises(StorageError, match="no such bucket"):
+                Library("s3://nobody-made-this/x.prost", given)
+
+    def test_no_network(self, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        with pytest.raises(StorageError, match="cannot be reached"):
+            Library(root)
+
+    def test_unknown_option(self, root: str) -> None:
+        with pytest.raises(UsageError, match="storage_options"):
+            Library(root, storage_options={"aws_colour": "red"})
+
+
+class TestCreation:
+    def test_broken_off_before_its_description_then_done_again(
+        self, root: str, folder: Path, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def killed(*args: object, **kwargs: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("prost.search.store.write_description", killed)
+            Library(root, model)
+        with pytest.raises(MissingPath):
+            Library(root)
+        with Library(root, model) as library:
+            library.add(folder)
+            assert library.verify() == []
+
+    def test_a_library_that_was_made_meanwhile_is_opened(self, root: str, model: ColourModel) -> None:
+        first = Library(root, model)
+        fill(Store.open(root), 0, 3)
+        again = Store.create(root, first.description)
+        assert again.description.id == first.description.id
+        assert len(again.read_videos()) == 3
+
+    def test_a_lost_description_is_no_new_library(self, root: str, model: ColourModel) -> None:
+        Library(root, model)
+        fill(Store.open(root), 0, 1)
+        ObjectStore(root).remove(["library.json"])
+        with pytest.raises(LibraryDamaged, match=r"library\.json is missing"):
+            Library(root, model)
+
+    def test_other_things(self, root: str, model: ColourModel) -> None:
+        ObjectStore(root).write("letter.txt", b"dear")
+        with pytest.raises(UsageError, match="other things"):
+            Library(root, model)
+
+
+class TestLease:
+    def test_the_second_writer_is_told_who_writes_and_since_when(
+        self, root: str, folder: Path, model: ColourModel
+    ) -> None:
+        library = Library(root, model)
+        with hold_lease(ObjectStore(root)), pytest.raises(LibraryBusy) as caught:
+            library.add(folder)
+        message = str(caught.value)
+        assert f"process {os.getpid()}" in message and "UTC" in message and "--wait" in message
+        assert library.add(folder).counts["added"] == 3  # released
+
+    def test_waiting(self, root: str, folder: Path, model: ColourModel) -> None:
+        library = Library(root, model)
+        said: list[str] = []
+        context = hold_lease(ObjectStore(root))
+        context.__enter__()
+        import threading
+
+        thread = threading.Thread(target=lambda: said.append(str(library.add(folder, wait=True))))
+        thread.start()
+        time.sleep(1)
+        assert not said
+        context.__exit__(None, None, None)
+        thread.join(60)
+        assert said == ["3 added, 0 unchanged, 0 moved, 0 removed, 0 failed"] or "3 added" in said[0]
+
+    def test_it_is_renewed(self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.3)
+        Library(root, model)
+        objects = ObjectStore(root)
+        with hold_lease(objects) as lease:
+            time.sleep(1)
+            found = objects.read(LOCK)
+            assert found is not None
+            holder = Holder.from_json(found.data)
+            assert holder.renewals >= 2 and holder.since
+            lease.expect_held()
+
+    def test_a_writer_whose_lease_is_gone_cannot_commit(self, root: str, model: ColourModel) -> None:
+        Library(root, model)
+        store = Store.open(root)
+        with store.writing():
+            fill(store, 0, 1)
+            ObjectStore(root).write(LOCK, Holder(owner="other", process=7, host="far", seconds=30).to_json())
+            with pytest.raises(LibraryBusy, match="process 7 on far"):
+                fill(store, 1, 1)
+        assert len(Store.open(root).read_videos()) == 1
+
+    def test_commits_prepared_before_a_takeover_fail(
+        self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The instant between the look at the lease and the commit: Lance itself refuses."""
+        Library(root, model)
+        stale = Store.open(root)
+        with stale.writing():
+            fill(stale, 0, 2)
+            look, looks = Store.expect_held, []
+
+            def taken_over_after_the_look(self: Store) -> None:
+                look(self)
+                if self is stale and not looks:
+                    looks.append(1)
+                    objects = ObjectStore(root)
+                    objects.write(LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json())
+                    with Store.open(root).writing():
+                        pass
+
+            monkeypatch.setattr(Store, "expect_held", taken_over_after_the_look)
+            with pytest.raises(LibraryBusy):
+                fill(stale, 2, 1)
+        wanted, there = clips_of_each_content(root)
+        assert there == wanted and len(wanted) == 2
+
+
+class TestRacingWriters:
+    def test_two_waiting_writers_lose_and_double_nothing(self, root: str, films: list[str]) -> None:
+        race(root, [films[0:4:2], films[1:4:2]], wait=True)
+
+    @pytest.mark.slow
+    def test_two_writers_of_the_same_files(self, root: str, films: list[str]) -> None:
+        race(root, [films[:3], films[:3]], wait=True)
+
+    @pytest.mark.slow
+    def test_three_writers_that_do_not_wait(self, root: str, films: list[str]) -> None:
+        outcomes = race(root, [films[0::3], films[1::3], films[2::3]], wait=False)
+        assert sum(outcome.busy for outcome in outcomes)
+
+    @pytest.mark.slow
+    def test_a_killed_writer_is_followed_by_another(
+        self, root: str, films: list[str], environment: BucketServer, model: ColourModel
+    ) -> None:
+        writer = bucket_writers.start(
+            bucket_writers.stop_before_commit, root, environment.environment, films[0], 3.0
+        )
+        assert writer.hear()[0] == "ready"
+        writer.process.kill()
+        writer.process.join()
+        library = Library(root, model)
+        with pytest.raises(LibraryBusy):
+            library.add(films[1])
+        library.add(films, wait=True, workers=1)
+        expect_whole(root, films)
+
+    @pytest.mark.slow
+    def test_a_writer_that_slept_past_its_lease_does_not_commit(
+        self, root: str, films: list[str], environment: BucketServer, model: ColourModel
+    ) -> None:
+        writer = bucket_writers.start(
+            bucket_writers.stop_before_commit, root, environment.environment, films[0], 3.0
+        )
+        word, process = writer.hear()
+        assert word == "ready"
+        os.kill(process, signal.SIGSTOP)
+        Library(root, model).add(films[1:4], wait=True, workers=1)
+        writer.said.send("go on")
+        os.kill(process, signal.SIGCONT)
+        word, message = writer.hear()
+        assert word == "LibraryBusy" and "did not renew its lease" in message
+        writer.process.join()
+        expect_whole(root, films[1:4])
+        Library(root, model).add(films, workers=1)
+        expect_whole(root, films)
+
+
+def race(root: str, shares: list[list[str]], *, wait: bool) -> list[bucket_writers.Outcome]:
+    """Let one writer add each share; everything must have landed, once."""
+    Library(root, ColourModel())
+    environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    writers = [
+        bucket_writers.start(bucket_writers.add_each, root, environment, share, wait) for share in shares
+    ]
+    outcomes = [writer.hear(300)[1] for writer in writers]
+    for writer in writers:
+        writer.process.join()
+    assert [outcome.failed for outcome in outcomes] == [[]] * len(shares)
+    assert [outcome.landed for outcome in outcomes] == shares
+    expect_whole(root, sorted({path for share in shares for path in share}))
+    return outcomes
+
+
+def test_the_uri_of_a_folder_has_the_lock_of_the_folder(
+    tmp_path: Path, folder: Path, model: ColourModel
+) -> None:
+    place = tmp_path / "a b.prost"
+    library = Library(place, model)
+    with library._store.writing():
+        for uri in (
+            place.as_uri(),
+            place.as_uri().upper()[:4] + place.as_uri()[4:],
+            f"file://localhost{place}",
+        ):
+            other = Library(uri, model)
+            assert other.path == str(place)
+            with pytest.raises(LibraryBusy):
+                other.add(folder)
