@@ -1,7 +1,7 @@
 """Small objects of a library on an object store: written whole, and only if nobody else wrote them meanwhile.
 
 Lance reads and writes the tables. Everything else that a library holds goes through here: its description, the
-writer's lease, the packs. `obstore` (extra `s3`) has the conditional writes that a lease needs.
+writer's lease, the packs. The package obstore (extra `s3`) has the conditional writes that a lease needs.
 
 Credentials, region and endpoint come from `storage_options`, or from where AWS tools look: the variables `AWS_*`, then
 the profile in `~/.aws`, then the machine's own role.

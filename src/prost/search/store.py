@@ -14,7 +14,7 @@ begins. Readers never wait: they read the latest whole version.
 
 On an object store the lock is a lease, which a writer loses when it does not renew it, for example because its machine
 was asleep. Two rules keep such a writer from harm. It looks at the lease after it has read the version that a commit
-builds on, and before it commits. And who takes over an expired lease first commits a `Restore` of the latest version
+builds on, and before it commits. And who takes over an expired lease first commits a restore of the latest version
 to each table: Lance refuses every later commit that builds on an older version than that.
 """
 
