@@ -39,6 +39,10 @@ EXTRAS = {
     "timeline": "moments as timelines of video editors",
     "plot": "figures of an explanation",
     "tensorboard": "logs of a training for TensorBoard",
+    "serve": "the server and its page",
+    "mcp": "a library as a tool of assistants (MCP)",
+    "onnx": "encoding videos by ONNX Runtime",
+    "openvino": "encoding videos by OpenVINO",
     "s3": "libraries on object storage",
     "bench": "what prost bench needs to draw and to compare",
 }
