@@ -39,6 +39,14 @@ UNTRAINED = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What this machine remembers, such as measured forms, must not decide a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROST_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def toybox_model() -> ProST:
     """The bundled model."""

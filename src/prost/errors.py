@@ -25,6 +25,7 @@
     │   ├── PackDamaged             a derived file that is truncated, changed, or from another library
     │   └── NotCoded                a search by codes or by an index that the library does not have
     ├── StorageError                the disk refused: no space, no permission, read-only
+    ├── FormRefused                 a form of the vision tower that cannot be made here, or computes something else
     ├── OutOfMemory                 the machine's or the GPU's memory is exhausted
     ├── BadScores                   NaN, infinity or a wrong shape in a score matrix
     └── TrainingStopped             training cannot go on (NaN loss, an empty split)
@@ -187,6 +188,10 @@ class NotCoded(LibraryError):
 
 class StorageError(ProstError):
     """The disk refused: no space, no permission, read-only."""
+
+
+class FormRefused(ProstError):
+    """A form of the vision tower that cannot be made of a model here, or that computes something else than torch."""
 
 
 class OutOfMemory(ProstError):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from prost.config import ModelConfig
 from prost.errors import EmptyQuery, UsageError
+from prost.model import encoding
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.encoding import (
     VideoEncoder,
@@ -236,20 +237,28 @@ def test_a_device_that_is_not_there_is_refused() -> None:
             choose_device("mps")
 
 
-def test_auto_asks_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    for able, expected in (
-        ({"amx_bf16": True}, True),
-        ({"avx512_bf16": True}, True),
-        ({"avx2": True}, False),
-    ):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able, raising=False)
-        assert has_fast_bf16(CPU) is expected
-        assert takes_bf16("auto", CPU) is expected
+@pytest.mark.parametrize("able", [{"amx_bf16": True}, {"avx512_bf16": True}, {"avx2": True}])
+@pytest.mark.parametrize("times_faster", [0.5, 1.1, 4.0])
+def test_auto_takes_bf16_where_the_hardware_has_it_and_it_is_faster(
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], times_faster: float
+) -> None:
+    seconds = {torch.float32: 1.0, torch.bfloat16: 1 / times_faster}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    monkeypatch.setattr(encoding, "_product_seconds", seconds.__getitem__)
+    has_fast_bf16.cache_clear()
+    assert has_fast_bf16(CPU) is takes_bf16("auto", CPU) is ("avx2" not in able and times_faster > 2)
+    has_fast_bf16.cache_clear()
 
 
 def test_an_older_torch_that_does_not_tell_is_taken_at_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    has_fast_bf16.cache_clear()
     assert not has_fast_bf16(CPU)
+    has_fast_bf16.cache_clear()
+
+
+def test_products_are_timed() -> None:
+    assert 0 < encoding._product_seconds(torch.float32) < 60
 
 
 def test_what_is_asked_for_is_done() -> None:

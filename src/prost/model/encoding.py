@@ -5,9 +5,11 @@ Everything that encodes goes through here: indexing, search, evaluation, validat
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -20,22 +22,26 @@ from prost.errors import UsageError
 from prost.model.matching import Record
 
 Precision = Literal["auto", "bf16", "fp32"]
-# What a precision comes to on a machine: `auto` is one of the others.
-PrecisionClass = Literal["bf16", "fp32"]
+# Classes of prototypes that differ by more than rounding; see `model.forms`.
+PrecisionClass = Literal["fp32", "bf16", "int8"]
 
 # Frames that pass the vision tower at a time. More is not faster on a CPU; a GPU needs more to be busy.
 CPU_BATCH_FRAMES = 96
 GPU_BATCH_FRAMES = 256
+# Times that bfloat16 must be faster than float32 for `auto` to take it: chance must not decide.
+BF16_FASTER = 1.25
 
 Batch = TypeVar("Batch", bound=Record)
 Text = TypeVar("Text", bound=Record, covariant=True)
 Video = TypeVar("Video", bound=Record, covariant=True)
 
 
+@cache
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32 on a device, and not emulated.
 
-    A CPU without the instructions multiplies bfloat16 matrices tens of times more slowly than float32 ones.
+    A CPU without the instructions multiplies bfloat16 matrices tens of times more slowly than float32 ones, and some
+    that name the instructions run them at half the speed of float32. So a CPU with them is measured once per process.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -43,17 +49,26 @@ def has_fast_bf16(device: torch.device) -> bool:
         return False
     # Older versions of torch do not have the function.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    if not (capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")):
+        return False
+    return _product_seconds(torch.float32) > BF16_FASTER * _product_seconds(torch.bfloat16)
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    """Seconds that a CPU takes for a matrix product of the size of a ViT-B/32's, the fastest of a few."""
+    tokens, weight = torch.ones(400, 768, dtype=dtype), torch.ones(768, 3072, dtype=dtype)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(5):
+            started = time.perf_counter()
+            tokens @ weight
+            seconds.append(time.perf_counter() - started)
+    return min(seconds)
 
 
 def takes_bf16(precision: Precision, device: torch.device) -> bool:
     """Whether a precision means bfloat16 on a device; `auto` takes it where it is fast."""
     return precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
-
-
-def precision_class(precision: Precision, device: torch.device) -> PrecisionClass:
-    """What a precision comes to on a device."""
-    return "bf16" if takes_bf16(precision, device) else "fp32"
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
@@ -212,7 +227,8 @@ class VideoEncoder(Generic[Video]):
         model: in eval mode, on the device where it shall stay.
         precision: of the vision tower; the head behind it always computes in float32.
         batch_frames: frames that pass the vision tower together; None chooses by the device.
-        below_shift: another form of the model's `below_shift`, such as one of `model.forms`; None for its own.
+        below_shift: another form of the model's `below_shift`, see `model.forms`; None for its own.
+        from_shift: likewise of `from_shift`.
 
     Raises:
         UsageError: `batch_frames` below 1.
@@ -225,6 +241,7 @@ class VideoEncoder(Generic[Video]):
         precision: Precision = "fp32",
         batch_frames: int | None = None,
         below_shift: Callable[[Tensor], Tensor] | None = None,
+        from_shift: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if batch_frames is not None and batch_frames < 1:
             raise UsageError(f"batch_frames {batch_frames}", "at least 1")
@@ -232,6 +249,7 @@ class VideoEncoder(Generic[Video]):
         self._device = model.device
         self._precision = precision
         self._below_shift = below_shift or model.below_shift
+        self._from_shift = from_shift or model.from_shift
         default = CPU_BATCH_FRAMES if self._device.type == "cpu" else GPU_BATCH_FRAMES
         self._batch_frames = batch_frames or default
         self._copy_stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
@@ -306,7 +324,7 @@ class VideoEncoder(Generic[Video]):
             clips = frames[first : first + self.batch_clips]
             states = self._states(clips.reshape(-1, size, size, 3), known)
             with autocast(self._precision, self._device):
-                tokens = self._model.from_shift(states.unflatten(0, (len(clips), length)))
+                tokens = self._from_shift(states.unflatten(0, (len(clips), length)))
             yield tokens.float()
 
     def _states(self, frames: NDArray[np.uint8], known: _KnownFrames) -> Tensor:

@@ -1,7 +1,8 @@
-"""Other forms of the lower vision blocks: the same computation by another library or in another precision.
+"""Forms of the vision tower: the same computation in another precision, or by another library.
 
-A form replaces `below_shift` of a model, where most of the work is. The blocks from the token shift on, the projection
-and the head stay in torch. Nothing chooses a form by itself: `bench.encode` measures what each one gains and changes.
+Forms in torch cover all vision blocks. ONNX Runtime and OpenVINO replace `below_shift`, where most of the work is; the
+blocks from the token shift on, the projection and the head stay in torch. `evaluation.form_gate` measures what a form
+gains and changes, and `search.choosing_form` chooses one.
 """
 
 from __future__ import annotations
@@ -9,45 +10,119 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from prost.model.encoding import VideoEncoder, VideoModel
+from prost.errors import FormRefused, UsageError
+from prost.model.encoding import PrecisionClass, VideoEncoder
+from prost.model.int8 import with_int8_vision
+from prost.model.retrieval_model import RetrievalModel
 
 OPSET = 18
+# Largest difference that an entry of a unit prototype may have from torch's, for a form of the class fp32 and others.
+LARGEST_DIFFERENCE: dict[PrecisionClass, float] = {"fp32": 1e-3, "bf16": 0.25, "int8": 0.25}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A way to compute the lower vision blocks on a CPU.
+    """A way to compute the vision tower.
 
     Attributes:
-        name: as it is shown.
-        keeps_fp32: whether its prototypes must equal those of float32, apart from rounding.
+        name: as it is shown and chosen.
+        precision: class of its prototypes. Those of the class fp32 equal each other apart from rounding; those of one
+            of the other classes differ from float32 by no more than the bounds of `evaluation.form_gate`.
         needs: packages that must be installed.
+        cpu_only: whether it computes on a CPU and nowhere else.
         encoder: makes the encoder of a model.
     """
 
     name: str
-    keeps_fp32: bool
+    precision: PrecisionClass
     needs: tuple[str, ...] = ()
-    encoder: Callable[[VideoModel[Any]], VideoEncoder[Any]]
+    cpu_only: bool = True
+    encoder: Callable[[RetrievalModel[Any, Any]], VideoEncoder[Any]]
 
     @property
-    def installed(self) -> bool:
-        """Whether the packages are there."""
-        return all(find_spec(package) is not None for package in self.needs)
+    def missing(self) -> list[str]:
+        """Packages that must be installed first."""
+        return [package for package in self.needs if find_spec(package) is None]
+
+
+def form_named(name: str) -> Form:
+    """The form of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for form in FORMS:
+        if form.name == name:
+            return form
+    raise UsageError(f"form {name!r}", f"auto or one of {', '.join(form.name for form in FORMS)}")
+
+
+def form_of_class(precision: PrecisionClass) -> Form:
+    """The form of a class of precision that needs no other package and runs on every device."""
+    return form_named(precision)
+
+
+def make_encoder(form: Form, model: RetrievalModel[Any, Any]) -> VideoEncoder[Any]:
+    """Make the encoder of a form, and compare what it makes of a clip of noise with what torch makes of it.
+
+    Raises:
+        FormRefused: a package is missing, the model is on another device, the library of the form fails, or its
+            prototypes differ from those of torch.
+    """
+    if form.missing:
+        raise FormRefused(
+            f"the form {form.name} needs {' and '.join(form.missing)}",
+            suggestion=f"pip install {' '.join(form.missing)}, or --form fp32",
+        )
+    if form.cpu_only and model.device.type != "cpu":
+        raise FormRefused(f"the form {form.name} is for a CPU, and the model is on {model.device}")
+    try:
+        encoder = form.encoder(model)
+        if form.name != "fp32":
+            _expect_alike(form, model, encoder)
+    except FormRefused:
+        raise
+    except Exception as error:  # a graph that a library cannot run: each raises errors of its own
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise FormRefused(
+            f"the form {form.name} cannot be made of {model.config.name} ({type(error).__name__}: {reason})",
+            suggestion="--form fp32",
+        ) from error
+    return encoder
+
+
+def _expect_alike(form: Form, model: RetrievalModel[Any, Any], encoder: VideoEncoder[Any]) -> None:
+    config = model.config
+    shape = (1, config.frames, config.image_size, config.image_size, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    expected, found = VideoEncoder(model).encode(noise), encoder.encode(noise)
+    difference = max(
+        float((normalize(one, dim=-1) - normalize(other, dim=-1)).abs().max())
+        for one, other in zip(expected.tensors(), found.tensors(), strict=True)
+    )
+    if not difference <= LARGEST_DIFFERENCE[form.precision]:  # also where it is no number
+        raise FormRefused(
+            f"the form {form.name} computes something else than torch: a unit prototype differs by {difference:.2g}",
+            f"at most {LARGEST_DIFFERENCE[form.precision]:g}",
+            "--form fp32",
+        )
 
 
 class _Below(nn.Module):
     """`below_shift` as a module, which exporters ask for."""
 
-    def __init__(self, model: VideoModel[Any]) -> None:
+    def __init__(self, model: RetrievalModel[Any, Any]) -> None:
         super().__init__()
         self.model = model
 
@@ -55,40 +130,47 @@ class _Below(nn.Module):
         return self.model.below_shift(frames)
 
 
-def _example(model: VideoModel[Any]) -> Tensor:
+def _example(model: RetrievalModel[Any, Any]) -> Tensor:
     size = model.config.image_size
     return torch.zeros(2, 3, size, size, device=model.device)
 
 
-def _in_torch(precision: Literal["fp32", "bf16"]) -> Callable[[VideoModel[Any]], VideoEncoder[Any]]:
-    return lambda model: VideoEncoder(model, precision=precision)
+def _in_torch(model: RetrievalModel[Any, Any], *, precision: Literal["fp32", "bf16"]) -> VideoEncoder[Any]:
+    return VideoEncoder(model, precision=precision)
 
 
-def _in_onnx_runtime(*, int8: bool) -> Callable[[VideoModel[Any]], VideoEncoder[Any]]:
-    def encoder(model: VideoModel[Any]) -> VideoEncoder[Any]:
-        import onnxruntime
+def _in_int8(model: RetrievalModel[Any, Any]) -> VideoEncoder[Any]:
+    quantised = with_int8_vision(model)
+    return VideoEncoder(model, below_shift=quantised.below_shift, from_shift=quantised.from_shift)
 
-        with TemporaryDirectory(prefix="prost-form-") as folder:
-            graph = Path(folder, "below.onnx")
-            _export(model, graph)
-            if int8:
-                graph = _quantised(graph)
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = torch.get_num_threads()
-            # The program computes in torch between two calls: threads that wait busily would take its cores.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            session = onnxruntime.InferenceSession(
-                graph.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        return VideoEncoder(
-            model,
-            below_shift=lambda frames: torch.from_numpy(session.run(None, {"frames": frames.numpy()})[0]),
+
+def _compiled(model: RetrievalModel[Any, Any]) -> VideoEncoder[Any]:
+    # The number of frames differs from batch to batch: only distinct ones pass.
+    return VideoEncoder(model, below_shift=torch.compile(model.below_shift, dynamic=True))
+
+
+def _in_onnx_runtime(model: RetrievalModel[Any, Any], *, int8: bool) -> VideoEncoder[Any]:
+    import onnxruntime
+
+    with TemporaryDirectory(prefix="prost-form-") as folder:
+        graph = Path(folder, "below.onnx")
+        _export(model, graph)
+        if int8:
+            graph = _quantised(graph)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        # The program computes in torch between two calls: threads that wait busily would take its cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(
+            graph.read_bytes(), options, providers=["CPUExecutionProvider"]
         )
+    return VideoEncoder(
+        model,
+        below_shift=lambda frames: torch.from_numpy(session.run(None, {"frames": frames.numpy()})[0]),
+    )
 
-    return encoder
 
-
-def _export(model: VideoModel[Any], graph: Path) -> None:
+def _export(model: RetrievalModel[Any, Any], graph: Path) -> None:
     # The fused path of attention modules has no counterpart in ONNX.
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -126,42 +208,47 @@ def _quantised(graph: Path) -> Path:
     return smaller
 
 
-def _in_openvino(precision: Literal["f32", "bf16"]) -> Callable[[VideoModel[Any]], VideoEncoder[Any]]:
-    def encoder(model: VideoModel[Any]) -> VideoEncoder[Any]:
-        import openvino
+def _in_openvino(model: RetrievalModel[Any, Any], *, precision: Literal["f32", "bf16"]) -> VideoEncoder[Any]:
+    import openvino
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        size = model.config.image_size
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            graph = openvino.convert_model(_Below(model).eval(), example_input=_example(model))
-        graph.reshape([-1, 3, size, size])
-        compiled = openvino.Core().compile_model(
-            graph,
-            "CPU",
-            {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()},
-        )
-        return VideoEncoder(
-            model, below_shift=lambda frames: torch.from_numpy(compiled(frames.numpy())[0].copy())
-        )
+    size = model.config.image_size
+    # OpenVINO's own convert_model does the same, and reports its use over the network.
+    frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        decoder = TorchScriptPythonDecoder(_Below(model).eval(), example_input=_example(model))
+        graph = frontend.convert(frontend.load(decoder))
+    graph.reshape([-1, 3, size, size])
+    compiled = openvino.Core().compile_model(
+        graph,
+        "CPU",
+        {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()},
+    )
+    return VideoEncoder(
+        model, below_shift=lambda frames: torch.from_numpy(compiled(frames.numpy())[0].copy())
+    )
 
-    return encoder
 
-
+ONNX = ("onnx", "onnxruntime")
+# The first of each class is in torch; see `form_of_class`.
 FORMS = (
-    Form(name="fp32", keeps_fp32=True, encoder=_in_torch("fp32")),
-    Form(name="bf16", keeps_fp32=False, encoder=_in_torch("bf16")),
+    Form(name="fp32", precision="fp32", cpu_only=False, encoder=partial(_in_torch, precision="fp32")),
+    Form(name="bf16", precision="bf16", cpu_only=False, encoder=partial(_in_torch, precision="bf16")),
+    Form(name="int8", precision="int8", cpu_only=False, encoder=_in_int8),
+    Form(name="compile", precision="fp32", encoder=_compiled),
+    Form(name="onnx-fp32", precision="fp32", needs=ONNX, encoder=partial(_in_onnx_runtime, int8=False)),
+    Form(name="onnx-int8", precision="int8", needs=ONNX, encoder=partial(_in_onnx_runtime, int8=True)),
     Form(
-        name="onnx-fp32",
-        keeps_fp32=True,
-        needs=("onnx", "onnxruntime"),
-        encoder=_in_onnx_runtime(int8=False),
+        name="openvino-fp32",
+        precision="fp32",
+        needs=("openvino",),
+        encoder=partial(_in_openvino, precision="f32"),
     ),
     Form(
-        name="onnx-int8",
-        keeps_fp32=False,
-        needs=("onnx", "onnxruntime"),
-        encoder=_in_onnx_runtime(int8=True),
+        name="openvino-bf16",
+        precision="bf16",
+        needs=("openvino",),
+        encoder=partial(_in_openvino, precision="bf16"),
     ),
-    Form(name="openvino-fp32", keeps_fp32=True, needs=("openvino",), encoder=_in_openvino("f32")),
-    Form(name="openvino-bf16", keeps_fp32=False, needs=("openvino",), encoder=_in_openvino("bf16")),
 )

@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prost.errors import UsageError
+from prost.search.choosing_form import AUTO
 from prost.search.description import library_top
 from prost.search.encode import PrototypeModel
 from prost.search.generations import next_generation, switch_generation
@@ -44,6 +46,8 @@ def change_model(
     tags: Sequence[str] = (),
     leave_behind: bool = False,
     workers: int | None = None,
+    form: str = AUTO,
+    announce: Callable[[str], None] | None = None,
     wait: bool = False,
     progress: Callable[[IndexProgress], None] | None = None,
     before_switch: Callable[[str], None] | None = None,
@@ -60,6 +64,8 @@ def change_model(
         tags: words that the videos of `also` get.
         leave_behind: switch although videos of the old tables are not in the new ones.
         workers: processes that decode.
+        form: as for `Library.add`.
+        announce: as for `Library.add`.
         wait: wait while another process writes.
         progress: as for `Library.add`.
         before_switch: called with the folder of the new tables when they are complete, before searches use them.
@@ -80,12 +86,19 @@ def change_model(
         raise UsageError(f"{top} is a library of this model already", "another model")
     place = next_generation(top, model.fingerprint)
     with Library(place, model, clips=old.description.clips) as new:
+        choices: dict[str, Any] = {
+            "workers": workers,
+            "form": form,
+            "announce": announce,
+            "wait": wait,
+            "progress": progress,
+        }
         total = AddReport()
         done: set[str] = set()
         # What is added to the old tables meanwhile comes last, while nobody can write to them.
-        _add(new, _paths(old, also), total, done, workers=workers, wait=wait, progress=progress)
+        _add(new, _paths(old, also), total, done, **choices)
         with writer_lock(old.tables, wait=wait):
-            _add(new, _paths(old, also), total, done, workers=workers, wait=wait, progress=progress)
+            _add(new, _paths(old, also), total, done, **choices)
             rows = old.videos()
             _remove_others(new, {*(row.path for row in rows), *map(os.fspath, also)}, wait)
             _take_tags_over(new, rows, wait)
@@ -110,18 +123,13 @@ def _add(
     paths: Sequence[str],
     total: AddReport,
     done: set[str],
-    *,
-    workers: int | None,
-    wait: bool,
-    progress: Callable[[IndexProgress], None] | None,
+    **choices: Any,
 ) -> None:
-    """Index those of the paths that this run has not seen, and add what came of them to a report."""
+    """Index those of the paths that this run has not seen, as `Library.add` does, and add the outcome to a report."""
     fresh = [path for path in paths if path not in done]
     if not fresh:
         return
-    report = new.add(
-        FoundVideos([Path(path) for path in fresh], []), workers=workers, wait=wait, progress=progress
-    )
+    report = new.add(FoundVideos([Path(path) for path in fresh], []), **choices)
     done.update(fresh)
     for part in ("added", "unchanged", "moved", "failed", "notes"):
         getattr(total, part).extend(getattr(report, part))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from prost.errors import VideoError
 from prost.model.encoding import VideoEncoder
+from prost.model.matching import VideoPrototypes
 from prost.search.encode import EncodedClip, PrototypeModel, WindowEncoding
 from prost.search.missing_files import is_gone, sort_gone
 from prost.search.reading import (
@@ -106,6 +107,7 @@ class IndexRun:
     Args:
         store: the library.
         model: makes the prototypes.
+        encoder: makes its encoder for the files that must be read; called if there are some.
         reader: reads the files.
         tags: words for all the files.
         retry_failed: try files again that failed before, though they did not change.
@@ -119,6 +121,7 @@ class IndexRun:
         *,
         store: Store,
         model: PrototypeModel,
+        encoder: Callable[[Sequence[SeenFile]], VideoEncoder[VideoPrototypes]],
         reader: VideoReader,
         tags: Sequence[str] = (),
         retry_failed: bool = False,
@@ -128,6 +131,7 @@ class IndexRun:
     ) -> None:
         self._store = store
         self._model = model
+        self._encoder = encoder
         self._reader = reader
         self._tags = tuple(tags)
         self._retry_failed = retry_failed
@@ -198,10 +202,10 @@ class IndexRun:
         return row is not None and (row.indexed or not self._retry_failed)
 
     def _read(self, files: Sequence[SeenFile]) -> None:
+        if not files:
+            return
         frames, settings = self._model.config.frames, self._store.description.clips
-        encoding = WindowEncoding(
-            VideoEncoder(self._model, precision=self._store.description.precision), self._take
-        )
+        encoding = WindowEncoding(self._encoder(files), self._take)
         encoding.run(self._reader.read(requests(files, self._needs_no_decoding, settings, frames)))
 
     def _take(self, event: EncodedClip | FailedWindow | ReadEnd | KnownContent | Refused) -> None:

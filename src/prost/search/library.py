@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, UsageError, VideoError
 from prost.model.catalogue import BUNDLED, FIRST_CHOICE
-from prost.model.encoding import PrecisionClass
+from prost.model.encoding import PrecisionClass, VideoEncoder
 from prost.model.evidence import Evidence
-from prost.model.matching import TextPrototypes
+from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import says_nothing
 from prost.printable import is_utf8
 from prost.progress import Advance
+from prost.search.choosing_form import AUTO, encoder_for
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_top
 from prost.search.encode import PrototypeModel
@@ -48,7 +49,7 @@ from prost.search.snapshot import StoredClip
 from prost.search.store import Store
 from prost.search.verifying import Problem, verify_library
 from prost.search.words import index_words, sweep_words
-from prost.video.files import FoundVideos
+from prost.video.files import FoundVideos, SeenFile
 from prost.video.reader import VideoReader
 
 MEMORY = 2 << 30
@@ -88,8 +89,8 @@ class Library:
         model: what indexes and searches; without one, an existing library can be listed and cleaned.
         clips: how videos are cut and their pictures made square, fixed when the library is made; None for
             `ClipSettings.default` of the model, or for those of an existing library.
-        precision: in which the vision tower computes, fixed when the library is made; None for `fp32`, or for that of
-            an existing library.
+        precision: class of precision in which the vision tower computes; None for that of an existing library. The
+            first clips fix it: without it, `add` decides by the form that it takes.
         moment_rule: how start and end are told.
         memory: bytes of prototypes that may stay in memory between searches; a larger library is read from
             disk for each search.
@@ -134,6 +135,7 @@ class Library:
         _expect_same_precision(self._store, precision)
         self.model = model
         self._moment_rule, self._memory = moment_rule, memory
+        self._precision = precision
         self._storage_options = storage_options
         self._packs = pack_folder(self._store)
         self._searcher = Searcher(self._store, memory, moment_rule)
@@ -202,7 +204,9 @@ class Library:
         remove_missing: bool = False,
         wait: bool = False,
         workers: int | None = None,
+        form: str = AUTO,
         progress: Callable[[IndexProgress], None] | None = None,
+        announce: Callable[[str], None] | None = None,
     ) -> AddReport:
         """Bring the library up to date with files and folders (with all that is below them).
 
@@ -227,12 +231,19 @@ class Library:
                 gone, if the library knows files there.
             wait: wait while another process writes, instead of raising LibraryBusy.
             workers: processes that decode; None for one a core less one, at least one. The device is the model's.
+            form: how the vision tower is computed, see `model.forms`. `auto` takes the fastest form of the library's
+                class of precision that keeps the ranking; it is measured on a CPU at the first indexing of about 500
+                clips or more, and remembered on this machine.
             progress: called after each clip of a file of several clips, and after each file.
+            announce: told in one line when the forms are measured.
 
         Raises:
+            LibraryError: the form is of another class of precision.
+            FormRefused: the form cannot be made here.
             MissingPath: a path is not there.
             NoVideos: no video was found.
-            UsageError: the library was opened without a model, a tag is not a text, or `workers` is below 1.
+            UsageError: the library was opened without a model, a tag is not a text, `workers` is below 1, or there is
+                no such form.
             LibraryBusy: another process writes.
             ModelMismatch: the library's model was changed since it was opened.
             StorageError: the disk refuses; what was committed is kept.
@@ -250,6 +261,7 @@ class Library:
             run = IndexRun(
                 store=self._store,
                 model=model,
+                encoder=lambda files: self._encoder(model, files, form, announce),
                 reader=reader,
                 tags=words,
                 retry_failed=retry_failed,
@@ -726,6 +738,25 @@ class Library:
             workers=workers,
             wait=wait,
             progress=progress,
+        )
+
+    def _encoder(
+        self,
+        model: PrototypeModel,
+        files: Sequence[SeenFile],
+        form: str,
+        announce: Callable[[str], None] | None,
+    ) -> VideoEncoder[VideoPrototypes]:
+        # Another process may have added the first clips since this one opened the library.
+        self._store.refresh_description()
+        _expect_same_precision(self._store, self._precision)
+        return encoder_for(
+            self._store,
+            model,
+            files,
+            form=form,
+            class_is_open=self._precision is None,
+            announce=announce,
         )
 
     def _settle(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prost.errors import LibraryDamaged, ModelMismatch
+from prost.search.choosing_form import encoder_of_class
 from prost.search.description import DESCRIPTION, Description, write_description
 from prost.search.encode import PrototypeModel
 from prost.search.generations import library_root
@@ -106,7 +107,14 @@ def repair_library(
         if lost:
             fit = store.description.clips.fit
             with VideoReader(size=model.config.image_size, fit=fit, workers=workers) as reader:
-                run = IndexRun(store=store, model=model, reader=reader, progress=progress).run(lost, [])
+                precision = store.description.precision
+                run = IndexRun(
+                    store=store,
+                    model=model,
+                    encoder=lambda files: encoder_of_class(model, precision),
+                    reader=reader,
+                    progress=progress,
+                ).run(lost, [])
             report.encoded, report.failed = [*run.added, *run.unchanged, *run.moved], run.failed
         store.sweep()
         store.check_counts()

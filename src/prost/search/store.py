@@ -36,6 +36,7 @@ from lance.commit import CommitConflictError
 from lance.optimize import Compaction, CompactionOptions, RewriteResult
 
 from prost.errors import LibraryDamaged, MissingPath, UsageError
+from prost.model.encoding import PrecisionClass
 from prost.search.description import DESCRIPTION, Description, read_description, write_description
 from prost.search.filters import expect_filter
 from prost.search.generations import library_root
@@ -171,6 +172,27 @@ class Store:
                 f"no library at {root}", "a folder made by `prost index`", "index some videos first"
             )
         return cls(root, description, storage_options)
+
+    def refresh_description(self) -> None:
+        """Read the description again, since the first clips of another process fix the class of precision."""
+        self.description = read_description(self.root) or self.description
+
+    def set_precision(self, precision: PrecisionClass) -> None:
+        """Give a library without clips another class of precision; the caller holds the writer's lock.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        described = replace(self.description, precision=precision)
+        # The tables are compared, too: an earlier change may have been interrupted.
+        for name in (CLIPS, VIDEOS):
+            if noted_description(self.root, name, self.storage_options) != described:
+                with storage_errors(self.root):
+                    self.table(name).update_schema_metadata({TABLE_NOTE.decode(): described.to_json()})
+                    self._record()
+        if self.description != described:
+            write_description(self.root, described)
+            self.description = described
 
     @property
     def local(self) -> bool:

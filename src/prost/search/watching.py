@@ -9,8 +9,10 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from prost.errors import LibraryBusy, MissingPath, NoVideos, VideoError
+from prost.search.choosing_form import AUTO
 from prost.search.index_run import AddReport
 from prost.search.library import Library
 from prost.search.missing_files import is_gone, is_under
@@ -34,6 +36,8 @@ class Watcher:
         exclude: globs of files and folders to leave out.
         tags: words that the files get that are indexed.
         workers: processes that decode.
+        form: as for `Library.add`.
+        announce: as for `Library.add`.
         on_busy: called when another process writes; the watch then waits for it.
     """
 
@@ -45,13 +49,14 @@ class Watcher:
         exclude: Sequence[str] = (),
         tags: Sequence[str] = (),
         workers: int | None = None,
+        form: str = AUTO,
+        announce: Callable[[str], None] | None = None,
         on_busy: Callable[[LibraryBusy], None] | None = None,
     ) -> None:
         self._library = library
         self._folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in folders]
         self._exclude = exclude
-        self._tags = tags
-        self._workers = workers
+        self._choices: dict[str, Any] = {"tags": tags, "workers": workers, "form": form, "announce": announce}
         self._on_busy = on_busy
         # Files that need nothing until they change.
         self._settled = {
@@ -122,8 +127,8 @@ class Watcher:
 
     def _write(self, found: FoundVideos) -> AddReport:
         try:
-            return self._library.add(found, tags=self._tags, workers=self._workers)
+            return self._library.add(found, **self._choices)
         except LibraryBusy as busy:
             if self._on_busy is not None:
                 self._on_busy(busy)
-            return self._library.add(found, tags=self._tags, workers=self._workers, wait=True)
+            return self._library.add(found, **self._choices, wait=True)

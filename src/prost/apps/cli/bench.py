@@ -130,22 +130,25 @@ def encode(
     model: Annotated[str, typer.Option("--model", help="A bundled model, a folder, or a weights file.")] = (
         BUNDLED
     ),
-    clips: Annotated[int, typer.Option("--clips", min=11, help="Number of drawn clips to encode.")] = 100,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Times that each form encodes them.")] = 3,
+    clips: Annotated[
+        int, typer.Option("--clips", min=11, help="Number of drawn clips that are ranked.")
+    ] = 100,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Times that each form is timed.")] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
-    """Compare forms of the vision tower on this CPU: torch in float32 and bf16, ONNX Runtime, OpenVINO.
+    """Compare forms of the vision tower on this CPU: torch (float32, bf16, int8, compiled), ONNX Runtime, OpenVINO.
 
     A form keeps the ranking if at least 99 % of the ten best clips of fifty sentences stay, and no score changes by
     more than 0.02 (0.0001 for a form in float32). ONNX Runtime and OpenVINO need the extras `onnx` and `openvino`.
-    Nothing is changed: `prost index` computes in torch.
+    The result is remembered, and `prost index` takes the fastest form that keeps the ranking.
     """
-    from prost.bench.encode import measure_encode, table
+    from prost.bench.encode import measure_encode
+    from prost.evaluation.form_gate import form_table
     from prost.model.checkpoint import load
 
     with progress("bench", "forms") as advance:
         report = measure_encode(load(model, "cpu"), clips, rounds, advance)
-    print_table(*table(report), f"Encoding with {report.model}, {clips} clips, median of {rounds} rounds")
+    print_table(*form_table(report.forms), f"Encoding with {report.model}, median of {rounds} rounds")
     _write_json(json_file, report.to_dict())
 
 

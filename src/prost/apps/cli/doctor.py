@@ -203,7 +203,7 @@ def _precision() -> str:
 
     if has_fast_bf16(choose_device()):
         return "bf16 is fast here; --precision auto takes it"
-    return "fp32; this machine has no fast bf16"
+    return "fp32 for --precision auto; bf16 is not faster here"
 
 
 def _encode_something() -> str:

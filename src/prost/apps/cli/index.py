@@ -14,6 +14,7 @@ from prost.apps.cli.options import (
     DeviceOption,
     ExcludeOption,
     FitOption,
+    FormOption,
     JsonOption,
     LibraryOption,
     ModelOption,
@@ -47,6 +48,7 @@ def index(
     device: DeviceOption = "auto",
     tag: TagOption = None,
     workers: WorkersOption = None,
+    form: FormOption = "auto",
     verify: Annotated[
         bool,
         typer.Option(
@@ -125,6 +127,7 @@ def index(
             tags=tag or (),
             yes=yes,
             workers=workers,
+            form=form,
             wait=wait,
             remove_old=remove_old,
             as_json=as_json,
@@ -137,6 +140,7 @@ def index(
             found,
             tags=tag or (),
             workers=workers,
+            form=form,
             retry_failed=retry_failed,
             verify=verify,
             remove_missing=yes,
@@ -182,6 +186,7 @@ def _change_model(
     tags: Sequence[str],
     yes: bool,
     workers: int | None,
+    form: str,
     wait: bool,
     remove_old: bool,
     as_json: bool,
@@ -202,6 +207,8 @@ def _change_model(
             tags=tags,
             leave_behind=yes,
             workers=workers,
+            form=form,
+            announce=say,
             wait=wait,
             progress=lambda at: show_indexed(show, at),
             before_switch=lambda place: note_model(place, given),
@@ -250,7 +257,7 @@ def _remove_old(library: str) -> None:
 def add(library: Library, paths: Iterable[Path] | FoundVideos, **choices: Any) -> AddReport:
     """`Library.add` with a progress bar."""
     with progress("indexing", "files") as show:
-        return library.add(paths, progress=lambda at: show_indexed(show, at), **choices)
+        return library.add(paths, progress=lambda at: show_indexed(show, at), announce=say, **choices)
 
 
 def show_indexed(show: ShowProgress, at: IndexProgress) -> None:

@@ -85,6 +85,15 @@ WorkersOption = Annotated[
         "--workers", min=1, show_default="one fewer than the cores, at least one", help="Decoding processes."
     ),
 ]
+FormOption = Annotated[
+    str,
+    typer.Option(
+        "--form",
+        metavar="NAME",
+        help="How the vision tower is computed: a form that `prost bench encode` lists, such as fp32 or int8; or auto, "
+        "the fastest that keeps the ranking on this machine, measured once at the first 500 clips or more.",
+    ),
+]
 ProcessesOption = Annotated[
     int,
     typer.Option(

@@ -13,6 +13,7 @@ from prost.apps.cli.options import (
     DeviceOption,
     ExcludeOption,
     FitOption,
+    FormOption,
     LibraryOption,
     ModelOption,
     TagOption,
@@ -41,6 +42,7 @@ def watch(
     tag: TagOption = None,
     fit: FitOption = None,
     workers: WorkersOption = None,
+    form: FormOption = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line for each change, with its time.")
     ] = False,
@@ -61,7 +63,14 @@ def watch(
         given, loaded = load_for_adding(library, model, device, ["prost", "watch", *map(str, folders)])
         with make_or_open_library(library, given, loaded, clips=clips) as opened:
             watcher = Watcher(
-                opened, folders, exclude=exclude or (), tags=tag or (), workers=workers, on_busy=_say_waiting
+                opened,
+                folders,
+                exclude=exclude or (),
+                tags=tag or (),
+                workers=workers,
+                form=form,
+                announce=say,
+                on_busy=_say_waiting,
             )
             say(f"watching {', '.join(map(str, folders))} every {interval:g} s; Ctrl-C ends it")
             for report in watcher.run(interval):
