@@ -4,7 +4,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from prost.page.cards import Card, Picture, bars_of
-from prost.page.rendering import as_typed, render, static_files
+from prost.page.rendering import as_typed, render, static_folder
 
 HOSTILE = [
     '<script>alert("1")</script>',
@@ -66,7 +66,7 @@ def test_a_field_keeps_what_was_typed() -> None:
 
 
 def test_no_style_or_script_asks_for_anything_elsewhere() -> None:
-    for file in static_files().iterdir():
+    for file in static_folder().iterdir():
         if file.name.endswith((".css", ".js")):
             text = file.read_text(encoding="utf-8")
             assert "://" not in text.replace("http://www.w3.org/2000/svg", "") and "@import" not in text, (

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,14 +26,14 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def static_files() -> Traversable:
+def static_folder() -> Path:
     """The folder of styles, scripts and pictures."""
-    return files("prost.page").joinpath("static")
+    return Path(__file__).parent / "static"
 
 
 def static_text(name: str) -> Markup:
     """A style or script, to be written into a page that needs no other file."""
-    return Markup(static_files().joinpath(name).read_text(encoding="utf-8"))
+    return Markup((static_folder() / name).read_text(encoding="utf-8"))
 
 
 def clock(seconds: float) -> str:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prost.apps.server.problems import Problem
 from prost.apps.server.settings import ServerSettings, is_loopback
+from prost.page.rendering import render
 
 COOKIE = "prost_token"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -27,16 +28,12 @@ CONTENT_POLICY = (
 SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Other sites are told nothing. With `no-referrer` the page's own forms would come with `Origin: null`.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
-FORM = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>prost</title></head><body><main><h1>prost</h1>{message}
-<form method="post" action="/login"><label>Token <input type="password" name="token" autocomplete="current-password"
-required autofocus></label> <button>Log in</button></form></main></body></html>"""
 
 
 class SecurityHeaders:
@@ -127,7 +124,7 @@ class Access:
 
     async def _login(self, scope: Scope, receive: Receive) -> Response | None:
         if scope["method"] in ("GET", "HEAD"):
-            return HTMLResponse(FORM.format(message=""))
+            return HTMLResponse(render("login.html", here="", wrong=""))
         if scope["method"] != "POST":
             raise Problem(405, "GET or POST", {"Allow": "GET, POST"})
         client = scope["client"][0] if scope["client"] else ""
@@ -138,7 +135,9 @@ class Access:
             raise Problem(400, "the body ended early") from None
         given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
         if not self._is_token(given):
-            return HTMLResponse(FORM.format(message="<p>That is not the token.</p>"), status_code=401)
+            return HTMLResponse(
+                render("login.html", here="", wrong="That is not the token."), status_code=401
+            )
         self._attempts.forget(client)
         answer = RedirectResponse("/", status_code=303)
         assert self._settings.token is not None

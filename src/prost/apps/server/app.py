@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from prost import __version__
-from prost.apps.server import problems, searching, videos
+from prost.apps.server import pages, problems, searching, videos
 from prost.apps.server.access import Access, SecurityHeaders
 from prost.apps.server.limits import Bounded
 from prost.apps.server.problems import ProblemOut, UnexpectedErrors
@@ -46,6 +46,8 @@ def create_app(library: Library, settings: ServerSettings) -> FastAPI:
     problems.install(app)
     app.include_router(searching.router)
     app.include_router(videos.router)
+    app.include_router(pages.router)
+    app.mount("/static", pages.static)
     # The last one that is added sees a request first.
     app.add_middleware(Access, settings=settings)
     app.add_middleware(Bounded, limits=settings.limits)

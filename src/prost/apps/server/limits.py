@@ -13,8 +13,8 @@ from prost.apps.server.problems import Problem, TooBusy
 from prost.apps.server.settings import Limits
 
 MOST_CLIENTS = 10_000
-# The one address to which something large may be sent.
-PICTURE = "/api/search/picture"
+# The addresses to which something large may be sent.
+PICTURES = ("/api/search/picture", "/picture")
 
 
 class RateLimit:
@@ -67,7 +67,7 @@ class Bounded:
             self._rate.take(scope["client"][0] if scope["client"] else "", time.monotonic())
             if self._running >= self._limits.requests:
                 raise TooBusy("too many requests at a time")
-            most = self._limits.picture_bytes if scope["path"] == PICTURE else self._limits.body_bytes
+            most = self._limits.picture_bytes if scope["path"] in PICTURES else self._limits.body_bytes
             length = Headers(scope=scope).get("content-length", "0")
             if not length.isdigit() or int(length) > most:
                 raise _too_large(most)

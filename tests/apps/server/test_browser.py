@@ -1,0 +1,228 @@
+"""The page as people use it, in a real browser against a real server with real films."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.apps.server.browsing import PHONE, WIDE, Visit, chromium
+from tests.apps.server.conftest import Running
+
+pytestmark = pytest.mark.slow
+
+QUERY = "a red ball falls"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Any, running: Running) -> Iterator[Callable[..., Visit]]:
+    """Open pages of the server that the module shares; at the end they have logged nothing."""
+    visits: list[Visit] = []
+
+    def open_page(address: str = "/", base: str | None = None, **choices: Any) -> Visit:
+        visits.append(Visit(browser, base or f"http://127.0.0.1:{running.port}", **choices))
+        visits[-1].page.goto(address)
+        return visits[-1]
+
+    yield open_page
+    for each in visits:
+        each.check()
+        each.close()
+
+
+def ask(page: Any, query: str) -> None:
+    page.fill("#q", query)
+    page.wait_for_function(
+        "query => document.querySelector('#heading').textContent.includes(query)", arg=query
+    )
+
+
+def test_it_answers_as_one_types(visit: Callable[..., Visit], running: Running) -> None:
+    page = visit().page
+    page.wait_for_selector("#results .card")
+    page.locator("#q").press_sequentially(QUERY, delay=20)
+    page.wait_for_function(
+        "query => document.querySelector('#heading').textContent.includes(query)", arg=QUERY
+    )
+    names = page.locator("#results .card h3").all_text_contents()
+    answer = running.get("/api/search", params={"q": QUERY})
+    assert names == [hit["video"]["name"] for hit in answer["hits"]]
+    assert "videos found" in page.locator("#announcement").text_content()
+    assert page.url.endswith("/?q=a+red+ball+falls")
+
+
+def test_an_old_answer_does_not_replace_a_newer_one(visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    release: list[Any] = []
+    page.route("**/?q=slow*", lambda route: release.append(route))
+    page.fill("#q", "slow")
+    page.wait_for_function("() => document.querySelector('#results').ariaBusy === 'true'")
+    page.wait_for_timeout(50)
+    ask(page, "a blue boat")
+    for route in release:
+        route.abort()
+    page.wait_for_timeout(200)
+    assert "a blue boat" in page.text_content("#heading")
+    assert page.locator("#trouble").is_hidden()
+
+
+def test_a_hit_opens_at_its_moment(visit: Callable[..., Visit], running: Running) -> None:
+    page = visit("/?q=a+red+ball+falls").page
+    hit = running.get("/api/search", params={"q": QUERY})["hits"][0]
+    page.locator("#results .film").first.click()
+    page.wait_for_selector("#video")
+    page.wait_for_function(
+        "() => document.querySelector('#video').readyState >= 1 && !document.querySelector('#video').seeking"
+    )
+    assert page.evaluate("video.currentTime") == pytest.approx(hit["moment"]["start"], abs=0.05)
+    assert page.locator(".curve polyline").count() == 1
+    page.locator("#curve").focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("() => video.currentTime === 0")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => video.currentTime === 1")
+    box = page.locator("#curve").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    half = hit["video"]["duration"] / 2
+    page.wait_for_function("half => Math.abs(video.currentTime - half) < 0.1", arg=half)
+    assert page.get_attribute("#curve", "aria-valuenow") == f"{half:.1f}"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#results .card")
+    assert page.input_value("#q") == QUERY
+
+
+def test_filters(visit: Callable[..., Visit], running: Running) -> None:
+    folders = {folder["name"]: folder["id"] for folder in running.get("/api/folders")["folders"]}
+    page = visit("/?q=a+red+ball+falls").page
+    assert page.locator("#results .card").count() == 8
+    page.click(".filters summary")
+    page.select_option("[name=folder]", folders["more"])
+    page.wait_for_function("() => document.querySelectorAll('#results .card').length === 2")
+    assert "1 on" in page.text_content(".filters summary")
+    page.fill("[name=min_duration]", "9999")
+    page.locator("[name=min_duration]").blur()
+    page.wait_for_selector("#results .state")
+    assert "No video passes the filters" in page.text_content("#results")
+    page.click("#clear")
+    page.wait_for_function("() => document.querySelectorAll('#results .card').length === 8")
+    assert "min_duration" not in page.url
+
+
+def test_only_the_keyboard(visit: Callable[..., Visit]) -> None:
+    page = visit("/?q=a+red+ball+falls").page
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.keyboard.press("ArrowDown")
+    place = "[...document.querySelectorAll('#results .film')].indexOf(document.activeElement)"
+    assert page.evaluate(place) == 0
+    for key, expected in (("ArrowRight", 1), ("ArrowDown", 5), ("ArrowUp", 1), ("End", 7), ("Home", 0)):
+        page.keyboard.press(key)
+        assert page.evaluate(place) == expected, key
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#video")
+    seen = set()
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        seen.add(
+            page.evaluate(
+                "document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20)"
+            )
+        )
+    assert {"curve", "More like this"} <= seen
+
+
+def test_the_strip_appears_for_mouse_and_keyboard(visit: Callable[..., Visit]) -> None:
+    page = visit("/?q=a+red+ball+falls").page
+    film = page.locator("#results .film").nth(1)
+    assert not film.locator(".strip").is_visible()
+    film.hover()
+    assert film.locator(".strip").is_visible()
+    page.wait_for_function(
+        "film => [...film.querySelectorAll('.strip img')].every(each => each.complete && each.naturalWidth)",
+        arg=film.element_handle(),
+    )
+    page.keyboard.press("/")
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#results .film .strip").first.is_visible()
+
+
+def test_more_like_this_and_a_picture(visit: Callable[..., Visit], running: Running) -> None:
+    page = visit("/?q=a+red+ball+falls").page
+    page.get_by_role("link", name="more like this").first.click()
+    page.wait_for_selector("#results .card")
+    assert "like this one" in page.text_content("#heading") and page.locator(".card").count() == 7
+    video = running.first("0")
+    picture = running.client.get(f"/api/videos/{video['id']}/frame?time=1&height=144").content
+    page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture})
+    page.wait_for_function(
+        "() => document.querySelector('#heading').textContent.includes('like the picture')"
+    )
+    assert page.locator("#results .card h3").first.text_content() == video["name"]
+
+
+def test_a_server_that_has_gone_is_said(visit: Callable[..., Visit]) -> None:
+    opened = visit("/?q=a+red+ball+falls")
+    page = opened.page
+    page.route("**/?q=*", lambda route: route.abort())
+    page.fill("#q", "a boat")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "does not answer" in page.text_content("#trouble")
+    assert page.locator("#results .card").count() == 8
+    page.unroute("**/?q=*")
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_function("() => document.querySelector('#heading').textContent.includes('a boat')")
+    assert page.locator("#trouble").is_hidden()
+    assert all("ERR_FAILED" in error for error in opened.errors)
+    opened.errors.clear()
+
+
+def test_the_theme_is_kept(visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(paper)
+    page.click("#theme")
+    dark = page.evaluate(paper)
+    page.reload()
+    assert light != dark == page.evaluate(paper)
+
+
+def test_forms_and_links_work_without_scripts(visit: Callable[..., Visit]) -> None:
+    page = visit("/", java_script_enabled=False).page
+    page.fill("#q", QUERY)
+    page.get_by_role("button", name="Search", exact=True).click()
+    assert page.locator("#results .card").count() == 8
+    page.locator("#results .film").first.click()
+    assert page.locator("#video").count() == 1 and page.locator(".curve polyline").count() == 1
+    page.get_by_role("link", name="Library").click()
+    assert "broken.mp4" in page.text_content("main")
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+def test_every_view_is_accessible_and_fits(
+    visit: Callable[..., Visit], running: Running, viewport: Any, color_scheme: str
+) -> None:
+    opened = visit("/", viewport=viewport, color_scheme=color_scheme)
+    video = running.first("0")["id"]
+    for address in (
+        "/",
+        "/?q=a+red+ball+falls&min_duration=0.1",
+        "/?q=a+boat&min_duration=9999",
+        f"/video/{video}?q=a+red+ball+falls&start=0&end=2",
+        "/library",
+    ):
+        opened.page.goto(address)
+        opened.check_accessibility()
+        wide = opened.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert wide <= 0, address
