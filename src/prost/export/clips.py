@@ -10,6 +10,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,9 @@ MEMORY_LIMIT = 4 << 30
 # Seconds that a cut may take: at least, and for each second of the clip.
 SHORTEST_LIMIT = 120.0
 LIMIT_PER_SECOND = 30.0
+# Seconds between two looks at whether the work was cancelled.
+LOOK_EVERY = 0.2
+CANCELLED = "cancelled"
 LONGEST_STEM = 60
 
 
@@ -116,6 +121,9 @@ def cut_clip(
     method: str = "auto",
     tolerance: float = TOLERANCE,
     force: bool = False,
+    most_height: int | None = None,
+    time_limit: float | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> CutClip:
     """Cut a stretch out of a video into an MP4 file, with its sound.
 
@@ -130,6 +138,9 @@ def cut_clip(
         method: `copy` the packets, `encode` the frames as H.264, or `auto`: copy where that is exact enough.
         tolerance: seconds that a copied clip may be longer at each end.
         force: replace a file that is there.
+        most_height: pixels; taller pictures are scaled down when they are encoded. None keeps their size.
+        time_limit: seconds that it may take; None for a limit that grows with the stretch.
+        cancelled: asked several times a second; where it returns True, the work is given up with a VideoError.
 
     Raises:
         UsageError: the times, the method or the output.
@@ -156,31 +167,48 @@ def cut_clip(
                 "end": end,
                 "method": method,
                 "tolerance": tolerance,
+                "most_height": most_height,
             },
-            SHORTEST_LIMIT + LIMIT_PER_SECOND * (end - start),
+            SHORTEST_LIMIT + LIMIT_PER_SECOND * (end - start) if time_limit is None else time_limit,
+            cancelled,
         )
     return CutClip(output=output, path=name, **reply)
 
 
-def _in_child(path: str, request: dict[str, Any], time_limit: float) -> dict[str, Any]:
+def _in_child(
+    path: str, request: dict[str, Any], time_limit: float, cancelled: Callable[[], bool]
+) -> dict[str, Any]:
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **FRUGAL, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+    )
+    # Names that are not UTF-8 travel as JSON escapes of their surrogates.
+    told: bytes | None = json.dumps({**request, "memory_limit": MEMORY_LIMIT}).encode("ascii")
+    deadline = time.monotonic() + time_limit
+    with child:
+        try:
+            while True:
+                try:
+                    output, complaints = child.communicate(told, timeout=LOOK_EVERY)
+                    break
+                except subprocess.TimeoutExpired:
+                    told = None  # it was passed on already
+                    if cancelled():
+                        raise VideoError(path, CANCELLED) from None
+                    if time.monotonic() > deadline:
+                        raise VideoError(path, Reason.TIMED_OUT, f"{time_limit:g} s") from None
+        except BaseException:
+            child.kill()
+            raise
     try:
-        child = subprocess.run(
-            [sys.executable, "-P", "-c", CHILD],
-            # Names that are not UTF-8 travel as JSON escapes of their surrogates.
-            input=json.dumps({**request, "memory_limit": MEMORY_LIMIT}).encode("ascii"),
-            capture_output=True,
-            timeout=time_limit,
-            check=False,
-            env={**os.environ, **FRUGAL, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-        )
-    except subprocess.TimeoutExpired:
-        raise VideoError(path, Reason.TIMED_OUT, f"{time_limit:g} s") from None
-    try:
-        reply = json.loads(child.stdout.splitlines()[-1]) if child.returncode == 0 else None
+        reply = json.loads(output.splitlines()[-1]) if child.returncode == 0 else None
     except (ValueError, IndexError):
         reply = None
     if not isinstance(reply, dict):
-        complaint = child.stderr.decode(errors="replace").strip().splitlines()
+        complaint = complaints.decode(errors="replace").strip().splitlines()
         raise VideoError(
             path, Reason.CRASHED, complaint[-1] if complaint else f"exit code {child.returncode}"
         )

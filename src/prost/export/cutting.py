@@ -61,6 +61,7 @@ class CutRequest:
         end: likewise.
         method: `copy` the packets, `encode` the frames, or `auto`: copy where that is exact enough.
         tolerance: how far the start and the end of copied packets may lie outside, seconds.
+        most_height: pixels; taller pictures are scaled down when they are encoded. None keeps their size.
     """
 
     path: str
@@ -69,6 +70,7 @@ class CutRequest:
     end: float
     method: str
     tolerance: float
+    most_height: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,7 @@ def cut(request: CutRequest) -> CutReport:
             av.open(request.path, metadata_errors="replace") as source,
         ):
             if copied is None:
-                pictures, start, end = _encoded(video, output, start, end)
+                pictures, start, end = _encoded(video, output, start, end, request.most_height)
             else:
                 pictures = _restamped(video, output, copied)
             sound: list[Packet[Any]] = []
@@ -211,7 +213,7 @@ def _restamped(video: OpenVideo, output: OutputContainer, copied: _Copied) -> li
 
 
 def _encoded(
-    video: OpenVideo, output: OutputContainer, start: float, end: float
+    video: OpenVideo, output: OutputContainer, start: float, end: float, most_height: int | None
 ) -> tuple[list[Packet[Any]], float, float]:
     """The frames of a stretch as packets of H.264, upright; and the stretch, cut to what the video holds."""
     start = max(0.0, start)
@@ -222,7 +224,7 @@ def _encoded(
         if previous is None and time > start:
             start = time  # nothing is shown before the first frame
         size = None if stream is None else (stream.width, stream.height)
-        upright = _upright(frame, size)
+        upright = _upright(frame, size, most_height)
         if stream is None:
             stream = _h264(video, output, upright, frame)
         upright.time_base = CLOCK
@@ -265,10 +267,12 @@ def _h264(video: OpenVideo, output: OutputContainer, upright: VideoFrame, stored
     return stream
 
 
-def _upright(frame: VideoFrame, size: tuple[int, int] | None) -> VideoFrame:
+def _upright(frame: VideoFrame, size: tuple[int, int] | None, most_height: int | None) -> VideoFrame:
     """A frame as it is shown, with 8 bits and an even width and height, as H.264 players expect."""
     orientation = Orientation.of(frame)
-    width, height = frame.width - frame.width % 2 or 2, frame.height - frame.height % 2 or 2
+    shown_height = frame.width if orientation.transposed else frame.height
+    scale = 1.0 if most_height is None else min(1.0, most_height / shown_height)
+    width, height = (max(2, round(scale * side) // 2 * 2) for side in (frame.width, frame.height))
     if size is not None:
         width, height = reversed(size) if orientation.transposed else size
     plain = frame.reformat(width=width, height=height, format="yuv420p")

@@ -70,9 +70,9 @@ def serving(library: Library, videos: Path, cache: Path, **settings: Any) -> Ite
         assert not thread.is_alive()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory, toybox_folder: Path) -> Path:
-    """A folder of a module's own: films in two folders, and a file that is no film."""
+    """A folder of in two folders, and a file that is no film."""
     folder = tmp_path_factory.mktemp("films")
     paths = sorted(toybox_folder.glob("*.mp4"))
     (folder / "more").mkdir()
@@ -82,7 +82,7 @@ def films(tmp_path_factory: pytest.TempPathFactory, toybox_folder: Path) -> Path
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def indexed(tmp_path_factory: pytest.TempPathFactory, films: Path, toybox_model: ProST) -> Path:
     """A library of the films; not to be changed by tests that share it."""
     path = tmp_path_factory.mktemp("library") / "films.prost"
@@ -91,11 +91,11 @@ def indexed(tmp_path_factory: pytest.TempPathFactory, films: Path, toybox_model:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(
     tmp_path_factory: pytest.TempPathFactory, films: Path, indexed: Path, toybox_model: ProST
 ) -> Iterator[Running]:
-    """A server that all tests of a module share; they change nothing."""
+    """A server that most tests share; they change nothing."""
     with serving(Library(indexed, toybox_model), films, tmp_path_factory.mktemp("cache")) as running:
         yield running
 

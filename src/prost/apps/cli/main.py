@@ -33,6 +33,7 @@ from prost.apps.cli.optimize import optimize
 from prost.apps.cli.output import print_line, say, warnings_on_stderr
 from prost.apps.cli.remove import remove
 from prost.apps.cli.search import search
+from prost.apps.cli.serve import serve
 from prost.apps.cli.status import status
 from prost.apps.cli.stopping import StopSignals
 from prost.apps.cli.tag import tag, untag
@@ -86,6 +87,7 @@ app.command()(index)
 app.command()(watch)
 app.add_typer(models, name="models")
 app.command()(search)
+app.command()(serve)
 app.command()(explain)
 app.command()(export)
 app.command("list")(list_videos)

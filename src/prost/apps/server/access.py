@@ -19,6 +19,9 @@ from prost.page.rendering import render
 COOKIE = "prost_token"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LOGIN = "/login"
+API = "/api/"
+# The one address of the API that takes a form, with a file.
+PICTURE = "/api/search/picture"
 # What the form of the login needs; it holds nothing of the library.
 OPEN_PREFIX = "/static/"
 CONTENT_POLICY = (
@@ -88,6 +91,7 @@ class Access:
         self._expect_host(headers)
         if scope["method"] not in SAFE_METHODS:
             _expect_same_site(headers)
+            _expect_json(scope["path"], headers)
         if scope["path"] == LOGIN and self._token is not None:
             return await self._login(scope, receive)
         if self._token is None or scope["path"].startswith(OPEN_PREFIX) or self._may(headers):
@@ -175,10 +179,18 @@ class _Attempts:
         self._seen.pop(client, None)
 
 
+def _expect_json(path: str, headers: Headers) -> None:
+    """Refuse bodies that a form of another site could send, where JSON is expected."""
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if has_body and path.startswith(API) and path != PICTURE and kind != "application/json":
+        raise Problem(415, "a body of the type application/json is expected")
+
+
 def _expect_same_site(headers: Headers) -> None:
     """Refuse a change that another site has a browser ask for.
 
-    Browsers send `Origin` with every request that is no GET; programs other than browsers send none.
+    Browsers send an origin with every request that is no GET; programs other than browsers send none.
     """
     origin = headers.get("origin")
     if origin is not None:

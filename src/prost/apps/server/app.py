@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from prost import __version__
-from prost.apps.server import pages, problems, searching, videos
+from prost.apps.server import exports, job_endpoints, moments, pages, problems, searching, videos
 from prost.apps.server.access import Access, SecurityHeaders
 from prost.apps.server.limits import Bounded
 from prost.apps.server.problems import ProblemOut, UnexpectedErrors
@@ -30,7 +30,7 @@ def create_app(library: Library, settings: ServerSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        services.close()
+        await services.close()
 
     app = FastAPI(
         title="prost",
@@ -44,9 +44,8 @@ def create_app(library: Library, settings: ServerSettings) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
-    app.include_router(searching.router)
-    app.include_router(videos.router)
-    app.include_router(pages.router)
+    for part in (searching, videos, moments, job_endpoints, exports, pages):
+        app.include_router(part.router)
     app.mount("/static", pages.static)
     # The last one that is added sees a request first.
     app.add_middleware(Access, settings=settings)

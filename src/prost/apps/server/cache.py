@@ -86,8 +86,12 @@ class DiskCache:
             if self._nbytes > self._most:
                 self._shrink()
 
+    def name(self, key: str) -> str:
+        """Name of an entry's file."""
+        return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+
     def _path(self, key: str) -> Path:
-        name = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+        name = self.name(key)
         return self._folder / name[:2] / name
 
     def _shrink(self) -> None:

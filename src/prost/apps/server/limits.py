@@ -9,12 +9,14 @@ from collections import OrderedDict
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from prost.apps.server.access import PICTURE
 from prost.apps.server.problems import Problem, TooBusy
 from prost.apps.server.settings import Limits
 
 MOST_CLIENTS = 10_000
-# The addresses to which something large may be sent.
-PICTURES = ("/api/search/picture", "/picture")
+LONGEST_ADDRESS = 16 << 10
+# The addresses to which something large may be sent: those of the API and of the page.
+PICTURES = (PICTURE, "/picture")
 
 
 class RateLimit:
@@ -67,6 +69,8 @@ class Bounded:
             self._rate.take(scope["client"][0] if scope["client"] else "", time.monotonic())
             if self._running >= self._limits.requests:
                 raise TooBusy("too many requests at a time")
+            if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
+                raise Problem(414, f"an address of more than {LONGEST_ADDRESS} bytes")
             most = self._limits.picture_bytes if scope["path"] in PICTURES else self._limits.body_bytes
             length = Headers(scope=scope).get("content-length", "0")
             if not length.isdigit() or int(length) > most:

@@ -85,11 +85,11 @@ class KnownFiles:
         Raises:
             Problem: 404 if the file failed, is gone or no file; 409 if another file is there now.
         """
-        file = self._opened(row)
+        handle = self._opened(row)
         try:
-            return self._checked(row, file)
+            return self._checked(row, handle)
         except BaseException:
-            file.close()
+            os.close(handle)
             raise
 
     def expect(self, row: VideoRow) -> str:
@@ -101,22 +101,19 @@ class KnownFiles:
         self.open(row).file.close()
         return row.path
 
-    def _opened(self, row: VideoRow) -> IO[bytes]:
+    def _opened(self, row: VideoRow) -> int:
         if not row.indexed:
             raise Problem(404, f"the file could not be read when it was indexed: {row.reason}")
         try:
             # A pipe in the place of the file would block; a device would do anything.
-            handle = os.open(
-                row.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-            )
+            return os.open(row.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         except PermissionError:
             raise Problem(404, "the file may not be read") from None
         except OSError:
             raise Problem(404, "the file is gone") from None
-        return os.fdopen(handle, "rb", buffering=0)
 
-    def _checked(self, row: VideoRow, file: IO[bytes]) -> OpenFile:
-        status = os.fstat(file.fileno())
+    def _checked(self, row: VideoRow, handle: int) -> OpenFile:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise Problem(404, "there is no regular file any more")
         if (status.st_size, status.st_mtime_ns) != (row.size, row.modified):
@@ -125,7 +122,7 @@ class KnownFiles:
             self._expect_content(row, status)
         path = Path(row.path)
         return OpenFile(
-            file=file,
+            file=os.fdopen(handle, "rb", buffering=0),
             size=status.st_size,
             modified=status.st_mtime,
             etag=f'"{video_id(row)}-{status.st_size:x}"',
@@ -218,8 +215,9 @@ class FileResponse(Response):
         }
         self._bytes = range(0, file.size)
         self.status_code = 200
-        wanted = request.headers.get("range")
-        if _unchanged(request, file):
+        # Ranges are defined for GET alone, conditions for GET and HEAD.
+        wanted = request.headers.get("range") if request.method == "GET" else None
+        if request.method in ("GET", "HEAD") and _unchanged(request, file):
             self.status_code, self._bytes = 304, range(0)
         elif wanted is not None and _if_range_holds(request, file.etag, modified):
             try:

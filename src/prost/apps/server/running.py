@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -63,25 +64,30 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to wait for the first head."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._await_head()
+        self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take some bytes; the first ones of a further request start to wait for the rest of its head."""
-        waiting = self.cycle is None or self.cycle.response_complete
-        requests = id(self.cycle)
-        if waiting and self._deadline is None:
-            self._await_head()
+        """Take some bytes."""
         super().data_received(data)
-        if id(self.cycle) != requests:  # a head is there
-            self._forget()
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, of which a part may be here already."""
+        super().on_response_complete()
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop to wait."""
         self._forget()
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(self.header_seconds, self._expire)
+    def _watch(self) -> None:
+        """Wait for the rest of a head if one has begun, or if none has come on this connection."""
+        unfinished = self.cycle is None or bool(self.conn.trailing_data[0])
+        if self.conn.their_state is not h11.IDLE or not unfinished:
+            self._forget()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.header_seconds, self._expire)
 
     def _expire(self) -> None:
         self._deadline = None

@@ -10,7 +10,9 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 
 from prost.apps.server.cache import DiskCache
+from prost.apps.server.explanations import Explanations
 from prost.apps.server.identity import Folders, find_video
+from prost.apps.server.jobs import Jobs
 from prost.apps.server.media import KnownFiles
 from prost.apps.server.pictures import Pictures
 from prost.apps.server.searches import SearchQueue
@@ -41,6 +43,9 @@ class Services:
         cache: of pictures and previews.
         folders: that clients may name.
         files: opens files of the library.
+        jobs: indexing of folders.
+        explanations: evidence that was asked for last.
+        open_streams: streams of events.
         stopping: set when the server is about to end.
     """
 
@@ -54,13 +59,18 @@ class Services:
     cache: DiskCache
     folders: Folders
     files: KnownFiles
+    jobs: Jobs
+    explanations: Explanations
     stopping: asyncio.Event
+    open_streams: int = 0
 
     @classmethod
     def of(cls, library: Library, settings: ServerSettings) -> Services:
         """Start them."""
         limits = settings.limits
         served = ServedLibrary(library, settings.load_model)
+        files = KnownFiles()
+        slow = Workers("previews, exports and explanations", 1, limits.slow)
         cache = DiskCache(settings.cache or cache_folder() / "serve", limits.cache_bytes)
         return cls(
             settings=settings,
@@ -68,11 +78,13 @@ class Services:
             searches=SearchQueue(served, limits.searches),
             reading=Workers("requests", READERS, limits.requests),
             downloads=Workers("downloads", READERS, limits.requests),
-            slow=Workers("previews, exports and explanations", 1, limits.slow),
+            slow=slow,
             pictures=Pictures(cache, limits.pictures),
             cache=cache,
             folders=Folders(settings.videos),
-            files=KnownFiles(),
+            files=files,
+            jobs=Jobs(library.path, settings),
+            explanations=Explanations(served, files, slow),
             stopping=asyncio.Event(),
         )
 
@@ -98,9 +110,10 @@ class Services:
         await self.reading.run(lambda: self.files.expect(row))
         return row
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End threads and children."""
         self.stopping.set()
+        await self.jobs.close()
         self.searches.close()
         self.pictures.close()
         for workers in (self.reading, self.downloads, self.slow):

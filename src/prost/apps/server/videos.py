@@ -69,7 +69,7 @@ async def status(here: Here) -> Status:
             seconds=stats.seconds,
             version=__version__,
             library_version=f"{generation}-{versions[0]}-{versions[1]}",
-            jobs_running=0,
+            jobs_running=here.jobs.running,
             export_forms=export_forms(),
             extras=[name for name, module in EXTRAS.items() if find_spec(module)],
             cache=CacheOut(nbytes=here.cache.nbytes, problem=here.cache.problem),

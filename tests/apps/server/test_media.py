@@ -1,0 +1,189 @@
+"""Files over HTTP: ranges, conditions, and files that are not what was indexed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.apps.server.conftest import Running
+
+from prost.apps.server.media import parse_range
+from prost.model.prost import ProST
+from prost.search.library import Library
+
+
+@pytest.fixture(scope="module")
+def film(running: Running) -> tuple[str, bytes]:
+    """Address and bytes of a film."""
+    video = running.first("0")
+    return video["media"], next(running.videos.rglob(video["name"])).read_bytes()
+
+
+def get(running: Running, address: str, **headers: str) -> httpx.Response:
+    return running.client.get(
+        address, headers={name.replace("_", "-"): each for name, each in headers.items()}
+    )
+
+
+def test_the_whole_file(running: Running, film: tuple[str, bytes]) -> None:
+    address, content = film
+    answer = get(running, address)
+    assert answer.status_code == 200 and answer.content == content
+    assert answer.headers["content-type"] == "video/mp4" and answer.headers["accept-ranges"] == "bytes"
+    head = running.client.head(address)
+    assert head.status_code == 200 and head.content == b""
+    assert head.headers["content-length"] == str(len(content))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "start", "stop"), [("bytes=0-0", 0, 1), ("bytes=100-199", 100, 200), ("bytes=-7", -7, None),
+                                  ("bytes=1000-", 1000, None), ("bytes=5-99999999999", 5, None), ("BYTES=0-4", 0, 5)]
+)  # fmt: skip
+def test_one_range(
+    running: Running, film: tuple[str, bytes], wanted: str, start: int, stop: int | None
+) -> None:
+    address, content = film
+    answer = get(running, address, range=wanted)
+    expected = content[start:stop]
+    first = start % len(content)
+    assert answer.status_code == 206 and answer.content == expected
+    assert answer.headers["content-range"] == f"bytes {first}-{first + len(expected) - 1}/{len(content)}"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["bytes=99999999-", "bytes=9-3", "bytes=-0", "bytes=-", "bytes=a-b", "bytes=", "bytes=" + "9" * 40 + "-"],
+)
+def test_a_range_without_bytes(running: Running, film: tuple[str, bytes], wanted: str) -> None:
+    address, content = film
+    answer = get(running, address, range=wanted)
+    assert answer.status_code == 416 and answer.headers["content-range"] == f"bytes */{len(content)}"
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "wanted", ["bytes=0-1,5-6", "bytes=" + ",".join(["0-"] * 2000), "lines=1-2", "nonsense"]
+)
+def test_several_ranges_and_other_units_give_the_whole_file(
+    running: Running, film: tuple[str, bytes], wanted: str
+) -> None:
+    address, content = film
+    answer = get(running, address, range=wanted)
+    assert answer.status_code == 200 and answer.content == content
+
+
+def test_conditions(running: Running, film: tuple[str, bytes]) -> None:
+    address, content = film
+    first = get(running, address)
+    etag, modified = first.headers["etag"], first.headers["last-modified"]
+    assert get(running, address, range="bytes=0-1", if_range=etag).status_code == 206
+    assert get(running, address, range="bytes=0-1", if_range=modified).status_code == 206
+    for other in ('"another"', f"W/{etag}", "Thu, 01 Jan 1970 00:00:00 GMT", "nonsense"):
+        assert get(running, address, range="bytes=0-1", if_range=other).content == content
+    assert get(running, address, if_none_match=etag).status_code == 304
+    assert get(running, address, if_none_match='"other"').status_code == 200
+    assert get(running, address, if_modified_since=modified).status_code == 304
+    assert get(running, address, if_modified_since="nonsense").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "size"), [("bytes=0-", 0), ("bytes=-1", 0), ("bytes=--1", 5), ("bytes=1-2-3", 5)]
+)
+def test_no_such_range(header: str, size: int) -> None:
+    with pytest.raises(ValueError):
+        parse_range(header, size)
+
+
+@pytest.fixture
+def own(serve: Callable[..., Any], films: Path, tmp_path: Path, toybox_model: ProST) -> Any:
+    """A server of a library whose films a test may change."""
+    folder = tmp_path / "changing"
+    folder.mkdir()
+    for name, path in zip(("a.mp4", "b.mp4"), sorted(films.glob("*0*.mp4")), strict=False):
+        shutil.copy2(path, folder / name)
+    library = Library(tmp_path / "changing.prost", toybox_model)
+    library.add(folder, workers=1)
+    with serve(Path(library.path)) as running:
+        yield folder, running
+
+
+def test_only_what_was_indexed_is_sent(own: tuple[Path, Running]) -> None:
+    folder, running = own
+    media = running.first("a.mp4")["media"]
+    a, b, content = folder / "a.mp4", folder / "b.mp4", (folder / "a.mp4").read_bytes()
+    state = a.stat()
+    kept = (state.st_atime_ns, state.st_mtime_ns)
+    assert running.client.get(media).content == content
+    # Another content of another time.
+    a.write_bytes(content[:-1] + b"x")
+    assert running.client.get(media).status_code == 409
+    # A link to a secret that was made to look alike.
+    secret = folder.parent / "secret"
+    secret.write_bytes(b"s" * len(content))
+    os.utime(secret, ns=kept)
+    a.unlink()
+    a.symlink_to(secret)
+    answer = running.client.get(media)
+    assert answer.status_code == 409 and b"sss" not in answer.content
+    # A link to the same film elsewhere, as when a disk was moved.
+    moved = folder.parent / "moved.mp4"
+    moved.write_bytes(content)
+    os.utime(moved, ns=kept)
+    a.unlink()
+    a.symlink_to(moved)
+    assert running.client.get(media).content == content
+    # A pipe, a folder, nothing.
+    a.unlink()
+    os.mkfifo(a)
+    assert running.client.get(media).status_code == 404
+    a.unlink()
+    a.mkdir()
+    assert running.client.get(media).status_code == 404
+    a.rmdir()
+    gone = running.client.get(media)
+    assert gone.status_code == 404 and "gone" in gone.json()["detail"]
+    for more in ("frame?time=1", "preview?start=0&end=1", "evidence?q=a+ball&start=0"):
+        assert running.client.get(f"/api/videos/{running.first('a.mp4')['id']}/{more}").status_code == 404
+    assert b.exists() and running.client.get(running.first("b.mp4")["media"]).status_code == 200
+
+
+def test_a_failed_file_is_not_sent(running: Running) -> None:
+    assert running.client.get(running.first("broken")["media"]).status_code == 404
+
+
+def test_a_file_deleted_while_it_plays_ends_the_answer(
+    serve: Callable[..., Any],
+    films: Path,
+    tmp_path: Path,
+    toybox_model: ProST,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The reader takes a little, the file goes, the reader takes the rest: the connection ends early, with one line."""
+    folder = tmp_path / "long"
+    folder.mkdir()
+    path = folder / "long.mp4"
+    # A film, and much that players pass over behind it.
+    path.write_bytes(next(films.glob("*0*.mp4")).read_bytes() + (24 << 20).to_bytes(4, "big") + b"free")
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 8 + (24 << 20))
+    library = Library(tmp_path / "long.prost", toybox_model)
+    library.add(folder, workers=1)
+    with serve(Path(library.path)) as running:
+        media = running.first("long")["media"]
+        with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            connection.sendall(f"GET {media} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            received = len(connection.recv(1000))
+            path.unlink()
+            while part := connection.recv(1 << 20):
+                received += len(part)
+        assert received < 24 << 20
+        lines = [record.getMessage() for record in caplog.records if record.name == "prost.server"]
+        assert len(lines) == 1 and "deleted while it was sent" in lines[0]
+        assert running.client.get("/api/status").status_code == 200
