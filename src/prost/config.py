@@ -27,6 +27,11 @@ MOST_FRAMES = 1_024
 MOST_PROTOTYPES = 256
 
 
+# How the cosines of phrases and objects become a score; `prost.model.matching` computes it. A library searches, and
+# evidence explains, only by the rules that it names itself, so that a rule added here is refused there until it is.
+MatchingRule = Literal["best_cosine"]
+
+
 class StrictConfig(BaseModel):
     """A frozen record that refuses unknown keys."""
 
@@ -226,10 +231,12 @@ class ModelConfig(TokenShiftConfig):
 
     `event_residual` adds a residual around the event decoder's self-attention. The authors' decoder has none, so that
     their weights need the default; without it, all events of a trained model are equal (decision 0053).
+
+    `matching_rule` is `best_cosine`, the mean over object slots of the best cosine over frames and phrases.
     """
 
     BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset(
-        {"name", "image_fit", "object_phrase_weight", "dropout"}
+        {"name", "image_fit", "matching_rule", "object_phrase_weight", "dropout"}
     )
 
     architecture: Literal["prost"] = "prost"
@@ -241,6 +248,7 @@ class ModelConfig(TokenShiftConfig):
     event_layers: int = Field(2, ge=1, le=MOST_LAYERS)
     event_residual: bool = False
     window: float = Field(0.2, ge=0.0, le=1.0)
+    matching_rule: MatchingRule = "best_cosine"
     object_phrase_weight: float = Field(1.5, ge=0.0, le=1000.0)
     mask_padding: bool = True
     sparse_weights: Literal["relu", "softmax"] = "softmax"

@@ -361,6 +361,14 @@ def test_no_texts_or_videos_give_no_scores(texts: int, videos: int) -> None:
     assert text.phrase.grad is not None and not text.phrase.grad.any()
 
 
+def test_an_unknown_rule_is_refused() -> None:
+    text = TextPrototypes(torch.randn(2, 3, 5), torch.randn(2, 5))
+    video = VideoPrototypes(torch.randn(4, 2, 3, 5), torch.randn(4, 2, 5))
+    torch.testing.assert_close(match(text, video, rule="best_cosine").total, match(text, video).total)
+    with pytest.raises(UsageError, match="matching rule 'sum'; expected: best_cosine"):
+        match(text, video, rule="sum")  # type: ignore[arg-type]
+
+
 def test_records_refuse_what_does_not_fit() -> None:
     with pytest.raises(UsageError, match=r"phrase prototypes of shape \[2, 5\]"):
         TextPrototypes(torch.randn(2, 5), torch.randn(2, 5))

@@ -78,3 +78,6 @@ def test_a_model_without_prototypes_is_refused(tmp_path: Path) -> None:
     save(CLIP4Clip(CLIP4ClipConfig.parse({"clip": {**small, "text_layers": 1, "vocabulary": 9}})), tmp_path)
     with pytest.raises(UsageError, match="is a CLIP4Clip; expected: a ProST or a dual encoder"):
         load_for_search(tmp_path)
+    with pytest.raises(UsageError, match="has no object-phrase score; expected: a model that search knows"):
+        prost.Library(tmp_path / "new.prost", prost.load(tmp_path))
+    assert not (tmp_path / "new.prost").exists()

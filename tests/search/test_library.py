@@ -247,6 +247,21 @@ class TestOpening:
             assert word in str(caught.value)
         assert len(library.search("red")) == 3
 
+    def test_a_rule_of_matching_that_search_does_not_know_is_refused(
+        self,
+        library: Library,
+        folder: Path,
+        make_model,  # type: ignore[no-untyped-def]
+    ) -> None:
+        """Otherwise its prototypes would be scored by another rule than the model's own."""
+        library.add(folder)
+        model = make_model()
+        model.config = model.config.model_copy(update={"matching_rule": "sum_of_cosines"})
+        for place in (library.path, f"{library.path}-new"):
+            with pytest.raises(UsageError, match=r"'sum_of_cosines'; expected: a model that search knows"):
+                Library(place, model)
+        assert not Path(f"{library.path}-new").exists()
+
     def test_without_a_model_it_can_be_listed(self, library: Library, folder: Path) -> None:
         library.add(folder)
         with Library(library.path) as listed:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from prost.config import ModelConfig, RetrievalConfig
+from prost.config import MatchingRule, ModelConfig, RetrievalConfig
 from prost.model.clip import CLIPBackbone
 from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match, unit
 from prost.model.retrieval_model import RetrievalModel
@@ -25,7 +25,9 @@ class DualEncoderConfig(RetrievalConfig):
     that open_clip itself runs.
     """
 
-    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset({"name", "image_fit", "object_phrase_weight"})
+    BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset(
+        {"name", "image_fit", "matching_rule", "object_phrase_weight"}
+    )
 
     architecture: Literal["dual_encoder"] = "dual_encoder"
     name: str = "dual_encoder"
@@ -33,6 +35,7 @@ class DualEncoderConfig(RetrievalConfig):
     cells: bool = False
     cell_grid: int = Field(3, ge=1, le=64)
     prompt: str = Field("{}", pattern=r"^[^{}]*\{\}[^{}]*$")
+    matching_rule: MatchingRule = "best_cosine"
     object_phrase_weight: float = Field(1.0, ge=0.0, le=1000.0)
     open_clip: dict[str, Any] | None = None
 
@@ -154,8 +157,8 @@ class DualEncoder(RetrievalModel[TextPrototypes, VideoPrototypes]):
         return tokens.new_full((count, 1, length), 1 / length)
 
     def match(self, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
-        """Score every text against every video, with the weight that the configuration fixes."""
-        return match(text, video, self.config.object_phrase_weight)
+        """Score every text against every video, by the rule and with the weight that the configuration fixes."""
+        return match(text, video, self.config.object_phrase_weight, rule=self.config.matching_rule)
 
     def count_words(self, sentence: str) -> int:
         """Tokens of a sentence in the prompt, special tokens included; beyond `config.max_words` it is cut."""

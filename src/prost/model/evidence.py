@@ -22,13 +22,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prost.config import MatchingRule
 from prost.model.encoding import VideoEncoder
-from prost.model.matching import TextPrototypes, VideoPrototypes, best_phrases, match, unit
+from prost.model.matching import TextPrototypes, VideoPrototypes, best_phrases, expect_rule, unit
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import Word
 
 # Two event prototypes whose cosine exceeds this are one for all that a score can tell.
 COINCIDE = 0.999
+# The rules of matching whose scores are sums of what the slots add.
+EXPLAINED_RULES: tuple[MatchingRule, ...] = ("best_cosine",)
 
 
 class WordShare(NamedTuple):
@@ -185,15 +188,16 @@ def explain_clip(
     Raises:
         EmptyQuery: a sentence without a word.
         NeedsTokenizer: the model came without a vocabulary.
-        UsageError: frames that the model does not take.
+        UsageError: frames that the model does not take, or a model that matches by another rule.
     """
+    expect_rule(model.config, EXPLAINED_RULES, "evidence")
     weight: float = model.config.object_phrase_weight  # type: ignore[attr-defined]
     words = model.split_words(query)
     with torch.inference_mode():
         ids, mask = (part.to(model.device) for part in model.tokenize([query]))
         tokens = VideoEncoder(model).frame_tokens(frames[None])
         video, text = model.video_head(tokens), model.text_prototypes(ids, mask)
-        similarity = match(text, video, weight)
+        similarity = model.match(text, video)
         best = best_phrases(text.phrase, video.object)
         weighed = _weighed_words(model, ids, mask, words)
         cosines, phrases = best.score[0, 0], best.phrase[0, 0]  # [L, N_o]
@@ -236,7 +240,7 @@ def explain_clip(
             event_cosines=_array(event_cosines),
             events=None if curves is None else _array(curves[0]),
             events_coincide=bool((events @ events.T).min() > COINCIDE),
-            without=_lost_without(model, words, video, similarity.total.item(), weight),
+            without=_lost_without(model, words, video, similarity.total.item()),
         )
 
 
@@ -323,14 +327,13 @@ def _lost_without(
     words: Sequence[Word],
     video: VideoPrototypes,
     score: float,
-    weight: float,
 ) -> NDArray[np.float32]:
     """Score that is lost when a word is left out `[W]`."""
     lost = np.full(len(words), np.nan, dtype=np.float32)
     rows = [row for row, word in enumerate(words) if word.text and word.rest]
     if rows:
         ids, mask = (part.to(model.device) for part in model.tokenize([words[row].rest for row in rows]))
-        shorter = match(model.text_prototypes(ids, mask), video, weight).total[:, 0]
+        shorter = model.match(model.text_prototypes(ids, mask), video).total[:, 0]
         lost[rows] = score - shorter.cpu().numpy()
     return lost
 

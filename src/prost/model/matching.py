@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
+from prost.config import MatchingRule
 from prost.errors import UsageError
 
 # Cosines of one tile, and components of the object prototypes that it is computed from: 8 MiB each in float32 on a
@@ -546,11 +547,32 @@ def event_sentence_score(sentence: Tensor, event: Tensor) -> Tensor:
     return object_phrase_score(sentence[:, None], event[:, :, None])
 
 
+_RULES: dict[MatchingRule, Callable[..., Tensor]] = {"best_cosine": object_phrase_score}
+
+
+def expect_rule(config: Any, known: Collection[MatchingRule], what: str) -> None:
+    """Refuse a model that matches by a rule for which something else was not made.
+
+    Args:
+        config: of the model.
+        known: the rules that `what` knows.
+        what: what would use the model's prototypes, for the message.
+
+    Raises:
+        UsageError: the model matches by another rule, or has no object-phrase score.
+    """
+    rule = getattr(config, "matching_rule", None)
+    if rule not in known:
+        by = "has no object-phrase score" if rule is None else f"matches by the rule {rule!r}"
+        raise UsageError(f"model {config.name!r} {by}", f"a model that {what} knows: {', '.join(known)}")
+
+
 def match(
     text: TextPrototypes,
     video: VideoPrototypes,
     object_phrase_weight: float = 1.5,
     *,
+    rule: MatchingRule = "best_cosine",
     phrase_mask: Tensor | None = None,
     frame_mask: Tensor | None = None,
 ) -> Similarity:
@@ -560,6 +582,7 @@ def match(
         text: prototypes of A texts.
         video: prototypes of B videos.
         object_phrase_weight: 1.5 is what the authors rank by in ModelScope; their GitHub code selects with 1.
+        rule: how the object-phrase score is computed.
         phrase_mask: see `object_phrase_score`.
         frame_mask: see `object_phrase_score`; events are made of all frames, and are not masked.
 
@@ -567,15 +590,15 @@ def match(
         Scores `[A, B]`; A and B may be 0.
 
     Raises:
-        UsageError: prototypes of different width, or masks of other shapes.
+        UsageError: prototypes of different width, masks of other shapes, or an unknown rule.
     """
+    if rule not in _RULES:
+        raise UsageError(f"matching rule {rule!r}", ", ".join(_RULES))
     if text.sentence.shape[-1] != video.event.shape[-1]:
         raise UsageError(
             f"text prototypes of width {text.sentence.shape[-1]}, video prototypes of width {video.event.shape[-1]}",
             "prototypes of one model",
         )
-    object_phrase = object_phrase_score(
-        text.phrase, video.object, phrase_mask=phrase_mask, frame_mask=frame_mask
-    )
+    object_phrase = _RULES[rule](text.phrase, video.object, phrase_mask=phrase_mask, frame_mask=frame_mask)
     event_sentence = event_sentence_score(text.sentence, video.event)
     return Similarity(event_sentence + object_phrase_weight * object_phrase, object_phrase, event_sentence)

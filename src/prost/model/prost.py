@@ -105,5 +105,5 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
         return attention @ self.frame_decoder.frame_attention(objects)
 
     def match(self, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
-        """Score every text against every video, with the weight that the configuration fixes."""
-        return match(text, video, self.config.object_phrase_weight)
+        """Score every text against every video, by the rule and with the weight that the configuration fixes."""
+        return match(text, video, self.config.object_phrase_weight, rule=self.config.matching_rule)

@@ -42,6 +42,7 @@ ADDED_SINCE: dict[str, Any] = {
     "text_padding": True,
     "event_residual": True,
     "image_fit": True,
+    "matching_rule": True,
 }
 
 Text = TypeVar("Text", bound=Record)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prost.config import MatchingRule
 from prost.model.matching import TextPrototypes, event_sentence_score, object_phrase_score
 
 # The compiled kernel saves about 30 ns a row, and loading it the first time takes nearly a second. So it is used where
@@ -22,6 +23,8 @@ from prost.model.matching import TextPrototypes, event_sentence_score, object_ph
 KERNELS = "prost.search.scan_kernels"
 LOADING_PAYS = 2**25
 BLOCK = 512
+# The rules of matching that `score` and the tables of the scan compute.
+SEARCHED_RULES: tuple[MatchingRule, ...] = ("best_cosine",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from prost.errors import EmptyQuery, LibraryError, MissingPath, ModelMismatch, U
 from prost.model.catalogue import BUNDLED, FIRST_CHOICE
 from prost.model.encoding import PrecisionClass, VideoEncoder
 from prost.model.evidence import Evidence
-from prost.model.matching import TextPrototypes, VideoPrototypes
+from prost.model.matching import TextPrototypes, VideoPrototypes, expect_rule
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import says_nothing
 from prost.printable import is_utf8
@@ -26,6 +26,7 @@ from prost.search.choosing_form import AUTO, encoder_for
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_top
 from prost.search.encode import PrototypeModel
+from prost.search.exact import SEARCHED_RULES
 from prost.search.explaining import Explainer
 from prost.search.finding import PathLike, absolute_paths, find_for_add, outside_of
 from prost.search.forks import expect_no_fork
@@ -101,7 +102,7 @@ class Library:
         ModelMismatch: another model made it.
         LibraryDamaged: it cannot be read.
         LibraryError: it was cut otherwise, or written by a newer prost.
-        UsageError: the place holds other things.
+        UsageError: the place holds other things, or the model matches by a rule that search does not know.
         StorageError: the disk refuses.
     """
 
@@ -116,6 +117,8 @@ class Library:
         memory: int = MEMORY,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
+        if model is not None:
+            expect_rule(model.config, SEARCHED_RULES, "search")
         root = library_root(path)
         self._top = library_top(path)
         try:
