@@ -211,14 +211,12 @@ def _draw_score(axes: Axes, evidence: Evidence) -> None:
     """Parts of the score side by side: the event, then the slots by what their phrases are about."""
     axes.axis("off")
     axes.set_title("how the score adds up", size=9.5, color=INK, loc="left")
-    groups: dict[str, list[float]] = {}
-    for slot in evidence.slots:
-        groups.setdefault(evidence.phrase_words(slot) or "other", []).append(slot.share)
+    groups = evidence.by_phrase()
     parts = [("the whole sentence", evidence.event_sentence, EVENT, 1.0)]
-    ranked = sorted(groups.items(), key=lambda group: -sum(group[1]))
-    for place, (words, shares) in enumerate(ranked):
-        times = f" × {len(shares)}" if len(shares) > 1 else ""
-        parts.append((f"{words}{times}", sum(shares), OBJECT, 1.0 - 0.6 * place / max(1, len(ranked))))
+    for place, group in enumerate(groups):
+        times = f" × {len(group.slots)}" if len(group.slots) > 1 else ""
+        label = f"{group.words or 'other'}{times}"
+        parts.append((label, group.share, OBJECT, 1.0 - 0.6 * place / max(1, len(groups))))
     left, total = 0.0, sum(max(0.0, value) for _, value, _, _ in parts)
     for label, value, colour, opacity in parts:
         if value <= 0:

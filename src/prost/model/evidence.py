@@ -69,6 +69,25 @@ class SlotEvidence:
     words: tuple[WordShare, ...]
 
 
+class PhraseShare(NamedTuple):
+    """The object slots whose phrases are about the same words.
+
+    Attributes:
+        words: as `Evidence.phrase_words` tells them; empty where the model does not tell.
+        share: what the slots add to the score.
+        slots: in order.
+    """
+
+    words: str
+    share: float
+    slots: tuple[SlotEvidence, ...]
+
+    @property
+    def best(self) -> SlotEvidence:
+        """The slot that adds most."""
+        return max(self.slots, key=lambda slot: slot.share)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Why a sentence and a clip have their score; `score` is the event-sentence score plus the shares of all slots.
@@ -118,6 +137,17 @@ class Evidence:
         """The words behind a slot's phrase in the order of the sentence, as far as their share is `least` or more."""
         kept = sorted(each.word for each in slot.words if each.share >= least and self.words[each.word].text)
         return " ".join(self.words[each].text for each in kept)
+
+    def by_phrase(self) -> list[PhraseShare]:
+        """The slots by the words of their phrases, the largest share first."""
+        groups: dict[str, list[SlotEvidence]] = {}
+        for slot in self.slots:
+            groups.setdefault(self.phrase_words(slot), []).append(slot)
+        shares = (
+            PhraseShare(words, sum(slot.share for slot in slots), tuple(slots))
+            for words, slots in groups.items()
+        )
+        return sorted(shares, key=lambda each: -each.share)
 
     def word_shares(self) -> NDArray[np.float64] | None:
         """What each word adds to the score through the object-phrase part `[W]`; None where the model does not tell.

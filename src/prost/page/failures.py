@@ -245,25 +245,21 @@ def _found(
 
 
 def _phrases(evidence: Evidence, pictures: NDArray[np.uint8]) -> tuple[FoundPhrase, ...]:
-    """The phrases that add most to the score; slots whose phrases consist of the same words count together."""
-    groups: dict[str, list[SlotEvidence]] = {}
-    for slot in evidence.slots:
-        groups.setdefault(evidence.phrase_words(slot), []).append(slot)
-    ranked = sorted(groups.items(), key=lambda group: -sum(slot.share for slot in group[1]))
+    """The phrases that add most to the score, and where in the first video they were found."""
     phrases = []
-    for words, slots in ranked[:PHRASES_SHOWN]:
-        best = max(slots, key=lambda slot: slot.share)
-        said = f"“{words}”" if words else "the sentence"
+    for group in evidence.by_phrase()[:PHRASES_SHOWN]:
+        best = group.best
+        said = f"“{group.words}”" if group.words else "the sentence"
         phrases.append(
             FoundPhrase(
-                words=words,
+                words=group.words,
                 picture=Picture(
                     address=data_uri(_lit(evidence, best, pictures[best.frame])),
                     alt=f"the frame at {best.time:.1f} seconds, where {said} was found",
                 ),
                 time=best.time,
-                slots=len(slots),
-                share=sum(slot.share for slot in slots),
+                slots=len(group.slots),
+                share=group.share,
             )
         )
     return tuple(phrases)

@@ -28,6 +28,7 @@ from prost.apps.cli.export import export
 from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
 from prost.apps.cli.list import list_videos
+from prost.apps.cli.mcp import mcp
 from prost.apps.cli.models import models
 from prost.apps.cli.optimize import optimize
 from prost.apps.cli.output import print_line, say, warnings_on_stderr
@@ -89,6 +90,7 @@ app.add_typer(models, name="models")
 app.command()(search)
 app.command()(serve)
 app.command()(explain)
+app.command()(mcp)
 app.command()(export)
 app.command("list")(list_videos)
 app.command()(status)

@@ -1,0 +1,516 @@
+"""What an assistant can ask a library over the Model Context Protocol: `search`, `explain` and `clip`.
+
+No tool changes the library, and no tool reads a file that the library does not hold. stdout carries the protocol alone.
+Needs the extra `mcp`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import logging
+import os
+import signal
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import anyio
+import numpy as np
+from mcp.server import Server
+from mcp.server.stdio import stdio_server
+from mcp.types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ContentBlock,
+    ImageContent,
+    ListToolsResult,
+    TextContent,
+    Tool,
+    ToolAnnotations,
+)
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from prost import __version__
+from prost.apps.cli.stopping import STOP_SIGNALS
+from prost.errors import LibraryError, MissingPath, ProstError, StorageError, UsageError
+from prost.places import cache_folder
+from prost.printable import printable
+from prost.search.hits import PICTURE, Hit
+from prost.search.library import Library
+from prost.search.reading import look_at
+from prost.search.records import VideoRow
+from prost.search.schema import path_as_text, path_key
+from prost.video.isolation import IsolatedDecoder
+from prost.video.sampling import sample_times
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+INSTRUCTIONS = """Finds videos, and the moments in them, that a sentence describes, in a library of the user's videos.
+Call `search` first. Its hits name their video by an id, which `explain` and `clip` take. Times are seconds from the
+start of the video. Scores are sums of cosines; compare them within one search only."""
+# Pixels of the longer side of a frame, and of a frame's side in the figure.
+FRAME_SIDE = 512
+FIGURE_SIDE = 320
+JPEG_QUALITY = 85
+LONGEST_CLIP = 600.0
+READ_AT_ONCE = 1 << 16
+
+Sentence = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=1000),
+    Field(description="A sentence that describes what is seen, such as 'a dog catches a frisbee'."),
+]
+Video = Annotated[
+    str, Field(description="A video of the library: its id from `search`, or its path.", max_length=4096)
+]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Arguments(BaseModel):
+    """Arguments of a tool; their schema is what the assistant is told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchArguments(Arguments):
+    """Find the videos, and the moments in them, that a sentence describes."""
+
+    query: Sentence
+    limit: Annotated[int, Field(ge=1, le=50, description="Largest number of videos.")] = 10
+    folder: Annotated[str | None, Field(description="Only videos in this folder and below it.")] = None
+    tag: Annotated[str | None, Field(description="Only videos that the user gave this tag.")] = None
+    min_duration: Annotated[Seconds | None, Field(description="Shortest video, seconds.")] = None
+    max_duration: Annotated[Seconds | None, Field(description="Longest video, seconds.")] = None
+
+
+class ExplainArguments(Arguments):
+    """Tell why a video fits a sentence: phrases, words and frames, and what each adds to the score."""
+
+    query: Sentence
+    video: Video
+    start: Annotated[
+        Seconds | None, Field(description="A time in the moment to explain; without it the best moment.")
+    ] = None
+    figure: Annotated[bool, Field(description="Also a picture that shows where in the frames.")] = False
+
+
+class ClipArguments(Arguments):
+    """Show a moment of a video: its frames as pictures, or the path of an MP4 file in the cache folder."""
+
+    video: Video
+    start: Annotated[Seconds, Field(description="Seconds.")]
+    end: Annotated[Seconds, Field(description="Seconds; at most 600 after the start.")]
+    form: Annotated[Literal["frames", "file"], Field(description="Pictures, or a file.")] = "frames"
+    frames: Annotated[int, Field(ge=1, le=16, description="Number of pictures.")] = 6
+
+
+class Assistant:
+    """Answers the calls of an assistant. Calls run one at a time.
+
+    Args:
+        open_library: opens the library with its model. It is called when the first call needs it, and again after the
+            library was replaced.
+    """
+
+    def __init__(self, open_library: Callable[[], Library]) -> None:
+        self._open_library = open_library
+        self._library: Library | None = None
+        self._lock = threading.Lock()
+        self._tools: dict[str, tuple[type[Arguments], Callable[[Library, Any], CallToolResult]]] = {
+            "search": (SearchArguments, search),
+            "explain": (ExplainArguments, explain),
+            "clip": (ClipArguments, clip),
+        }
+
+    def tools(self) -> list[Tool]:
+        """The tools, with the schemas of their arguments."""
+        return [
+            Tool(
+                name=name,
+                description=arguments.__doc__,
+                input_schema=arguments.model_json_schema(),
+                annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+            )
+            for name, (arguments, _) in self._tools.items()
+        ]
+
+    def open(self) -> None:
+        """Open the library now, so that the first call need not wait for the model."""
+        with suppress(ProstError), self._lock:  # the first call reports the error
+            self._opened()
+
+    def call(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
+        """Answer a call. What goes wrong is a result, too: one line that says what, and what to try."""
+        try:
+            if name not in self._tools:
+                raise UsageError(f"no tool {name!r}", ", ".join(self._tools))
+            form, answer = self._tools[name]
+            checked = _checked(form, arguments)
+            with self._lock:
+                return self._answered(lambda library: answer(library, checked))
+        except ProstError as error:
+            return _failed(str(error))
+        except Exception as error:  # the assistant gets a line, the log gets the rest
+            logger.exception("the tool %s failed", name)
+            return _failed(f"unexpected {type(error).__name__}: {error}; this is a fault in prost")
+
+    def _answered(self, answer: Callable[[Library], CallToolResult]) -> CallToolResult:
+        """An answer from the library that is there now: where a call fails it is opened anew, once."""
+        already_open = self._library is not None
+        try:
+            return answer(self._opened())
+        except (LibraryError, StorageError, MissingPath):
+            if not already_open:
+                raise
+            self._close()
+            return answer(self._opened())
+
+    def _opened(self) -> Library:
+        if self._library is None:
+            self._library = self._open_library()
+        return self._library
+
+    def _close(self) -> None:
+        library, self._library = self._library, None
+        if library is not None:
+            library.close()
+
+
+def search(library: Library, asked: SearchArguments) -> CallToolResult:
+    """Answer a call of `search`."""
+    result = library.search(asked.query, limit=asked.limit, where=_where(asked))
+    return _answer(
+        {
+            "query": asked.query,
+            "notes": list(result.notes),
+            "hits": [_hit(hit) for hit in result],
+        }
+    )
+
+
+def explain(library: Library, asked: ExplainArguments) -> CallToolResult:
+    """Answer a call of `explain`."""
+    row = _find(library, asked.video)
+    hit = _hit_in(library, row, asked)
+    evidence = library.explain(asked.query, hit)
+    found = [
+        f"“{group.words or 'the sentence'}” adds {group.share:.3f}, best seen at {group.best.time:.1f} s"
+        for group in evidence.by_phrase()
+    ]
+    lost = [
+        f"without “{word.text}” the score falls by {loss:.3f}"
+        for word, loss in zip(evidence.words, evidence.without, strict=True)
+        if word.text and loss > 0
+    ]
+    pictures: list[ContentBlock] = []
+    if asked.figure:
+        pictures.append(_figure(library, row, evidence))
+    return _answer(
+        {
+            "video": path_key(row.path),
+            "path": path_as_text(row.path),
+            "start": hit.start,
+            "end": hit.end,
+            "in_words": [
+                f"score {evidence.score:.3f} = event-sentence {evidence.event_sentence:.3f} (the whole sentence with "
+                f"what happens) + {evidence.object_phrase_weight:g} x object-phrase {evidence.object_phrase:.3f} "
+                "(its phrases with what is seen)",
+                *found,
+                *lost,
+            ],
+            "evidence": evidence.to_dict(),
+        },
+        pictures,
+    )
+
+
+def clip(library: Library, asked: ClipArguments) -> CallToolResult:
+    """Answer a call of `clip`."""
+    row = _find(library, asked.video)
+    if not asked.start < asked.end <= asked.start + LONGEST_CLIP:
+        raise UsageError(
+            f"a clip from {asked.start:g} to {asked.end:g} s", f"a length above 0, {LONGEST_CLIP:g} s at most"
+        )
+    if row.duration is not None and asked.start >= row.duration:
+        raise UsageError(
+            f"a clip that starts at {asked.start:g} s", f"a start before the end at {row.duration:.1f} s"
+        )
+    end = asked.end if row.duration is None else min(asked.end, row.duration)
+    _expect_as_indexed(row)
+    about = {"video": path_key(row.path), "path": path_as_text(row.path), "start": asked.start, "end": end}
+    if asked.form == "file":
+        return _answer({**about, "file": str(_cut(row, asked.start, end))})
+    with IsolatedDecoder() as decoder:
+        times = sample_times(asked.start, end, asked.frames)
+        frames = decoder.decode(row.path, times, FRAME_SIDE, fit="stretch")
+    width, height = row.width or 1, row.height or 1
+    scale = FRAME_SIDE / max(width, height)
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    pictures: list[ContentBlock] = [
+        ImageContent(data=_jpeg(pixels, size), mime_type="image/jpeg") for pixels in frames.pixels
+    ]
+    return _answer({**about, "frame_times": frames.times.tolist()}, pictures)
+
+
+def _checked(form: type[Arguments], arguments: dict[str, Any]) -> Arguments:
+    try:
+        return form.model_validate(arguments)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise UsageError(f"argument {name}: {message}", ", ".join(form.model_fields)) from None
+
+
+def _where(asked: SearchArguments) -> str | None:
+    """The filter of a search; None for all videos."""
+    parts = []
+    if asked.folder is not None:
+        folder = _quoted(path_as_text(os.path.abspath(os.path.expanduser(asked.folder))))
+        parts.append(f"(folder = '{folder}' OR starts_with(folder, '{folder.rstrip('/')}/'))")
+    if asked.tag is not None:
+        parts.append(f"array_has(tags, '{_quoted(asked.tag)}')")
+    if asked.min_duration is not None:
+        parts.append(f"duration >= {asked.min_duration!r}")
+    if asked.max_duration is not None:
+        parts.append(f"duration <= {asked.max_duration!r}")
+    return " AND ".join(parts) or None
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    return {
+        "video": path_key(hit.path),
+        "path": path_as_text(hit.path),
+        "duration": hit.duration,
+        "missing": hit.missing,
+        "tags": list(hit.video.tags),
+        "moments": [
+            {
+                "start": moment.start,
+                "end": moment.end,
+                "score": moment.score,
+                "event_sentence": moment.event_sentence,
+                "object_phrase": moment.object_phrase,
+            }
+            for moment in hit.moments
+        ],
+        "words": [{"start": cue.start, "end": cue.end, "text": cue.text} for cue in hit.words],
+        "copies": [path_as_text(path) for path in (*hit.copies, *hit.near_duplicates)],
+    }
+
+
+def _find(library: Library, video: str) -> VideoRow:
+    """The row of a video by its id or its path.
+
+    Raises:
+        UsageError: the library does not hold it, or it failed when it was indexed.
+    """
+    keys = {video, path_key(os.path.abspath(os.path.expanduser(video)))} if video else set()
+    rows = [row for key in sorted(keys) for row in library.videos(f"key = '{_quoted(key)}'")]
+    if not rows:
+        raise UsageError(f"{video!r} is not in the library", "the id or path of a video that `search` found")
+    if not rows[0].indexed:
+        raise UsageError(f"{path_as_text(rows[0].path)} cannot be shown: {rows[0].reason}")
+    return rows[0]
+
+
+def _hit_in(library: Library, row: VideoRow, asked: ExplainArguments) -> Hit:
+    """The moment of a video that is to be explained."""
+    if asked.start is None:
+        hits = library.search(asked.query, limit=1, where=f"key = '{path_key(row.path)}'", sources=(PICTURE,))
+        if not hits:
+            raise LibraryError(f"{path_as_text(row.path)} is no longer in the library")
+        return hits[0]
+    if row.duration is not None and asked.start >= row.duration:
+        raise UsageError(f"a moment at {asked.start:g} s", f"a time before the end at {row.duration:.1f} s")
+    return library.hit_at(asked.query, row, asked.start, asked.start + 1.0)
+
+
+def _expect_as_indexed(row: VideoRow) -> None:
+    """Check that a file is still the one that was indexed.
+
+    Raises:
+        MissingPath: it is gone.
+        LibraryError: it has changed.
+    """
+    path = path_as_text(row.path)
+    if not os.path.exists(row.path):
+        raise MissingPath(
+            f"{path} is gone", "the file that was indexed", "mount its disk, or run prost index"
+        )
+    seen = look_at(row.path)
+    if (seen.size, seen.modified) != (row.size, row.modified):
+        raise LibraryError(f"{path} has changed since it was indexed", suggestion=f"prost index {path}")
+
+
+def _cut(row: VideoRow, start: float, end: float) -> Path:
+    """A clip in the cache folder; one that was cut before is used again."""
+    from prost.export.clips import cut_clip
+
+    # The content is part of the name, so that a changed video is cut anew.
+    output = cache_folder() / "clips" / f"{row.content or ''}-{start:.2f}-{end:.2f}.mp4"
+    if not output.exists():
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            cut_clip(row.path, start, end, output)
+        except OSError as error:
+            raise StorageError(f"{output} cannot be written: {error.strerror or error}") from None
+    return output
+
+
+def _figure(library: Library, row: VideoRow, evidence: Any) -> ImageContent:
+    from prost.explain.figure import write_figure
+
+    with IsolatedDecoder() as decoder, tempfile.TemporaryDirectory(prefix="prost-") as folder:
+        fit = library.description.clips.fit
+        pictures = decoder.decode(row.path, evidence.times, FIGURE_SIDE, fit=fit).pixels
+        place = Path(folder, "figure.png")
+        write_figure(place, evidence, pictures, title=os.path.basename(row.path))
+        return ImageContent(data=base64.b64encode(place.read_bytes()).decode("ascii"), mime_type="image/png")
+
+
+def _jpeg(pixels: NDArray[np.uint8], size: tuple[int, int]) -> str:
+    """A frame `[R, R, 3]` in the shape of its video, as a JPEG in base64."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS).save(content, "JPEG", quality=JPEG_QUALITY)
+    return base64.b64encode(content.getvalue()).decode("ascii")
+
+
+def _answer(values: dict[str, Any], pictures: list[ContentBlock] | None = None) -> CallToolResult:
+    """Values as structured content, and as JSON for assistants that read text only."""
+    text = TextContent(text=json.dumps(values, ensure_ascii=False, allow_nan=False))
+    return CallToolResult(content=[text, *(pictures or ())], structured_content=values)
+
+
+def _failed(message: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(text=printable(message))], is_error=True)
+
+
+def serve(assistant: Assistant) -> signal.Signals | None:
+    """Answer an assistant on stdin and stdout until stdin ends, or a signal asks the process to stop.
+
+    Threads may still be at work afterwards: a model that is being loaded cannot be interrupted.
+
+    Returns:
+        the signal; None where stdin has ended.
+    """
+    return anyio.run(_serve, assistant)
+
+
+async def _serve(assistant: Assistant) -> signal.Signals | None:
+    async def list_tools(*_: object) -> ListToolsResult:
+        return ListToolsResult(tools=assistant.tools())
+
+    async def call_tool(_: object, params: CallToolRequestParams) -> CallToolResult:
+        return await _in_thread(lambda: assistant.call(params.name, params.arguments or {}))
+
+    server: Server[Any] = Server(
+        "prost",
+        version=__version__,
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+    with anyio.CancelScope() as scope, _signals_call(scope.cancel) as received:
+        async with stdio_server(stdin=_StandardInput()) as (incoming, outgoing):  # type: ignore[arg-type]
+            threading.Thread(target=assistant.open, name="prost-open", daemon=True).start()
+            await server.run(incoming, outgoing, server.create_initialization_options())
+    return received[0] if received else None
+
+
+@contextmanager
+def _signals_call(stop: Callable[[], None]) -> Iterator[list[signal.Signals]]:
+    """Within this context a signal calls `stop` in the loop instead of raising an exception in the middle of a task.
+
+    Yields:
+        the signals that were received.
+    """
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        loop.call_soon_threadsafe(stop)
+
+    # One that is ignored, as under nohup, stays ignored.
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    handled = [number for number, handler in before.items() if callable(handler)]
+    for number in handled:
+        signal.signal(number, handle)
+    try:
+        yield received
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
+
+
+async def _in_thread(work: Callable[[], Result]) -> Result:
+    """Do work in a thread of its own. It is a daemon, so that a signal ends the process while the work goes on."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result) -> None:
+        if not future.done():
+            future.set_result(result)
+
+    def run() -> None:
+        result = work()
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(settle, result)
+
+    threading.Thread(target=run, name="prost-call", daemon=True).start()
+    return await future
+
+
+class _StandardInput:
+    """The lines of stdin, read by a daemon thread.
+
+    The SDK's own reader waits in a thread that Python joins at the end, so that a signal would have no effect until the
+    next line.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        threading.Thread(target=self._read, name="prost-stdin", daemon=True).start()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        line = await self._lines.get()
+        if line is None:
+            raise StopAsyncIteration
+        return line
+
+    def _read(self) -> None:
+        # Not through sys.stdin: its lock would be held by this thread while Python shuts down.
+        rest: deque[bytes] = deque()
+        while data := os.read(0, READ_AT_ONCE):
+            *lines, end = data.split(b"\n")
+            for line in lines:
+                self._put(b"".join([*rest, line]).decode("utf-8", "replace"))
+                rest.clear()
+            rest.append(end)
+        if any(rest):
+            self._put(b"".join(rest).decode("utf-8", "replace"))
+        self._put(None)
+
+    def _put(self, line: str | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
