@@ -40,6 +40,7 @@ def create_app(library: Library, settings: ServerSettings) -> FastAPI:
         docs_url=None,  # these fetch scripts from elsewhere
         redoc_url=None,
         lifespan=lifespan,
+        responses=problems.responses(422),
         separate_input_output_schemas=False,
     )
     app.state.services = services

@@ -34,9 +34,9 @@ PREVIEW_LIMIT = 180.0
 PICTURE_SIDE = 224
 
 
-@router.api_route(
+@router.head("/preview", include_in_schema=False)
+@router.get(
     "/preview",
-    methods=["GET", "HEAD"],
     summary="A moment as H.264",
     response_class=Response,
     responses={

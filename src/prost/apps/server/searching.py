@@ -87,9 +87,9 @@ async def condition(services: Services, filters: Filters) -> str | None:
 
 
 def _nanoseconds(time: datetime) -> int:
-    """Nanoseconds since 1970; a time without a zone is UTC."""
+    """Nanoseconds since 1970, as far as 64 bits hold them; a time without a zone is UTC."""
     aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-    return round(aware.timestamp()) * 10**9
+    return min(max(round(aware.timestamp()) * 10**9, -(2**63) + 1), 2**63 - 1)
 
 
 def page_of(result: SearchResult, query: str, filters: Filters, started: float) -> SearchAnswer:

@@ -170,9 +170,9 @@ async def frame(
     return Response(picture, media_type="image/jpeg", headers={"Cache-Control": FOREVER})
 
 
-@router.api_route(
+@router.head("/videos/{video_id}/media", include_in_schema=False)
+@router.get(
     "/videos/{video_id}/media",
-    methods=["GET", "HEAD"],
     summary="The file itself",
     response_class=Response,
     responses={
