@@ -206,3 +206,74 @@ def test_pages_keep_nothing_in_caches_and_allow_no_inline_script(running: Runnin
     for address in ("/", "/?q=a+ball", "/library"):
         links = Links(running.client.get(address).text)
         assert "style" not in links.elements and "style" not in links.attributes
+
+
+def best_moment(running: Running) -> tuple[str, dict[str, Any]]:
+    """Video and moment that a search finds first."""
+    hit = running.get("/api/search", params={"q": QUERY})["hits"][0]
+    return hit["video"]["id"], hit["moment"]
+
+
+def test_evidence_is_on_the_page_when_it_is_asked_for(running: Running) -> None:
+    video, moment = best_moment(running)
+    span = {"q": QUERY, "start": moment["start"], "end": moment["end"]}
+    assert "How the score adds up" not in page(running, f"/video/{video}", params=span)
+    html = page(running, f"/video/{video}", params={**span, "why": 1})
+    evidence = running.get(f"/api/videos/{video}/evidence", params=span)
+    assert f"has the score {evidence['score']:.3f}" in html
+    table = html[html.index("How the score adds up") : html.index('<tr class="total">')]
+    parts = [float(part.partition("<")[0]) for part in table.split("<td>")[1:]]
+    assert sum(parts) == pytest.approx(evidence["score"], abs=0.001 * len(parts))
+    assert html.count('class="heat"') == len(evidence["frames"]) == 12
+    assert ("their curves coincide" in html) == evidence["events_coincide"]
+    first = escape(evidence["frames"][0]["heat"][3])
+    chosen = page(running, f"/video/{video}", params={**span, "why": 1, "slot": 4})
+    assert f'src="{first}"' in chosen and f'src="{first}"' not in html
+    for address in set(Links(chosen).addresses):
+        if "/heat?" in address or "seen=true" in address:
+            assert running.client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "fcpxml", "clips"])
+def test_selected_moments_are_exported_by_a_form(running: Running, form: str) -> None:
+    video, moment = best_moment(running)
+    selection = f"{video},{moment['start']:.3f},{moment['end']:.3f}"
+    assert f'value="{selection}"' in page(running, "/", params={"q": QUERY})
+    answer = running.client.post("/export", data={"form": form, "q": QUERY, "selection": [selection]})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-disposition"].startswith("attachment")
+    expected = running.client.post(
+        "/api/export",
+        json={
+            "form": form,
+            "query": QUERY,
+            "selection": [{"video": video, "start": f"{moment['start']:.3f}", "end": f"{moment['end']:.3f}"}],
+        },
+    )
+    assert answer.headers["content-type"] == expected.headers["content-type"]
+    assert len(answer.content) == pytest.approx(len(expected.content), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "said"),
+    [
+        ({"form": "json"}, 400, "no moment is selected"),
+        ({"form": "exe", "selection": "{0}"}, 400, "form"),
+        ({"form": "json", "selection": "../etc,0,1"}, 400, "selection"),
+        ({"form": "json", "selection": "0" * 32 + "-" + "0" * 16 + ",0,1"}, 404, "no such video"),
+        ({"form": "json", "selection": "{0},2,1"}, 400, "ends before"),
+    ],
+)
+def test_an_export_that_is_refused_is_a_page_that_says_why(
+    running: Running, data: dict[str, str], status: int, said: str
+) -> None:
+    data = {name: value.format(running.first("0")["id"]) for name, value in data.items()}
+    answer = running.client.post("/export", data=data)
+    assert answer.status_code == status and said in answer.text and "<main" in answer.text
+
+
+def test_a_folder_that_is_not_offered_cannot_be_indexed(running: Running) -> None:
+    for folder, status in (("0" * 24, 404), ("../..", 400), ("", 400)):
+        answer = running.client.post("/library/index", data={"folder": folder})
+        assert answer.status_code == status and "<main" in answer.text
+    assert running.client.post("/library/cancel", data={"job": "0" * 32}).status_code == 404

@@ -6,17 +6,16 @@ import http
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, File, Request, UploadFile
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ValidationError
-from starlette.responses import Response
 
-from prost.apps.server import searching, videos, views
+from prost.apps.server import exports, job_endpoints, moments, searching, videos, views
 from prost.apps.server.problems import Problem, status_of
-from prost.apps.server.schemas import SearchAnswer, SearchHit, Video
+from prost.apps.server.schemas import ExportAsked, JobAsked, SearchAnswer, SearchHit, Video
 from prost.apps.server.searches import Search
 from prost.apps.server.services import Here, Services
 from prost.errors import ProstError
@@ -102,6 +101,11 @@ async def video_page(request: Request, here: Here, video_id: str) -> Response:
         hit = await _hit_of(here, video, asked.q)
         relevance = await videos.relevance(here, video.id, asked.q)
     spoken = [] if hit is None else hit.words
+    here_is = views.video_address(video.id, asked.q, start, end, why=1)
+    why = None
+    if asked.why and asked.q and problem is None:
+        evidence = await moments.evidence(here, video.id, asked.q, start, end)
+        why = views.why_of(evidence, here=here_is, chosen=asked.slot)
     return _page(
         "video.html",
         here="",
@@ -128,9 +132,9 @@ async def video_page(request: Request, here: Here, video_id: str) -> Response:
         curve_said=views.curve_said(relevance),
         like=views.address("/", like=video.id, start=f"{start:.3f}", end=f"{end:.3f}"),
         selection=views.selection_of(video.id, start, end),
-        forms=[],
-        why_address="",
-        why=None,
+        forms=_forms(),
+        why_address=here_is if asked.q else "",
+        why=why,
     )
 
 
@@ -156,13 +160,45 @@ async def library_page(request: Request, here: Here) -> Response:
         ],
         folders=folders,
         may_index=any(folder.may_index for folder in folders),
-        jobs=None,
+        jobs=[views.job_row(job) for job in (await job_endpoints.listed(here)).jobs],
         failed=failed.videos,
         failed_left=failed.total - len(failed.videos),
         videos=[views.video_row(video) for video in shown.videos],
         previous=views.address("/library", offset=before or "") if before >= 0 else "",
         next=views.address("/library", offset=shown.next_offset) if shown.next_offset else "",
     )
+
+
+@router.post("/library/index")
+async def index_folder(here: Here, folder: Annotated[str, Form()]) -> Response:
+    """Start to index a folder, and show how far it is."""
+    await job_endpoints.start(here, _read(JobAsked, {"folder": folder}, "folder"), Response())
+    return RedirectResponse("/library#jobs", status_code=303)
+
+
+@router.post("/library/cancel")
+async def cancel_job(here: Here, job: Annotated[str, Form()]) -> Response:
+    """Stop a job."""
+    await job_endpoints.cancel(here, job)
+    return RedirectResponse("/library#jobs", status_code=303)
+
+
+@router.post("/export")
+async def export(
+    request: Request,
+    here: Here,
+    form: Annotated[str, Form()],
+    selection: Annotated[list[str], Form()] = [],  # noqa: B006  # FastAPI copies it
+    q: Annotated[str, Form()] = "",
+) -> Response:
+    """The selected moments as a file."""
+    if not selection:
+        raise Problem(400, "no moment is selected")
+    asked = _validated(
+        ExportAsked,
+        {"form": form, "query": q.strip() or "moments", "selection": list(map(views.selected, selection))},
+    )
+    return await exports.export(here, asked, request)
 
 
 async def _start(here: Services) -> Values:
@@ -241,7 +277,7 @@ async def _form(here: Services, asked: views.Asked, needs_folders: bool) -> Valu
         "here": "search",
         "asked": asked,
         "folders": [folder for folder in folders if folder.videos],
-        "forms": [],
+        "forms": _forms(),
     }
 
 
@@ -259,12 +295,19 @@ def _read(kind: type[Fields], given: Mapping[str, str], *names: str) -> Fields:
     Raises:
         Problem: 400 for a value that cannot be read.
     """
+    return _validated(kind, {name: given[name].strip() for name in names if given.get(name, "").strip()})
+
+
+def _validated(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
     try:
-        return kind.model_validate(
-            {name: given[name].strip() for name in names if given.get(name, "").strip()}
-        )
+        return kind.model_validate(values)
     except ValidationError as error:
         raise Problem(400, _lines(error)) from None
+
+
+def _forms() -> list[tuple[str, str]]:
+    """Forms of an export, each with its name for people."""
+    return [(form, views.FORMS[form]) for form in videos.export_forms()]
 
 
 def _lines(error: ValidationError | RequestValidationError) -> str:

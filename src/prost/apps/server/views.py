@@ -102,6 +102,17 @@ def selection_of(video: str, start: float, end: float) -> str:
     return f"{video},{start:.3f},{end:.3f}"
 
 
+def selected(value: str) -> dict[str, str]:
+    """What the value of such a check box says; the API checks it.
+
+    >>> selected("ab-cd,1.000,2.500")
+    {'video': 'ab-cd', 'start': '1.000', 'end': '2.500'}
+    """
+    video, _, times = value.partition(",")
+    start, _, end = times.partition(",")
+    return {"video": video, "start": start, "end": end}
+
+
 def hit_card(hit: SearchHit, rank: int, query: str) -> Card:
     """A hit as a card that leads to the page of its video."""
     video, moment = hit.video, hit.moment
