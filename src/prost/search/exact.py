@@ -109,6 +109,26 @@ def score(text: TextPrototypes, clips: ClipPrototypes, object_phrase_weight: flo
     )
 
 
+@torch.no_grad()
+def total_scores(
+    text: TextPrototypes, clips: ClipPrototypes, object_phrase_weight: float
+) -> NDArray[np.float32]:
+    """Similarity of Q sentences to n clips `[Q, n]`; see `score`.
+
+    Args:
+        text: prototypes of the sentences, on the CPU.
+        clips: prototypes of the clips.
+        object_phrase_weight: from the model's configuration.
+    """
+    object_phrase = object_phrase_score(
+        text.phrase, clips.object_codes, inverse_lengths=clips.inverse_lengths
+    )
+    scores: NDArray[np.float32] = (
+        event_sentence_score(text.sentence, clips.event) + object_phrase_weight * object_phrase
+    ).numpy()
+    return scores
+
+
 def _inverse_lengths(codes: NDArray[np.int8]) -> NDArray[np.float32]:
     """One over the length of each row of `[n, D]`, 0 for zero rows."""
     if len(codes) >= LOADING_PAYS or KERNELS in sys.modules:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prost.errors import UsageError
+from prost.search.confidence import Confidence
 from prost.search.records import VideoRow
 from prost.search.schema import path_as_text
 from prost.video.subtitles import Cue
@@ -59,6 +60,7 @@ class Hit:
         missing: whether the file is not there now: deleted, moved, or on a disk that is not mounted.
         sources: what found it: `picture`, `words`, or both.
         words: the cues that fit the sentence, best first.
+        confidence: whether its pictures fit; None where only its words were found, or nothing is known to compare with.
     """
 
     video: VideoRow
@@ -68,6 +70,7 @@ class Hit:
     missing: bool = False
     sources: tuple[str, ...] = (PICTURE,)
     words: tuple[Cue, ...] = ()
+    confidence: Confidence | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The hit for programs: times in seconds, scores as cosines, all of its moments."""
@@ -84,6 +87,7 @@ class Hit:
             "moments": [asdict(moment) for moment in self.moments],
             "sources": list(self.sources),
             "words": [asdict(cue) for cue in self.words],
+            "confidence": None if self.confidence is None else self.confidence.as_dict(),
         }
 
     @property
@@ -156,13 +160,22 @@ class SearchResult(list[Hit]):
         super().__init__(hits)
         self.notes = list(notes)
 
+    @property
+    def confidence(self) -> Confidence | None:
+        """Whether anything in the library fits, by pictures: that of the hit that fits best."""
+        known = [hit.confidence for hit in self if hit.confidence is not None]
+        if not known:
+            return None
+        return replace(min(known, key=lambda each: each.false_alarm_rate), of_best=True)
+
     def to_table(self) -> pa.Table:
         r"""One row for each moment of each hit, best hit first.
 
         Columns: `rank` of the hit and `moment` within it, both from 1; `path` (bytes that are not UTF-8 as escapes such
-        as `\udcff`); `start` and `end` in seconds; `score`, `event_sentence` and `object_phrase`; `frame_time`, `clip`,
-        `clip_start` and `clip_end`, see `Moment`; `missing`; `duration`, `fps`, `width`, `height`, `codec` and `tags`
-        of the video; `copies` and `near_duplicates`; `sources`, what found the hit; `words`, the texts that fit.
+        as `\udcff`); `start` and `end` in seconds; `score`, `event_sentence` and `object_phrase`; `frame_time`;
+        `false_alarm_rate` of the hit's confidence; `clip`, `clip_start` and `clip_end`, see `Moment`; `missing`;
+        `duration`, `fps`, `width`, `height`, `codec` and `tags` of the video; `copies` and `near_duplicates`;
+        `sources`, what found the hit; `words`, the texts that fit.
         """
         import pyarrow as pa
 
@@ -173,6 +186,7 @@ class SearchResult(list[Hit]):
                 ("moment", pa.int32()),
                 ("path", pa.string()),
                 *((name, pa.float64()) for name in ("start", "end", *_SCORES, "frame_time")),
+                ("false_alarm_rate", pa.float64()),
                 ("clip", pa.string()),
                 ("clip_start", pa.float64()),
                 ("clip_end", pa.float64()),
@@ -195,6 +209,7 @@ class SearchResult(list[Hit]):
                 "moment": place,
                 "path": path_as_text(hit.path),
                 **asdict(moment),
+                "false_alarm_rate": hit.confidence and hit.confidence.false_alarm_rate,
                 "missing": hit.missing,
                 **{
                     name: getattr(hit.video, name) for name in ("duration", "fps", "width", "height", "codec")

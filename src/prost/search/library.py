@@ -22,6 +22,7 @@ from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import says_nothing
 from prost.printable import is_utf8
 from prost.progress import Advance
+from prost.search.background import UnrelatedTexts, bring_background_up_to_date
 from prost.search.choosing_form import AUTO, encoder_for
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, library_top
@@ -141,7 +142,7 @@ class Library:
         self._precision = precision
         self._storage_options = storage_options
         self._packs = pack_folder(self._store)
-        self._searcher = Searcher(self._store, memory, moment_rule)
+        self._searcher = Searcher(self._store, memory, moment_rule, UnrelatedTexts.of(model))
         self._explainer: Explainer | None = None
 
     @property
@@ -597,7 +598,7 @@ class Library:
         wait: bool = False,
         progress: Advance | None = None,
     ) -> OptimizeReport:
-        """Make searches fast: compact the tables, and bring codes and index up to date.
+        """Make searches fast: compact the tables, and bring codes, index and confidence up to date.
 
         What is damaged or lost is made again. Codebooks are trained anew when the library has outgrown them or
         they fit it no more. Searches go on meanwhile.
@@ -616,7 +617,11 @@ class Library:
             UsageError: a library on an object store, an unknown kind of index, or faiss is not installed.
         """
         with self._writing(wait):
-            return optimize(self._store, self._packs, retrain=retrain, index=index, progress=progress)
+            report = optimize(self._store, self._packs, retrain=retrain, index=index, progress=progress)
+            scored = bring_background_up_to_date(
+                self._store, self._packs, UnrelatedTexts.of(self.model), exactly=True
+            )
+            return replace(report, background=scored is not None)
 
     @contextmanager
     def _writing(self, wait: bool) -> Iterator[None]:
@@ -768,6 +773,7 @@ class Library:
         sweep_words(self._store)
         self._store.check_counts()
         bring_up_to_date(self._store, self._packs)
+        bring_background_up_to_date(self._store, self._packs, UnrelatedTexts.of(self.model), exactly=False)
 
     def _need_model(self, what: str) -> PrototypeModel:
         if self.model is None:

@@ -28,12 +28,14 @@ class OptimizeReport:
         fragments: number of fragments of the clips table, before and after.
         index: kind of the index over event prototypes; empty if there is none.
         nbytes: bytes on disk by what they are for: the tables, and each part of the packs.
+        background: whether the scores of unrelated sentences are up to date; making them can need the model.
     """
 
     coding: CodingReport
     fragments: tuple[int, int]
     index: str = ""
     nbytes: dict[str, int] = field(default_factory=dict)
+    background: bool = False
 
 
 def bring_up_to_date(store: Store, packs: PackFolder | None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prost.errors import LibraryDamaged, ModelMismatch
+from prost.search.background import UnrelatedTexts, bring_background_up_to_date
 from prost.search.choosing_form import encoder_of_class
 from prost.search.description import DESCRIPTION, Description, write_description
 from prost.search.encode import PrototypeModel
@@ -118,7 +119,9 @@ def repair_library(
             report.encoded, report.failed = [*run.added, *run.unchanged, *run.moved], run.failed
         store.sweep()
         store.check_counts()
-        bring_up_to_date(store, pack_folder(store))
+        packs = pack_folder(store)
+        bring_up_to_date(store, packs)
+        bring_background_up_to_date(store, packs, UnrelatedTexts.of(model), exactly=False)
     report.left = verify_library(path, storage_options)
     return report
 

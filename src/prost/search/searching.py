@@ -14,9 +14,19 @@ from numpy.typing import NDArray
 
 from prost.errors import LibraryDamaged, NotCoded, PackDamaged, UsageError
 from prost.model.matching import TextPrototypes
+from prost.search.background import (
+    BEHIND,
+    FEW,
+    Background,
+    BackgroundFile,
+    UnrelatedTexts,
+    profile_rows,
+    score_unrelated,
+)
 from prost.search.candidates import Candidates
 from prost.search.coding import SCAN_FROM
-from prost.search.exact import ClipScores
+from prost.search.confidence import FalseAlarms, Profile
+from prost.search.exact import ClipPrototypes, ClipScores, total_scores
 from prost.search.findable import FindableVideos
 from prost.search.fragments import RowReader
 from prost.search.hits import Hit, Moment, SearchResult
@@ -28,6 +38,7 @@ from prost.search.rerank import CANDIDATES, RECALL, Ranking, Reranking
 from prost.search.shortlist import OpenedPacks, Shortlist, open_packs
 from prost.search.snapshot import ClipSnapshot, StoredClip
 from prost.search.store import Store
+from prost.search.unrelated import COUNT
 from prost.video.subtitles import Cue
 
 SCAN, INDEX, EXACT = "scan", "index", "exact"
@@ -88,6 +99,7 @@ class View:
     damaged: tuple[str, ...]
     _shortlists: dict[str, Shortlist] = field(default_factory=dict)
     _reader: RowReader | None = None
+    _profiled: ClipPrototypes | None = None
 
     def shortlist(self, coarse: str) -> Shortlist:
         """A way to choose candidates.
@@ -107,6 +119,21 @@ class View:
             self._reader = self.snapshot.reader(self.opened.pages if self.opened else {})
         return self._reader
 
+    def profile(self, request: Request, ranking: Ranking) -> Profile | None:
+        """How the sentence scores over the library, whatever the filter.
+
+        Args:
+            request: the search.
+            ranking: exact scores of some clips; if they are all, no others are computed.
+        """
+        rows = profile_rows(self.snapshot)
+        if len(ranking.rows) == len(self.snapshot):
+            return Profile.of(ranking.scores.total[np.argsort(ranking.rows)][rows])
+        if self._profiled is None:
+            self._profiled = self.reader().read(rows)
+        scores = total_scores(request.text, self._profiled, request.object_phrase_weight)[0]
+        return Profile.of(scores)
+
 
 class Searcher:
     """Searches a library. What it has read stays in memory until the library changes. Threads may share it.
@@ -115,10 +142,17 @@ class Searcher:
         store: the library.
         memory: bytes of prototypes that may stay in memory.
         rule: for the start and end of moments.
+        unrelated: sentences to compare with where the library stores no scores of them; None where there is no model.
     """
 
-    def __init__(self, store: Store, memory: int, rule: MomentRule) -> None:
+    def __init__(self, store: Store, memory: int, rule: MomentRule, unrelated: UnrelatedTexts | None) -> None:
         self._store = store
+        self._unrelated = unrelated
+        self._background_file = BackgroundFile.of(store)
+        self._background_lock = threading.Lock()
+        # How far a stored background is behind a snapshot, and a background that was made for one.
+        self._behind: tuple[Background, ClipSnapshot, float] | None = None
+        self._made: tuple[ClipSnapshot, Background] | None = None
         self._memory = memory
         self._rule = rule
         self._packs = pack_folder(store)
@@ -132,6 +166,8 @@ class Searcher:
         """Free the memory."""
         with self._lock:
             self._findable, self._view, self._all = None, None, None
+        with self._background_lock:
+            self._behind, self._made = None, None
 
     def search(self, request: Request) -> SearchResult:
         """Find videos and their moments.
@@ -257,6 +293,10 @@ class Searcher:
             return [], [], notes
         ranking = self._ranked(view, request, allowed, notes)
         snapshot, scores = view.snapshot, ranking.scores
+        false_alarms = self._false_alarms(view, request, notes)
+        profile = None
+        if false_alarms is not None and false_alarms.profiles is not None:
+            profile = view.profile(request, ranking)
         best = _best_videos(snapshot.content_of[ranking.rows], request.limit)
         last_score = scores.total[best[-1][1][0]]
         contents = [snapshot.contents[content].as_py() for content, _ in best]
@@ -275,10 +315,14 @@ class Searcher:
             # One stat a hit: copies are looked at only where the file is gone.
             video = next((row for row in owners[content] if os.path.exists(row.path)), None)
             first = video or owners[content][0]
+            merged = tuple(merge_moments(moments, request.per_video, self._rule))
             hits.append(
                 Hit(
                     video=first,
-                    moments=tuple(merge_moments(moments, request.per_video, self._rule)),
+                    moments=merged,
+                    confidence=None
+                    if false_alarms is None
+                    else false_alarms.confidence(merged[0].score, profile),
                     copies=tuple(row.path for row in owners[content] if row is not first),
                     missing=video is None,
                 )
@@ -389,6 +433,42 @@ class Searcher:
             if len(found) < request.limit:
                 left = left & ~np.isin(content_of, found)
         return rankings
+
+    def _false_alarms(self, view: View, request: Request, notes: list[str]) -> FalseAlarms | None:
+        """What the scores of hits are compared with; None, with a note, where there is nothing."""
+        with self._background_lock:
+            try:
+                stored = None if self._background_file is None else self._background_file.read()
+            except PackDamaged as damage:
+                notes.append(f"{damage.arrived}; try: prost optimize")
+                stored = None
+            if stored is not None and stored.object_phrase_weight == request.object_phrase_weight:
+                known = self._behind
+                if known is None or known[0] is not stored or known[1] is not view.snapshot:
+                    self._behind = known = stored, view.snapshot, stored.behind(view.snapshot)
+                if known[2] <= BEHIND:
+                    return stored.false_alarms
+            made = self._made
+            if (
+                made is None
+                or made[0] is not view.snapshot
+                or made[1].object_phrase_weight != request.object_phrase_weight
+            ):
+                self._made = None
+                background = None
+                if self._unrelated is not None:
+                    background = score_unrelated(
+                        self._unrelated.encode(FEW), view.snapshot, view.opened, request.object_phrase_weight
+                    )
+                if background is None:
+                    notes.append("how well the hits fit is not known; try: prost optimize")
+                    return None
+                self._made = made = view.snapshot, background
+            notes.append(
+                f"how well the hits fit is estimated from {FEW} sentences, which were scored for this search; "
+                f"`prost optimize` stores the scores of {COUNT}"
+            )
+            return made[1].false_alarms
 
     def _members(self, request: Request, places: NDArray[np.intp]) -> NDArray[np.intp]:
         """The clips of one video that its moments are made of, best first."""

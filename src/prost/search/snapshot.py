@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from prost.model.matching import TextPrototypes
-from prost.search.exact import ClipPrototypes, ClipScores, score
+from prost.search.exact import ClipPrototypes, ClipScores, score, total_scores
 from prost.search.fragments import PROTOTYPES, Pages, RowReader, column_array, data_file
 from prost.search.quantise import dequantise
 from prost.search.records import PrototypeSizes
@@ -108,6 +108,13 @@ class ClipSnapshot:
     def score(self, text: TextPrototypes, rows: NDArray[np.intp], object_phrase_weight: float) -> ClipScores:
         """Exact scores of the clips at `rows`, ascending, in their order."""
         return ClipScores.joined([score(text, block, object_phrase_weight) for block in self._blocks(rows)])
+
+    def total_scores(self, text: TextPrototypes, object_phrase_weight: float) -> NDArray[np.float32]:
+        """Exact similarity of Q sentences to all clips `[Q, n]`."""
+        rows = np.arange(len(self))
+        none = np.empty((len(text), 0), dtype=np.float32)
+        parts = [total_scores(text, block, object_phrase_weight) for block in self._blocks(rows)]
+        return np.concatenate([none, *parts], axis=1)
 
     def stored_clips(self, rows: NDArray[np.intp], reader: RowReader) -> list[StoredClip]:
         """Everything that is known of a few clips, in the order of `rows`.

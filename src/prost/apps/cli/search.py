@@ -16,7 +16,7 @@ from prost.apps.cli.options import (
     open_library,
     overrides_of,
 )
-from prost.apps.cli.output import print_json, print_table, say
+from prost.apps.cli.output import print_json, print_line, print_table, say
 
 if TYPE_CHECKING:
     from prost.search.hits import Hit
@@ -81,6 +81,8 @@ def search(
     if as_json:
         print_json([hit.as_dict() for hit in hits])
     else:
+        if hits.confidence is not None:
+            print_line(hits.confidence.statement)
         print_hits(hits)
     if open_best and hits:
         from prost.export.playing import play

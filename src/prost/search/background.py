@@ -1,0 +1,333 @@
+"""How high unrelated sentences score in a library: derived from its clips, and stored beside them.
+
+    holiday.prost/
+        background.map  best score and profile of each unrelated sentence
+        unrelated.map   text prototypes of these sentences, so that they are encoded once
+
+Both files are immutable, replaced as a whole, and can always be made again. A background may be a little behind the
+clips: the best score of a sentence hardly changes when some clips come or go.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prost.errors import PackDamaged
+from prost.model.matching import TextPrototypes
+from prost.search.coding import SCAN_FROM
+from prost.search.confidence import FalseAlarms, Profile
+from prost.search.encode import PrototypeModel
+from prost.search.exact import total_scores
+from prost.search.mapped import MappedFile, open_mapped, remove, write_mapped
+from prost.search.packs import PackFolder
+from prost.search.shortlist import OpenedPacks, open_packs
+from prost.search.snapshot import ClipSnapshot
+from prost.search.storage_errors import storage_errors
+from prost.search.store import Store
+from prost.search.unrelated import COUNT, EDITION, unrelated_sentences
+
+BACKGROUND, TEXTS = "background.map", "unrelated.map"
+BACKGROUND_KIND, TEXTS_KIND = "background", "unrelated sentences"
+# Clips whose scores make the profile of a sentence.
+PROFILE_CLIPS = 256
+# A background is used until so large a fraction of the clips is another.
+BEHIND = 0.25
+# Clips that the scan proposes for the best score of a sentence.
+PROPOSED = 16
+# Sentences for a background that is not stored, and the largest number of clips that are scored exactly for it.
+FEW, MOST_CLIPS = 64, SCAN_FROM
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnrelatedTexts:
+    """Unrelated sentences in the words of a model.
+
+    Attributes:
+        encode: gives the prototypes of the first so many.
+        object_phrase_weight: of the model's configuration.
+    """
+
+    encode: Callable[[int], TextPrototypes]
+    object_phrase_weight: float
+
+    @classmethod
+    def of(cls, model: PrototypeModel | None) -> UnrelatedTexts | None:
+        """In the words of a library's model; None without a model."""
+        if model is None:
+            return None
+        return cls(
+            encode=lambda count: model.encode_text(unrelated_sentences(model, count)),
+            object_phrase_weight=model.config.object_phrase_weight,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Background:
+    """What unrelated sentences scored in one state of a library.
+
+    Attributes:
+        object_phrase_weight: that the scores were made with.
+        best: best score of each of m sentences `[m]`.
+        profiles: mean and upper score of each over a sample of the clips `[m, 2]`; None in a library of few clips.
+        contents: hash of each video's content, ascending `[v]`, uint64.
+        clips: number of clips of each `[v]`.
+    """
+
+    object_phrase_weight: float
+    best: NDArray[np.float64]
+    profiles: NDArray[np.float64] | None
+    contents: NDArray[np.uint64]
+    clips: NDArray[np.int64]
+
+    @cached_property
+    def false_alarms(self) -> FalseAlarms:
+        """The rates that follow from the scores."""
+        return FalseAlarms(best=self.best, profiles=self.profiles)
+
+    def behind(self, snapshot: ClipSnapshot) -> float:
+        """Fraction of the clips that came or went since: 0 where it is current, 1 or more where nothing is as it was.
+
+        Args:
+            snapshot: the clips now.
+        """
+        contents, clips = _contents(snapshot)
+        every = np.union1d(self.contents, contents)
+        then, now = (
+            np.bincount(np.searchsorted(every, hashes), weights=counts, minlength=len(every))
+            for hashes, counts in ((self.contents, self.clips), (contents, clips))
+        )
+        return float(np.abs(now - then).sum() / max(1.0, then.sum()))
+
+
+def profile_rows(snapshot: ClipSnapshot) -> NDArray[np.int64]:
+    """The clips whose scores make a profile, evenly spread over the library."""
+    count = min(len(snapshot), PROFILE_CLIPS)
+    return np.linspace(0, len(snapshot) - 1, count).round().astype(np.int64)
+
+
+def score_unrelated(
+    text: TextPrototypes, snapshot: ClipSnapshot, opened: OpenedPacks | None, object_phrase_weight: float
+) -> Background | None:
+    """Score unrelated sentences against a library.
+
+    In a large library the scan proposes the best clips of each sentence, and these are scored exactly.
+
+    Args:
+        text: prototypes of m sentences, on the CPU.
+        snapshot: the clips.
+        opened: the codes; None where there are none.
+        object_phrase_weight: of the model's configuration.
+
+    Returns:
+        None for an empty library, and for one that is too large to be scored without codes.
+    """
+    if not len(snapshot) or (opened is None and len(snapshot) > MOST_CLIPS):
+        return None
+    sample = profile_rows(snapshot)
+    if opened is not None and len(snapshot) >= SCAN_FROM:
+        reader = snapshot.reader(opened.pages)
+        shortlist = opened.shortlist(snapshot.rows, "scan")
+        best = []
+        for place in range(len(text)):
+            one = text[place : place + 1]
+            found = shortlist.find(one, object_phrase_weight, PROPOSED, None)
+            best.append(total_scores(one, reader.read(found.rows), object_phrase_weight).max())
+        sampled = total_scores(text, reader.read(sample), object_phrase_weight)
+    else:
+        scores = snapshot.total_scores(text, object_phrase_weight)
+        best, sampled = scores.max(axis=1), scores[:, sample]
+    contents, clips = _contents(snapshot)
+    profiles = [Profile.of(row) for row in sampled]
+    return Background(
+        object_phrase_weight=object_phrase_weight,
+        best=np.asarray(best, dtype=np.float64),
+        profiles=None
+        if None in profiles
+        else np.array([[each.mean, each.upper] for each in profiles if each is not None]),
+        contents=contents,
+        clips=clips,
+    )
+
+
+def _contents(snapshot: ClipSnapshot) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Hash of each content, ascending, and its number of clips."""
+    names = snapshot.contents.to_pylist()
+    hashes = np.array(
+        [int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") for name in names], np.uint64
+    )
+    clips = np.bincount(snapshot.content_of, minlength=len(names)).astype(np.int64)
+    order = np.argsort(hashes)
+    return hashes[order], clips[order]
+
+
+@dataclass(kw_only=True)
+class BackgroundFile:
+    """The stored background of one local library. Threads may share it.
+
+    Attributes:
+        root: folder of the tables.
+        fingerprint: of the library's model.
+    """
+
+    root: Path
+    fingerprint: str
+    _read: tuple[tuple[int, int, int], Background | None] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, store: Store) -> BackgroundFile | None:
+        """Of a library; None for one on an object store."""
+        if not store.local:
+            return None
+        return cls(root=Path(store.root), fingerprint=store.description.fingerprint)
+
+    def read(self) -> Background | None:
+        """What is stored; None where nothing is, or only for another edition of the sentences.
+
+        Raises:
+            PackDamaged: the file is damaged.
+        """
+        path = self.root / BACKGROUND
+        try:
+            status = os.stat(path)
+            state = (status.st_ino, status.st_size, status.st_mtime_ns)
+            known = self._read
+            if known is not None and known[0] == state:
+                return known[1]
+            file = open_mapped(path, BACKGROUND_KIND)
+            file.verify()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise PackDamaged(
+                f"{path}: it cannot be read ({error.strerror})", suggestion="prost optimize"
+            ) from None
+        background = _background(file) if self._fits(file) else None
+        self._read = state, background
+        return background
+
+    def write(self, background: Background) -> None:
+        """Store a background in one step.
+
+        Raises:
+            StorageError: the disk refuses; what was stored before is kept.
+        """
+        arrays = {"best": background.best, "contents": background.contents, "clips": background.clips}
+        if background.profiles is not None:
+            arrays["profiles"] = background.profiles
+        self._write(BACKGROUND, BACKGROUND_KIND, {"weight": background.object_phrase_weight}, arrays)
+
+    def remove(self) -> None:
+        """Remove the background of a library that has no clips any more.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with storage_errors(str(self.root)):
+            remove(self.root / BACKGROUND)
+
+    def texts(self) -> TextPrototypes | None:
+        """Stored prototypes of the unrelated sentences; None where there are none, or they are damaged."""
+        try:
+            file = open_mapped(self.root / TEXTS, TEXTS_KIND)
+            file.verify()
+        except (FileNotFoundError, PackDamaged):
+            return None
+        if not self._fits(file):
+            return None
+        # Copied, because torch warns about memory that it may not write to.
+        phrase, sentence = (torch.from_numpy(np.array(file.arrays[part])) for part in ("phrase", "sentence"))
+        return TextPrototypes(phrase, sentence)
+
+    def write_texts(self, text: TextPrototypes) -> None:
+        """Store prototypes of the unrelated sentences in one step.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        arrays = {"phrase": text.phrase.numpy(), "sentence": text.sentence.numpy()}
+        self._write(TEXTS, TEXTS_KIND, {}, arrays)
+
+    def _fits(self, file: MappedFile) -> bool:
+        return bool(file.notes["fingerprint"] == self.fingerprint and file.notes["edition"] == EDITION)
+
+    def _write(self, name: str, kind: str, notes: dict[str, Any], arrays: dict[str, NDArray]) -> None:
+        notes = {"fingerprint": self.fingerprint, "edition": EDITION, **notes}
+        with storage_errors(str(self.root)):
+            write_mapped(self.root, name, kind, notes, arrays)
+
+
+def _background(file: MappedFile) -> Background:
+    return Background(
+        object_phrase_weight=file.notes["weight"],
+        best=file.arrays["best"],
+        profiles=file.arrays.get("profiles"),
+        contents=file.arrays["contents"],
+        clips=file.arrays["clips"],
+    )
+
+
+def bring_background_up_to_date(
+    store: Store, packs: PackFolder | None, unrelated: UnrelatedTexts | None, *, exactly: bool
+) -> bool | None:
+    """Score the unrelated sentences again if the stored scores are behind, damaged or lost.
+
+    Args:
+        store: the library, whose lock is held.
+        packs: its packs; None for a library on an object store, which has no background.
+        unrelated: the sentences in the words of the model; None where the model is not at hand. Then those are scored
+            whose prototypes are stored.
+        exactly: whether any change of the clips is a reason; otherwise a change of a quarter.
+
+    Returns:
+        whether they were scored; None if that needs a model.
+
+    Raises:
+        LibraryDamaged: the clips cannot be read.
+        StorageError: the disk refuses.
+    """
+    file = BackgroundFile.of(store)
+    if file is None or packs is None:
+        return False
+    snapshot = ClipSnapshot(store, memory=0)
+    if not len(snapshot):
+        file.remove()
+        return False
+    try:
+        stored = file.read()
+    except PackDamaged:
+        stored = None
+    if unrelated is not None:
+        weight = unrelated.object_phrase_weight
+    elif stored is not None:
+        weight = stored.object_phrase_weight
+    else:
+        return None
+    if stored is not None and stored.object_phrase_weight == weight:
+        behind = stored.behind(snapshot)
+        if behind == 0 or (behind <= BEHIND and not exactly):
+            return False
+    text = file.texts()
+    if text is None:
+        if unrelated is None:
+            return None
+        text = unrelated.encode(COUNT)
+        file.write_texts(text)
+    try:
+        opened = open_packs(packs)
+    except PackDamaged:
+        opened = None
+    background = score_unrelated(text, snapshot, opened, weight)
+    if background is None:
+        return False
+    file.write(background)
+    return True

@@ -1,0 +1,223 @@
+"""Does anything fit? How often a sentence that has nothing to do with the library scores as high as a hit.
+
+A search always finds a best clip. Unrelated sentences show how high the best clip of a sentence scores that fits
+nothing. Some sentences score high everywhere, so the best score that is expected of a sentence depends on its own
+scores over the library: a linear regression over the unrelated sentences predicts it from their mean and their upper
+twentieth. What decides is by how much a hit exceeds the prediction. Where the scores of a sentence say nothing about
+its best score, the regression finds that too, and the plain score decides.
+
+The fraction of unrelated sentences that exceed their prediction by as much is the false alarm rate. Beyond the highest
+tenth of them, where few are left to count, an exponential tail continues the fraction (the peaks-over-threshold method
+with shape 0: the mean excess over the threshold is its only parameter).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prost.errors import BadScores
+
+Level = Literal["good", "possible", "none"]
+
+# Largest false alarm rates of the levels.
+GOOD, POSSIBLE = 0.05, 0.25
+# Fraction of the unrelated sentences whose excess makes the tail.
+TAIL = 0.1
+# The scores of fewer clips say little about a sentence, because a clip that fits is a large part of them.
+FEWEST_CLIPS = 64
+# Fraction of the clips that score above the upper score of a profile.
+UPPER = 0.05
+# The tail is not continued beyond this part of what one sentence stands for.
+BEYOND = 10
+# Standard deviations within which 95 of 100 values of a normal distribution lie.
+TWO_SIDED_95 = 1.96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confidence:
+    """Whether a hit fits, as a rate.
+
+    Attributes:
+        false_alarm_rate: how often a sentence that has nothing to do with the library scores as high, from 0 to 1.
+        interval: of the rate, at 95 %: it is estimated from a limited number of sentences.
+        of_best: whether the hit is the best one, so that the statement is about the whole library.
+    """
+
+    false_alarm_rate: float
+    interval: tuple[float, float]
+    of_best: bool = False
+
+    @property
+    def level(self) -> Level:
+        """The rate in words: `good` up to 5 %, `possible` up to 25 %, otherwise `none`."""
+        if self.false_alarm_rate <= GOOD:
+            return "good"
+        return "possible" if self.false_alarm_rate <= POSSIBLE else "none"
+
+    @property
+    def statement(self) -> str:
+        """One plain sentence.
+
+        >>> Confidence(false_alarm_rate=0.02, interval=(0.01, 0.04)).statement
+        'This fits well: 1 in 50 unrelated sentences scores as high.'
+        >>> Confidence(false_alarm_rate=0.4, interval=(0.35, 0.45), of_best=True).statement
+        'Nothing in this library fits well: 4 in 10 unrelated sentences score as high.'
+        """
+        begin = {
+            "good": "This fits well",
+            "possible": "This may fit",
+            "none": "Nothing in this library fits well" if self.of_best else "This does not fit well",
+        }[self.level]
+        return f"{begin}: {_often(self.false_alarm_rate)} as high."
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "level": self.level,
+            "false_alarm_rate": self.false_alarm_rate,
+            "interval": list(self.interval),
+            "statement": self.statement,
+        }
+
+
+def _often(rate: float) -> str:
+    tenths = round(10 * rate)
+    if tenths > 9:
+        return "almost every unrelated sentence scores"
+    if tenths >= 3:
+        return f"{tenths} in 10 unrelated sentences score"
+    return f"1 in {round(1 / rate):,} unrelated sentences scores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The scores of one sentence over the library, or over a sample of its clips.
+
+    Attributes:
+        mean: of all scores.
+        upper: the score that one clip in twenty exceeds.
+    """
+
+    mean: float
+    upper: float
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float32]) -> Profile | None:
+        """Summarise scores `[n]`; None where there are too few."""
+        if len(scores) < FEWEST_CLIPS:
+            return None
+        return cls(mean=float(scores.mean(dtype=np.float64)), upper=float(np.quantile(scores, 1 - UPPER)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FalseAlarms:
+    """How high the best clip scores for sentences that fit nothing.
+
+    Attributes:
+        best: best scores of m unrelated sentences `[m]`.
+        profiles: mean and upper score of each `[m, 2]`; None in a library of few clips.
+    """
+
+    best: NDArray[np.float64]
+    profiles: NDArray[np.float64] | None
+
+    def __post_init__(self) -> None:
+        if not len(self.best):
+            raise BadScores("scores of no unrelated sentences", "one or more")
+        for values in (self.best, self.profiles):
+            if values is not None and not np.isfinite(values).all():
+                raise BadScores("scores of unrelated sentences with NaN or infinity", "finite numbers")
+
+    def confidence(self, score: float, profile: Profile | None) -> Confidence:
+        """The confidence of a hit; it never falls with the score.
+
+        Args:
+            score: of the hit, on the scale of `best`.
+            profile: of its sentence; None where the library has few clips. Then the plain scores decide.
+
+        Raises:
+            BadScores: the score is NaN or infinite.
+        """
+        if not math.isfinite(score):
+            raise BadScores(f"a score of {score}", "a finite number")
+        if profile is None and self.profiles is not None:
+            return self._plain.confidence(score, None)
+        excess = score - self._expected(profile)
+        excesses, count = self._excesses, len(self.best)
+        if excess <= self._threshold:
+            # Interpolated between the sentences, so that a small change of the score is a small change of the rate.
+            rate = float(np.interp(excess, excesses, self._rates))
+            return Confidence(false_alarm_rate=rate, interval=_wilson(rate, count))
+        tail = float(np.interp(self._threshold, excesses, self._rates))
+        steps = (excess - self._threshold) / self._mean_excess if self._mean_excess > 0 else math.inf
+        least = 1 / (BEYOND * count)
+        rate = max(tail * math.exp(-steps), least)
+        # Errors of the fraction above the threshold and of the mean excess, both relative.
+        above = max(1.0, tail * count)
+        spread = TWO_SIDED_95 * math.sqrt(
+            (1 - tail) / above + min(steps, math.log(tail / rate) + 1) ** 2 / above
+        )
+        return Confidence(
+            false_alarm_rate=rate, interval=(rate * math.exp(-spread), min(1.0, rate * math.exp(spread)))
+        )
+
+    def _expected(self, profile: Profile | None) -> float:
+        """The best score expected of a sentence that fits nothing."""
+        if profile is None or self._coefficients is None:
+            return 0.0
+        return float(self._coefficients @ (1.0, profile.mean, profile.upper))
+
+    @cached_property
+    def _plain(self) -> FalseAlarms:
+        return FalseAlarms(best=self.best, profiles=None)
+
+    @cached_property
+    def _coefficients(self) -> NDArray[np.float64] | None:
+        """Of the regression of the best score on 1, mean and upper score `[3]`."""
+        if self.profiles is None:
+            return None
+        return np.asarray(np.linalg.lstsq(_design(self.profiles), self.best, rcond=None)[0], dtype=np.float64)
+
+    @cached_property
+    def _excesses(self) -> NDArray[np.float64]:
+        """By how much each sentence exceeds its prediction, ascending `[m]`."""
+        if self.profiles is None or self._coefficients is None:
+            return np.sort(self.best)
+        excesses: NDArray[np.float64] = self.best - _design(self.profiles) @ self._coefficients
+        return np.sort(excesses)
+
+    @cached_property
+    def _rates(self) -> NDArray[np.float64]:
+        """Fraction of the sentences whose excess is at least that of each one `[m]`, with the hit's own counted."""
+        count = len(self.best)
+        # Equal excesses count together, as the first of them.
+        first = np.searchsorted(self._excesses, self._excesses, side="left")
+        return np.asarray((count - first + 1) / (count + 1), dtype=np.float64)
+
+    @cached_property
+    def _threshold(self) -> float:
+        return float(np.quantile(self._excesses, 1 - TAIL))
+
+    @cached_property
+    def _mean_excess(self) -> float:
+        """Mean excess over the threshold of those above it."""
+        above = self._excesses[self._excesses > self._threshold]
+        return float((above - self._threshold).mean()) if len(above) else 0.0
+
+
+def _design(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.column_stack([np.ones(len(profiles)), profiles])
+
+
+def _wilson(rate: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a rate out of `count`."""
+    square = TWO_SIDED_95**2 / count
+    middle = (rate + square / 2) / (1 + square)
+    half = math.sqrt(square * (rate * (1 - rate) + square / 4)) / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
