@@ -1,5 +1,6 @@
 """How often an unrelated sentence scores as high: properties of the rate, and its truth where the truth is known."""
 
+import itertools
 import math
 
 import numpy as np
@@ -20,7 +21,7 @@ def test_rates_are_fractions_that_never_grow_with_the_score(best: np.ndarray, sc
     found = [alarms.confidence(score, None) for score in sorted(scores)]
     rates = [each.false_alarm_rate for each in found]
     assert all(0 < rate <= 1 for rate in rates)
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(rates))
     for each in found:
         low, high = each.interval
         assert 0 <= low <= each.false_alarm_rate + 1e-12 and each.false_alarm_rate <= high + 1e-12 <= 1 + 1e-9
