@@ -65,10 +65,32 @@ def test_all_or_nothing_has_the_exact_binomial_interval(ranks: float, expected: 
 
 def test_a_model_does_not_beat_itself() -> None:
     ranks = np.random.default_rng(3).integers(1, 10, 200).astype(float)
-    result = paired_bootstrap(ranks, ranks, "R@1")
+    result = paired_bootstrap(ranks, ranks, "MnR")
     assert (result.difference, result.low, result.high, result.p_value) == (0, 0, 0, 1)
+    result = paired_bootstrap(ranks, ranks, "R@1")
+    assert (result.difference, result.p_value) == (0, 1) and result.high == -result.low > 0
     assert not result.a_beats_b
     assert not result.b_beats_a
+
+
+@pytest.mark.parametrize("found", [1.0, 9.0])
+def test_no_difference_on_few_videos_is_not_known_exactly(found: float) -> None:
+    """Both find all of 2 videos, or none: up to 84 percent of other videos may differ, by Clopper and Pearson."""
+    exact = binomtest(0, 2).proportion_ci(0.95, "exact").high
+    result = paired_bootstrap(np.full(2, found), np.full(2, found), "R@1")
+    assert (result.low, result.high) == pytest.approx((-100 * exact, 100 * exact))
+    # Captions of one video are not independent.
+    videos = np.repeat(np.arange(2), 3)
+    assert paired_bootstrap(np.full(6, found), np.full(6, found), "R@1", videos=videos) == result
+
+
+@pytest.mark.parametrize(("videos", "claimed"), [(1, False), (5, False), (6, True), (50, True)])
+def test_a_model_that_wins_every_video_is_better_as_the_sign_test_says(videos: int, claimed: bool) -> None:
+    found, missed = np.ones(videos), np.full(videos, 2.0)
+    better, worse = paired_bootstrap(found, missed, "R@1"), paired_bootstrap(missed, found, "R@1")
+    assert better.difference == 100 and (better.low, better.high) == (-worse.high, -worse.low)
+    assert better.a_beats_b == worse.b_beats_a == claimed == (binomtest(videos, videos).pvalue < 0.05)
+    assert (better.p_value < 0.05) == claimed
 
 
 @example(seed=110656362, metric="MnR")  # a bound of exactly zero

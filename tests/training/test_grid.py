@@ -201,8 +201,9 @@ def test_the_temperatures_of_the_inverted_softmax_are_stated(ran: Any) -> None:
     )
     own = first.report.setting.temperature
     for runs, expected in (((first, *others), f"{own:.4g}"), ((warmer, *others), f"{own:.4g} to 0.5")):
-        notes = grid_table(replace(result, runs={**result.runs, "ProST {1, 1}": runs})).notes
-        assert f"temperature of the inverted softmax: {expected}, the model's own" in notes
+        table = grid_table(replace(result, runs={**result.runs, "ProST {1, 1}": runs}))
+        assert f"temperature of the inverted softmax: {expected}, the model's own" in table.notes
+        assert table.rows[1][3] == f"inverted softmax (temperature {expected}; transductive)"
 
 
 def test_rows_for_post_processing_and_columns_for_times(ran: Any, tmp_path: Path) -> None:
@@ -212,9 +213,13 @@ def test_rows_for_post_processing_and_columns_for_times(ran: Any, tmp_path: Path
     )
     result = run_grid(path, folder / "out", lambda line: None)
     table = grid_table(result)
+    temperature = result.runs["ProST {1, 1}"][0].report.setting.temperature
     assert [row[3] for row in table.rows[:4]] == [
-        "none", "inverted softmax (transductive)", "QB-Norm (not transductive)", "Hungarian (TVH) (transductive)",
-    ]  # fmt: skip
+        "none",
+        f"inverted softmax (temperature {temperature:.4g}; transductive)",
+        "QB-Norm (not transductive)",
+        "Hungarian (TVH) (transductive)",
+    ]
     assert table.columns[-3:] == ("training (s)", "feature extraction (s)", "similarity search (s)")
     assert all(float(cell.split(" ± ")[0]) >= 0 for cell in table.rows[0][-3:])
     assert table.rows[3][5:9] == ("", "", "", "")  # an assignment has R@1 alone

@@ -106,13 +106,11 @@ def confidence_intervals(
     for queries in _draws(values.shape[-1], videos, samples, seed):
         for blocks, column in zip(drawn, columns, strict=True):
             blocks.append(column.of(values[queries]))
-    independent = values.shape[-1] if videos is None else len(np.unique(np.asarray(videos)))
+    margin = _binomial_margin(level, _independent(values.shape[-1], videos))
     intervals = []
     for blocks, column in zip(drawn, columns, strict=True):
         low, high = _bounds(np.concatenate(blocks), level)
         if column.recall and low == high:
-            # (alpha / 2) ** (1 / n): the Clopper-Pearson bound of n hits, or of n misses, in n trials.
-            margin = 100 * (1 - ((1 - level) / 2) ** (1 / independent))
             low, high = (low - margin, high) if low == 100 else (low, high + margin)
         intervals.append((low, high))
     return intervals
@@ -133,6 +131,10 @@ def paired_bootstrap(
     Where a model was trained several times, its metric is the mean over the runs, and each resample also draws as many
     of its runs with replacement: the difference is then about the recipe, not about one lucky run. Few runs show less
     than the whole spread of training.
+
+    Where no query of any model differs, or all differ in favour of one, every resample gives the same difference of a
+    recall. There the bounds come from the exact binomial interval over videos: of the fraction that may yet differ, or
+    of the fraction that one model wins, so that a claim agrees with the exact sign test.
 
     Args:
         ranks_a: ranks of model a for each query `[Q]`, or for each of its runs and each query `[S, Q]`.
@@ -168,10 +170,20 @@ def paired_bootstrap(
         blocks.append(means[0] - means[1])
     differences = np.concatenate(blocks)
     low, high = _bounds(differences, level)
+    observed = float(column.of(a).mean() - column.of(b).mean())
+    if column.recall and low == high and abs(observed) in (0.0, 100.0):
+        margin = _binomial_margin(level, _independent(a.shape[1], videos))
+        # The winner of a fraction p of the videos is ahead by p - (1 - p), so that its bound moves twice as far.
+        low, high = {
+            0.0: (-margin, margin),
+            100.0: (100.0 - 2 * margin, 100.0),
+            -100.0: (-100.0, 2 * margin - 100.0),
+        }[observed]
     # One is added to both counts, because finitely many samples cannot show a p-value of exactly zero.
     tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     p_value = min(1.0, 2 * (tail + 1) / (samples + 1))
-    observed = float(column.of(a).mean() - column.of(b).mean())
+    if column.recall and abs(observed) == 100:  # resamples cannot differ, however few videos there are
+        p_value = max(p_value, 2 * 0.5 ** _independent(a.shape[1], videos))
     return PairedResult(
         difference=observed,
         low=low,
@@ -179,6 +191,16 @@ def paired_bootstrap(
         p_value=float(p_value),
         higher_is_better=column.higher_is_better,
     )
+
+
+def _independent(queries: int, videos: ArrayLike | None) -> int:
+    """The number of videos that the queries belong to."""
+    return queries if videos is None else len(np.unique(np.asarray(videos)))
+
+
+def _binomial_margin(level: float, trials: int) -> float:
+    """How far, in percent, the Clopper-Pearson bound of n hits, or of n misses, in n trials is from 100, or from 0."""
+    return float(100 * (1 - ((1 - level) / 2) ** (1 / trials)))
 
 
 def _mean_of_drawn_runs(values: Ranks, rng: np.random.Generator) -> Ranks:

@@ -41,7 +41,7 @@ def _table(result: GridResult, comparisons: Sequence[Comparison]) -> PaperTable:
             words = [
                 cell.model,
                 *map(shown, cell.varied.values()),
-                *([_method(method)] if grid.methods else []),
+                *([_method(method, _temperatures(runs))] if grid.methods else []),
             ]
             lines.append((*words, *_columns(rows), *(_time_cells(runs) if grid.times else [])))
     lines += [
@@ -164,11 +164,18 @@ def _time_cells(runs: Sequence[Run]) -> list[str]:
 _TIMES = ("extraction", "search")
 
 
-def _method(method: str) -> str:
-    """A method's title without parameters, because they can differ between runs, as a trained temperature does."""
+def _method(method: str, temperatures: str = "") -> str:
+    """A method's title.
+
+    Args:
+        method: its name.
+        temperatures: of the inverted softmax in the runs of the row, on which its numbers depend; empty for a
+            published row, where it is unknown. The parameters of the other methods are fixed.
+    """
     if method == PLAIN:
         return "none"
-    return f"{METHOD_TITLES[method]} ({'' if TRANSDUCTIVE[method] else 'not '}transductive)"
+    stated = f"temperature {temperatures}; " if method == "inverted_softmax" and temperatures else ""
+    return f"{METHOD_TITLES[method]} ({stated}{'' if TRANSDUCTIVE[method] else 'not '}transductive)"
 
 
 def _published_line(figure: Published, varied: int, methods: bool, times: bool) -> tuple[str, ...]:
@@ -201,7 +208,9 @@ def _notes(result: GridResult, comparisons: Sequence[Comparison]) -> list[str]:
         *(f"{work} on {' and on '.join(machines)}" for work, machines in _machines(result).items()),
     ]
     if "inverted_softmax" in grid.methods:
-        notes.append(_temperatures(result))
+        every = [run for runs in result.runs.values() for run in runs]
+        tuned = " or ".join(sorted({run.report.setting.temperature_source for run in every}))
+        notes.append(f"temperature of the inverted softmax: {_temperatures(every)}, {tuned}")
     if first.twins:
         for name, runs in result.runs.items():
             values = [run.report.twin_accuracy["sum"] for run in runs]
@@ -232,13 +241,11 @@ def _notes(result: GridResult, comparisons: Sequence[Comparison]) -> list[str]:
     return notes
 
 
-def _temperatures(result: GridResult) -> str:
-    """The temperatures of the inverted softmax, on which its rows depend, over all runs."""
-    settings = [run.report.setting for runs in result.runs.values() for run in runs]
-    temperatures = sorted(setting.temperature for setting in settings)
-    low, high = f"{temperatures[0]:.4g}", f"{temperatures[-1]:.4g}"
-    sources = " or ".join(sorted({setting.temperature_source for setting in settings}))
-    return f"temperature of the inverted softmax: {low if low == high else f'{low} to {high}'}, {sources}"
+def _temperatures(runs: Sequence[Run]) -> str:
+    """The temperatures of the inverted softmax in some runs, which can differ where each model has its own."""
+    temperatures = sorted(run.report.setting.temperature for run in runs)
+    low, high = (f"{temperature:.4g}" for temperature in (temperatures[0], temperatures[-1]))
+    return low if low == high else f"{low} to {high}"
 
 
 def _machines(result: GridResult) -> dict[str, list[str]]:
