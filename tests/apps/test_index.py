@@ -399,3 +399,14 @@ def test_a_library_keeps_its_fit(prost: Prost, videos: Path, library: Path, untr
         assert refused.code != 0
         assert "(fit pad), asked for were 12 s and 0.25 (fit crop)" in " ".join(refused.err.split())
     assert Library(library).description.clips.fit == "pad"
+
+
+def test_a_form_is_chosen_by_hand(prost: Prost, videos: Path, library: Path, untrained_folder: Path) -> None:
+    index = ("index", videos, "--library", library, "--model", untrained_folder)
+    assert prost(*index, "--form", "int4").code == 2
+    assert prost(*index, "--form", "int8").code == 0
+    assert '"precision": "int8"' in (library / "library.json").read_text()
+    next(videos.glob("*.mp4")).rename(videos / "renamed.mp4")
+    refused = prost(*index, "--form", "fp32")
+    assert refused.code == 1 and "computed in int8, and the form fp32 computes in fp32" in refused.err
+    assert prost(*index).code == 0

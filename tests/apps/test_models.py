@@ -135,3 +135,20 @@ def test_push_states_the_figures_beside_the_weights(
     hub.status["someone/else"] = 403
     refused = prost("models", "push", model, "someone/else")
     assert refused.code == 1 and refused.err.startswith("error: someone/else was not uploaded")
+
+
+def test_the_measured_forms_are_shown(
+    prost: Prost, untrained_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prost.evaluation import form_gate
+    from prost.model.forms import form_named
+
+    monkeypatch.setenv("PROST_HOME", str(tmp_path))
+    before = prost("models", "show", untrained_folder)
+    assert f"prost bench encode --model {untrained_folder}" in " ".join(before.out.split())
+    monkeypatch.setattr(form_gate, "FORMS", (form_named("fp32"), form_named("int8")))
+    assert prost("bench", "encode", "--model", untrained_folder, "--clips", "12", "--rounds", "1").code == 0
+    after = prost("models", "show", untrained_folder)
+    assert "Forms on this processor" in after.out and "int8" in after.out
+    forms = prost("models", "show", untrained_folder, "--json").json["forms"]
+    assert [form["name"] for form in forms] == ["fp32", "int8"]

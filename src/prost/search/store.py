@@ -175,7 +175,7 @@ class Store:
 
     def refresh_description(self) -> None:
         """Read the description again, since the first clips of another process fix the class of precision."""
-        self.description = read_description(self.root) or self.description
+        self.description = read_description(self.root, self.storage_options) or self.description
 
     def set_precision(self, precision: PrecisionClass) -> None:
         """Give a library without clips another class of precision; the caller holds the writer's lock.
@@ -188,10 +188,12 @@ class Store:
         for name in (CLIPS, VIDEOS):
             if noted_description(self.root, name, self.storage_options) != described:
                 with storage_errors(self.root):
+                    self.expect_held()
                     self.table(name).update_schema_metadata({TABLE_NOTE.decode(): described.to_json()})
                     self._record()
         if self.description != described:
-            write_description(self.root, described)
+            self.expect_held()
+            write_description(self.root, described, self.storage_options)
             self.description = described
 
     @property

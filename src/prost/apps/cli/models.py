@@ -90,7 +90,11 @@ def show(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a model: where it is from, its configuration, its fingerprint and its size."""
+    """Describe a model: where it is from, its configuration, its fingerprint and its size.
+
+    The table of forms says how fast it encodes on this processor, as `prost bench encode` or a long `prost index`
+    measured it.
+    """
     from prost.model.catalogue import ENTRIES
     from prost.model.locating import find_named, is_name
 
@@ -103,10 +107,18 @@ def show(
     if as_json:
         print_json(facts)
         return
-    configuration = facts.pop("configuration", {})
+    configuration, forms = facts.pop("configuration", {}), facts.pop("forms", None)
     rows = [[key.replace("_", " "), str(value)] for key, value in facts.items() if value]
     rows += [[f"configuration: {key}", str(value)] for key, value in configuration.items()]
     print_table(["what", "value"], rows, title=model)
+    if forms:
+        from prost.evaluation.form_gate import FormReport, form_table
+
+        print_table(*form_table([FormReport(**form) for form in forms]), "Forms on this processor")
+    elif forms is not None:
+        print_line(
+            f"its forms are not measured on this processor; prost bench encode --model {model} does it"
+        )
 
 
 @models.command()
@@ -213,12 +225,14 @@ def _of_record(record: PulledModel) -> dict[str, Any]:
 
 def _of_weights(model: str, *, named: bool) -> dict[str, Any]:
     """What only the files of a model tell."""
+    from prost.evaluation.known_forms import recall_forms
     from prost.model.checkpoint import load
     from prost.model.locating import locate, read_record
 
     place = locate(model)
     record = read_record(place) if named else None
     loaded = load(model, "cpu")
+    forms = recall_forms(loaded) or []
     files = [path for path in place.iterdir() if path.is_file()] if place.is_dir() else [place]
     return {
         "here": str(place),
@@ -228,4 +242,5 @@ def _of_weights(model: str, *, named: bool) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in loaded.parameters()),
         "fingerprint": loaded.fingerprint,
         "configuration": loaded.config.model_dump(mode="json"),
+        "forms": [asdict(form) for form in forms],
     }
