@@ -45,6 +45,7 @@ from prost.apps.cli.stopping import STOP_SIGNALS
 from prost.errors import LibraryError, MissingPath, ProstError, StorageError, UsageError
 from prost.places import cache_folder
 from prost.printable import printable
+from prost.search.confidence import Confidence
 from prost.search.hits import PICTURE, Hit
 from prost.search.library import Library
 from prost.search.reading import look_at
@@ -58,7 +59,8 @@ Result = TypeVar("Result")
 
 INSTRUCTIONS = """Finds videos, and the moments in them, that a sentence describes, in a library of the user's videos.
 Call `search` first. Its hits name their video by an id, which `explain` and `clip` take. Times are seconds from the
-start of the video. Scores are sums of cosines; compare them within one search only."""
+start of the video. Scores are sums of cosines; compare them within one search only.
+A search returns the best hits even if nothing fits; `fits` says how often an unrelated sentence scores as high."""
 # Pixels of the longer side of a frame, and of a frame's side in the figure.
 FRAME_SIDE = 512
 FIGURE_SIDE = 320
@@ -193,6 +195,7 @@ def search(library: Library, asked: SearchArguments) -> CallToolResult:
     return _answer(
         {
             "query": asked.query,
+            "fits": _fits(result.confidence),
             "notes": list(result.notes),
             "hits": [_hit(hit) for hit in result],
         }
@@ -298,6 +301,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "path": path_as_text(hit.path),
         "duration": hit.duration,
         "missing": hit.missing,
+        "fits": _fits(hit.confidence),
         "tags": list(hit.video.tags),
         "moments": [
             {
@@ -312,6 +316,11 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "words": [{"start": cue.start, "end": cue.end, "text": cue.text} for cue in hit.words],
         "copies": [path_as_text(path) for path in (*hit.copies, *hit.near_duplicates)],
     }
+
+
+def _fits(confidence: Confidence | None) -> dict[str, Any] | None:
+    """Whether anything fits, in words and numbers; None where the library has nothing to compare with."""
+    return None if confidence is None else {"in_words": confidence.statement, **confidence.as_dict()}
 
 
 def _find(library: Library, video: str) -> VideoRow:
