@@ -1,8 +1,10 @@
 import os
+import shutil
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from prost.search.description import read_description
 from prost.search.lease import Holder, hold_lease
 from prost.search.library import Library
 from prost.search.object_store import ObjectStore
+from prost.search.pack_cache import cache_state, packs_cache
 from prost.search.store import Store
 from prost.search.writer_lock import LOCK
 
@@ -119,11 +122,107 @@ class TestEverythingThatAFolderDoes:
             assert len(library.videos()) == 3
             assert library.verify() == []
 
+    def test_words_are_found_and_damaged_words_are_read_again(
+        self, root: str, folder: Path, model: ColourModel
+    ) -> None:
+        subtitles = folder / "red.srt"
+        subtitles.write_text("1\n00:00:00,000 --> 00:00:01,000\nthe lighthouse at night\n")
+        library = Library(root, model)
+        library.add(folder)
+        assert Path(library.search("lighthouse", sources=["words"])[0].path).name == "red.mp4"
+        objects = ObjectStore(root)
+        for name in objects.sizes("words.lance"):
+            if "_versions" in name:
+                objects.write(name, b"")
+        assert "words" in str(library.verify())
+        library.add(folder)
+        assert Path(library.search("lighthouse", sources=["words"])[0].path).name == "red.mp4"
+        assert library.verify() == []
+
     def test_a_trailing_slash_and_capitals_in_the_scheme_are_the_same_library(
         self, root: str, model: ColourModel
     ) -> None:
         Library(root, model)
         assert Library(f"{root}/").path == Library(root.replace("s3", "S3")).path == root
+
+
+class TestPacks:
+    def test_optimize_uploads_codes_and_another_machine_scans_with_them(
+        self, root: str, model: ColourModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        library = Library(root, model)
+        for first in range(0, 120, 40):
+            fill(Store.open(root), first, 40)
+        exact = [hit.path for hit in library.search("red", limit=5, coarse="exact")]
+        report = library.optimize(index="ivf-pq")
+        assert (report.coding.clips, report.fragments) == (240, (3, 1))
+        assert [hit.path for hit in library.search("red", limit=5, coarse="scan", recall=1.0)] == exact
+        monkeypatch.setenv("PROST_HOME", str(tmp_path / "another machine"))
+        with Library(root, model) as elsewhere:
+            result = elsewhere.search("red", limit=5, coarse="scan", recall=1.0)
+            assert [hit.path for hit in result] == exact
+            assert result.notes == []
+            stats = elsewhere.stats()
+            assert stats.codes_current is True
+            assert stats.cache is not None and stats.cache.nbytes > 0
+            assert stats.cache.path.startswith(str(tmp_path / "another machine"))
+            assert elsewhere.verify() == []
+            assert elsewhere.search("red", limit=5, coarse="index").notes == []
+
+    def test_new_clips_follow_and_unused_objects_go(self, root: str, model: ColourModel) -> None:
+        library = Library(root, model)
+        fill(Store.open(root), 0, 40)
+        library.optimize()
+        before = set(ObjectStore(root).sizes("packs"))
+        fill(Store.open(root), 40, 40)
+        assert library.optimize().coding.coded == 80
+        after = set(ObjectStore(root).sizes("packs"))
+        assert len(after) == len(before) == 3 and after != before
+        assert library.optimize().coding.coded == 0
+        assert set(ObjectStore(root).sizes("packs")) == after
+
+    @pytest.mark.parametrize("harm", ["cut", "changed", "removed"])
+    def test_a_copy_that_was_harmed_is_downloaded_again(
+        self, root: str, model: ColourModel, harm: str
+    ) -> None:
+        Library(root, model)
+        fill(Store.open(root), 0, 40)
+        Library(root, model).optimize()
+        for path in packs_cache().glob("*/*.pack"):
+            data = path.read_bytes()
+            if harm == "removed":
+                path.unlink()
+            else:
+                path.write_bytes(data[:-1] if harm == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+        assert Library(root, model).search("red", coarse="scan").notes == []
+
+    def test_lost_objects_are_told_and_made_again(self, root: str, model: ColourModel) -> None:
+        library = Library(root, model)
+        fill(Store.open(root), 0, 40)
+        library.optimize()
+        shutil.rmtree(packs_cache())
+        objects = ObjectStore(root)
+        objects.remove([name for name in objects.sizes("packs") if name.endswith(".pack")])
+        assert "gone" in Library(root, model).search("red", coarse="scan").notes[0]
+        assert "gone" in str(library.verify())
+        assert len(library.optimize().coding.damaged) == 1
+        assert Library(root, model).search("red", coarse="scan").notes == []
+
+    def test_copies_of_other_libraries_make_room(
+        self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        roots = [f"{root}/{number}" for number in range(3)]
+        for each in roots:
+            Library(each, model)
+            fill(Store.open(each), 0, 40)
+            Library(each, model).optimize()
+        one = cache_state().nbytes // 3
+        shutil.rmtree(packs_cache())
+        monkeypatch.setattr("prost.search.pack_cache.CACHE_BYTES", 2 * one + one // 2)
+        for each in roots:
+            assert Library(each, model).search("red", coarse="scan").notes == []
+        assert cache_state().nbytes <= 2 * one + one // 2
+        assert Library(roots[0], model).search("red", coarse="scan").notes == []
 
 
 class TestCredentials:
@@ -291,6 +390,21 @@ class TestLease:
 
 
 class TestRacingWriters:
+    def test_two_threads_lose_and_double_nothing(self, root: str, model: ColourModel) -> None:
+        Library(root, model)
+
+        def write(first: int) -> None:
+            for number in range(first, first + 4):
+                store = Store.open(root)
+                with store.writing(wait=True):
+                    fill(store, number, 1)
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(write, (0, 4)))
+        wanted, there = clips_of_each_content(root)
+        assert there == wanted and len(wanted) == 8
+
+    @pytest.mark.slow
     def test_two_waiting_writers_lose_and_double_nothing(self, root: str, films: list[str]) -> None:
         race(root, [films[0:4:2], films[1:4:2]], wait=True)
 

@@ -79,7 +79,7 @@ class GeneratedLibrary:
 
     def packs(self) -> PackFolder:
         """Open its packs."""
-        return _local_packs(self.store())
+        return pack_folder(self.store())
 
     def snapshot(self) -> ClipSnapshot:
         """A snapshot of its clips that keeps no prototypes in memory."""
@@ -88,13 +88,6 @@ class GeneratedLibrary:
     def means(self) -> NDArray[np.float32]:
         """Mean class token of each clip `[n, D]`, memory-mapped."""
         return np.load(self.folder / MEANS, mmap_mode="r")
-
-
-def _local_packs(store: Store) -> PackFolder:
-    """The packs of a generated library, which always lies in a folder."""
-    packs = pack_folder(store)
-    assert packs is not None
-    return packs
 
 
 def sizes_of(model: ProST) -> PrototypeSizes:
@@ -320,7 +313,7 @@ class _Stream:
 
 def _write_packs(store: Store, books: Codebooks, coded: CodedClips, errors: NDArray[np.float64]) -> None:
     """Packs of whole fragments, as many clips in each as a library puts there."""
-    folder, table, sizes = _local_packs(store), store.clips(), store.description.sizes
+    folder, table, sizes = pack_folder(store), store.clips(), store.description.sizes
     codebooks = folder.write_codebooks(books)
     names: list[str] = []
     for first, fragments in _groups(table.get_fragments()):
@@ -375,5 +368,5 @@ def _disk_bytes(store: Store, clips: int) -> dict[str, int]:
     return {
         **rows,
         "rest of the tables": files - sum(rows.values()),
-        **{f"packs: {part}": size for part, size in _local_packs(store).nbytes().items()},
+        **{f"packs: {part}": size for part, size in pack_folder(store).nbytes().items()},
     }

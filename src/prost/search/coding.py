@@ -29,6 +29,7 @@ from prost.search.fragments import (
     find_pages,
     read_prototypes,
 )
+from prost.search.object_store import is_remote
 from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder, open_or_damaged
 from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
@@ -260,6 +261,8 @@ class Coding:
         )
 
     def _flat_rows(self, file: str) -> tuple[FlatRows | None, dict[str, Pages] | None]:
+        if is_remote(self._table.uri):
+            return None, None
         path = os.path.join(self._table.uri, "data", file)
         pages = find_pages(path, self._fragments[file].physical_rows, self._sizes)
         return (None, None) if pages is None else (FlatRows(path, pages, self._sizes), pages)

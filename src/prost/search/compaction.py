@@ -31,6 +31,7 @@ from prost.search.fragments import (
     data_file,
     find_pages,
 )
+from prost.search.object_store import is_remote
 from prost.search.packs import Current, MovedRows, Pack, PackedFragment, PackFolder, open_or_damaged
 from prost.search.records import PrototypeSizes
 from prost.search.storage_errors import storage_errors
@@ -54,7 +55,11 @@ class _DataFile:
 
 
 def carry_codes(
-    folder: PackFolder, table: lance.LanceDataset, rewrites: Sequence[RewriteResult], largest_pack: int
+    folder: PackFolder,
+    table: lance.LanceDataset,
+    rewrites: Sequence[RewriteResult],
+    largest_pack: int,
+    storage_options: dict[str, str] | None = None,
 ) -> None:
     """Add packs for the new data files of a compaction, with the codes that the clips have already.
 
@@ -66,6 +71,7 @@ def carry_codes(
         table: the clips table before the compaction.
         rewrites: the compaction, not committed yet.
         largest_pack: clips in a pack at most.
+        storage_options: what Lance needs to reach an object store.
     """
     try:
         current = folder.current()
@@ -75,7 +81,9 @@ def carry_codes(
     if current is None:
         return
     moves = {
-        file: move for rewrite in rewrites for file, move in _moves(table, rewrite, folder.sizes).items()
+        file: move
+        for rewrite in rewrites
+        for file, move in _moves(table, rewrite, folder.sizes, storage_options).items()
     }
     parts = [part for pack in old if (part := _moved_part(pack, moves)) is not None]
     rows: dict[str, int] = {}
@@ -140,12 +148,17 @@ def _joined(packs: Sequence[Pack], most: int) -> Iterator[Pack]:
         yield Pack.joined(parts)
 
 
-def _moves(table: lance.LanceDataset, rewrite: RewriteResult, sizes: PrototypeSizes) -> dict[str, MovedRows]:
+def _moves(
+    table: lance.LanceDataset,
+    rewrite: RewriteResult,
+    sizes: PrototypeSizes,
+    storage_options: dict[str, str] | None,
+) -> dict[str, MovedRows]:
     """Where a rewrite puts the rows of each old data file; empty if the rows do not follow one another as expected."""
     plan = json.loads(rewrite.json())  # type: ignore[attr-defined]
     fragments = {data_file(fragment): fragment for fragment in table.get_fragments()}
     old = [_old_file(table, fragments[_name(each)]) for each in plan["original_fragments"]]
-    new = [_new_file(table, _name(each)) for each in plan["new_fragments"]]
+    new = [_new_file(table, _name(each), storage_options) for each in plan["new_fragments"]]
     nothing = pa.array([], pa.string())
     if not pa.concat_arrays([nothing, *(file.keys for file in old)]).equals(
         pa.concat_arrays([nothing, *(file.keys for file in new)])
@@ -183,9 +196,10 @@ def _old_file(table: lance.LanceDataset, fragment: lance.LanceFragment) -> _Data
     return _DataFile(name=data_file(fragment), offsets=offsets.astype(np.int64), keys=_one_array(rows["key"]))
 
 
-def _new_file(table: lance.LanceDataset, name: str) -> _DataFile:
+def _new_file(table: lance.LanceDataset, name: str, storage_options: dict[str, str] | None) -> _DataFile:
     with storage_errors(table.uri):
-        rows = LanceFileReader(_path(table, name), columns=["key"]).read_all().to_table()
+        file = LanceFileReader(_path(table, name), storage_options, columns=["key"])
+        rows = file.read_all().to_table()
     return _DataFile(name=name, offsets=np.arange(rows.num_rows), keys=_one_array(rows["key"]))
 
 
@@ -194,6 +208,8 @@ def _checked_pages(
 ) -> dict[str, Pages] | None:
     """Where a new data file holds its prototypes row after row, if reading them so gives what Lance gives."""
     path = _path(table, file.name)
+    if is_remote(path):
+        return None
     pages = find_pages(path, len(file.offsets), sizes)
     if pages is None:
         return None

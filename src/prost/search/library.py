@@ -41,6 +41,7 @@ from prost.search.missing_files import is_under
 from prost.search.moments import MOMENT_RULE, MomentRule, frame_values
 from prost.search.near_duplicates import near_duplicates
 from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
+from prost.search.pack_cache import CacheState, cache_state
 from prost.search.packs import pack_folder
 from prost.search.records import ClipSettings, PrototypeSizes, VideoRow
 from prost.search.repairing import RepairReport, repair_library
@@ -71,6 +72,7 @@ class LibraryStats:
         model: name of the model that made it.
         fingerprint: of that model.
         codes_current: whether codes cover every clip; None where there are no codes, as in a small library.
+        cache: copies of packs on this machine, for libraries on object storage; None for a folder.
     """
 
     videos: int
@@ -81,6 +83,7 @@ class LibraryStats:
     model: str
     fingerprint: str
     codes_current: bool | None
+    cache: CacheState | None
 
 
 class Library:
@@ -378,7 +381,8 @@ class Library:
             nbytes=self._store.nbytes(),
             model=self.description.model,
             fingerprint=self.description.fingerprint,
-            codes_current=None if self._packs is None else codes_are_current(self._store, self._packs),
+            codes_current=codes_are_current(self._store, self._packs),
+            cache=None if self._store.local else cache_state(),
         )
 
     def search(
@@ -614,7 +618,7 @@ class Library:
             LibraryBusy: another process writes.
             ModelMismatch: the library's model was changed since it was opened.
             StorageError: the disk refuses; what was there before is in use.
-            UsageError: a library on an object store, an unknown kind of index, or faiss is not installed.
+            UsageError: an unknown kind of index, or faiss is not installed.
         """
         with self._writing(wait):
             report = optimize(self._store, self._packs, retrain=retrain, index=index, progress=progress)

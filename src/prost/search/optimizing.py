@@ -38,25 +38,22 @@ class OptimizeReport:
     background: bool = False
 
 
-def bring_up_to_date(store: Store, packs: PackFolder | None) -> None:
+def bring_up_to_date(store: Store, packs: PackFolder) -> None:
     """After writing: code new clips, make damaged packs again, merge many small fragments, remove unused files.
 
     Args:
         store: the library.
-        packs: its packs; None for a library that cannot have any.
+        packs: its packs.
 
     Raises:
         StorageError: the disk refuses.
     """
-    if packs is None:
-        store.tidy()
-    else:
-        _code_and_tidy(store, packs, smallest=SCAN_FROM)
+    _code_and_tidy(store, packs, smallest=SCAN_FROM)
 
 
 def optimize(
     store: Store,
-    packs: PackFolder | None,
+    packs: PackFolder,
     *,
     retrain: bool = False,
     index: str | None = None,
@@ -66,21 +63,15 @@ def optimize(
 
     Args:
         store: the library.
-        packs: its packs; None for a library that cannot have any.
+        packs: its packs.
         retrain: train the codebooks again in any case.
         index: kind of the index; None keeps the one that there is up to date.
         progress: called with the clips coded and the clips to code.
 
     Raises:
-        UsageError: a library on an object store, an unknown kind of index, or faiss is not installed.
+        UsageError: an unknown kind of index, or faiss is not installed.
         StorageError: the disk refuses.
     """
-    if packs is None:
-        raise UsageError(
-            f"{store.root} lies on an object store, where codes cannot be mapped",
-            "a library in a folder",
-            "search it without optimizing: every clip is scored exactly",
-        )
     if index is not None and index not in KINDS:
         raise UsageError(f"an index of kind {index!r}", "hnsw or ivf-pq")
     before = _fragments(store)
@@ -109,7 +100,7 @@ def _code_and_tidy(
     def carry(table: lance.LanceDataset, rewrites: Sequence[RewriteResult]) -> None:
         nonlocal compacted
         compacted = True
-        carry_codes(packs, table, rewrites, PACK_CLIPS)
+        carry_codes(packs, table, rewrites, PACK_CLIPS, store.storage_options)
 
     store.tidy(thorough=thorough, before_compaction=carry)
     if compacted:

@@ -9,6 +9,8 @@
 Every file is immutable. A reader opens the files that `current.json` names and keeps them open. A writer makes new
 files, commits, and removes the files that are no longer named. A pack does not decide which clips exist: its rows are
 looked up in the version of the clips table that a search reads, and rows that are gone are left out.
+
+The packs of a library on object storage lie there, and are copied to this machine to be read; see `pack_cache`.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatch
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,11 +35,11 @@ from prost.search.codes import Codebooks, CodedClips
 from prost.search.durable import write_whole
 from prost.search.fragments import Pages
 from prost.search.mapped import MappedFile, open_mapped, remove, write_mapped
+from prost.search.pack_cache import FOLDER, RemotePacks
 from prost.search.records import PrototypeSizes
 from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 
-FOLDER = "packs"
 CURRENT = "current.json"
 # A reader that read `current.json` just before a commit finds files gone, and reads it again.
 ATTEMPTS = 5
@@ -236,11 +239,15 @@ class PackFolder:
         path: of the folder; it is made when something is written.
         fingerprint: of the library's model.
         sizes: of its prototypes.
+        remote: where the files come from, if the library lies on object storage; `path` then holds copies.
     """
 
     path: Path
     fingerprint: str
     sizes: PrototypeSizes
+    remote: RemotePacks | None = None
+    # Files that were written since the last commit.
+    _fresh: set[str] = field(default_factory=set, repr=False)
     # Files are immutable, so one that was verified once is not verified again.
     _opened: dict[str, MappedFile] = field(default_factory=dict, repr=False)
     _books: tuple[str, Codebooks] | None = field(default=None, repr=False)
@@ -254,7 +261,10 @@ class PackFolder:
         """
         path = self.path / CURRENT
         try:
-            current = _parse_current(path.read_text(encoding="utf-8"))
+            data = path.read_bytes() if self.remote is None else self.remote.read(CURRENT)
+            if data is None:
+                return None
+            current = _parse_current(data.decode("utf-8"))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -265,6 +275,8 @@ class PackFolder:
             raise _damaged(
                 f"{self.path}: made by model {current.fingerprint}, the library by {self.fingerprint}"
             )
+        if self.remote is not None:
+            self.remote.use(current.files)
         return current
 
     def codebooks(self, name: str) -> Codebooks:
@@ -277,7 +289,7 @@ class PackFolder:
         with self._lock:
             if self._books is not None and self._books[0] == name:
                 return self._books[1]
-        file = _verified(self.path / name, "codebooks")
+        file = self._verified(name, "codebooks")
         if file.notes["fingerprint"] != self.fingerprint or file.notes["width"] != self.sizes.width:
             raise _damaged(f"{file.path}: codebooks of another model ({file.notes['fingerprint']})")
         books = Codebooks(*(_codebook(file, part) for part in ("object", "event")))
@@ -299,7 +311,7 @@ class PackFolder:
         with self._lock:
             file = self._opened.get(name)
         if file is None or not file.unchanged():
-            file = _verified(self.path / name, "pack")
+            file = self._verified(name, "pack")
         if file.notes["codebooks"] != codebooks:
             raise _damaged(f"{file.path}: coded with {file.notes['codebooks']}, not with {codebooks}")
         with self._lock:
@@ -327,15 +339,17 @@ class PackFolder:
             FileNotFoundError: it is gone.
             PackDamaged: it is damaged, or of another model.
         """
-        file = _verified(self.path / name, "index")
+        file = self._verified(name, "index")
         if file.notes["fingerprint"] != self.fingerprint:
             raise _damaged(f"{file.path}: an index of another model ({file.notes['fingerprint']})")
         return _rows(file), file.notes["index"], file.arrays["bytes"]
 
     def lost_index(self) -> str | None:
         """Name of the index in a folder whose `current.json` is lost or damaged; None where there is none."""
-        found = sorted(self.path.glob("events-*.index")) if self.path.is_dir() else []
-        return found[0].name if found else None
+        names = [file.name for file in self.path.iterdir()] if self.path.is_dir() else []
+        if self.remote is not None:
+            names = self.remote.names()
+        return min((name for name in names if fnmatch(name, "events-*.index")), default=None)
 
     def write_codebooks(self, books: Codebooks) -> str:
         """Write codebooks; returns the name of their file."""
@@ -384,11 +398,18 @@ class PackFolder:
         Raises:
             StorageError: the disk refuses; the files before are still in use.
         """
+        content = json.dumps(asdict(current), indent=2).encode()
+        if self.remote is not None:
+            self.remote.publish({CURRENT, *current.files}, self._fresh & current.files, (CURRENT, content))
+            self.remote.use(current.files)
+            self._fresh.clear()
+            self._forget_unused(current.files)
+            return
         with storage_errors(str(self.path)):
             self._make()
             if (self.path / CURRENT).is_dir():
                 remove(self.path / CURRENT)
-            write_whole(self.path / CURRENT, json.dumps(asdict(current), indent=2).encode())
+            write_whole(self.path / CURRENT, content)
         self.sweep(current)
 
     def sweep(self, current: Current | None) -> None:
@@ -398,10 +419,17 @@ class PackFolder:
             current: the files in use; None for none.
         """
         used = {CURRENT, *current.files} if current else set()
+        if self.remote is not None:
+            self.remote.publish(used)
+            self._forget_unused(used)
+            return
         with storage_errors(str(self.path)):
             for unused in self.path.iterdir() if self.path.is_dir() else ():
                 if unused.name not in used:
                     _remove_if_allowed(unused)
+        self._forget_unused(used)
+
+    def _forget_unused(self, used: Collection[str]) -> None:
         with self._lock:
             self._opened = {name: file for name, file in self._opened.items() if name in used}
 
@@ -415,35 +443,57 @@ class PackFolder:
         def count(part: str, size: int) -> None:
             sizes[part] = sizes.get(part, 0) + size
 
-        count("codebooks", (self.path / current.codebooks).stat().st_size)
+        count("codebooks", self._place(current.codebooks).stat().st_size)
         for name in current.packs:
-            for part, array in open_mapped(self.path / name, "pack").arrays.items():
+            for part, array in open_mapped(self._place(name), "pack").arrays.items():
                 count(part, array.nbytes)
         if current.index:
-            count("index", (self.path / current.index).stat().st_size)
+            count("index", self._place(current.index).stat().st_size)
         return sizes
+
+    def _place(self, name: str) -> Path:
+        """Where a file is on this machine.
+
+        Raises:
+            FileNotFoundError: it is not in the library on object storage.
+        """
+        return self.path / name if self.remote is None else self.remote.copy(name)
+
+    def _verified(self, name: str, kind: str) -> MappedFile:
+        try:
+            return _verified(self._place(name), kind)
+        except PackDamaged:
+            if self.remote is None:
+                raise
+        # Only the copy may be damaged.
+        return _verified(self.remote.copy(name, again=True), kind)
 
     def _make(self) -> None:
         if not self.path.is_dir():
             remove(self.path)  # a file, or a link that leads nowhere
-            self.path.mkdir()
+            self.path.mkdir(parents=self.remote is not None)
 
     def _write(self, pattern: str, kind: str, notes: dict[str, Any], arrays: dict[str, NDArray]) -> str:
         with storage_errors(str(self.path)):
             self._make()
             name = write_mapped(self.path, pattern, kind, notes, arrays).name
+        self._fresh.add(name)
         with self._lock:
             self._opened.pop(name, None)  # a damaged file of this name was replaced
         return name
 
 
-def pack_folder(store: Store) -> PackFolder | None:
-    """The packs of a library; None for one on an object store, whose files cannot be mapped."""
-    if not store.local:
-        return None
+def pack_folder(store: Store) -> PackFolder:
+    """The packs of a library."""
     description = store.description
+    remote = None
+    if store.objects is not None:
+        remote = RemotePacks(store.objects, description.id, store.expect_held)
     return PackFolder(
-        path=Path(store.root, FOLDER), fingerprint=description.fingerprint, sizes=description.sizes
+        path=Path(store.root, FOLDER) if remote is None else remote.folder,
+        fingerprint=description.fingerprint,
+        sizes=description.sizes,
+        remote=remote,
     )
 
 

@@ -354,7 +354,7 @@ class Searcher:
         damaged: tuple[str, ...] = ()
         current, opened = None, None
         try:
-            current = self._packs.current() if self._packs else None
+            current = self._packs.current()
         except PackDamaged as damage:
             damaged = (damage.arrived,)
         if (
@@ -362,7 +362,7 @@ class Searcher:
             and not self._view.damaged  # a file that was made again may have the same name
             and (self._view.snapshot.version, self._view.current) == (version, current)
             and (not with_index or current is None or current.index is None or _has_index(self._view.opened))
-            and (self._packs is None or self._packs.unchanged())
+            and self._packs.unchanged()
         ):
             return self._view
         snapshot = self._view.snapshot if self._view is not None else None
@@ -370,7 +370,7 @@ class Searcher:
         if snapshot is None or snapshot.version != version:
             snapshot = None
             snapshot = ClipSnapshot(self._store, self._memory)
-        if self._packs is not None and current is not None:
+        if current is not None:
             try:
                 opened = open_packs(self._packs, with_index=with_index)
             except PackDamaged as damage:

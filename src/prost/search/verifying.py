@@ -189,12 +189,9 @@ def _words(store: Store) -> list[Problem]:
 
 
 def _packs(store: Store) -> list[Problem]:
-    folder = pack_folder(store)
-    if folder is None:
-        return []
     return [
         Problem(kind=Kind.PACKS, place="packs", detail=f"{damage}; `prost optimize` makes them again")
-        for damage in _damaged_packs(folder)
+        for damage in _damaged_packs(pack_folder(store))
     ]
 
 

@@ -182,7 +182,7 @@ def drop_words(store: Store) -> None:
     """Remove the table; the next run reads the words again."""
     if store.objects is not None:
         store.expect_held()
-        store.objects.remove([f"{WORDS}/{name}" for name in store.objects.sizes(WORDS)])
+        store.objects.remove(list(store.objects.sizes(WORDS)))
         return
     with storage_errors(store.root):
         shutil.rmtree(store.uri(WORDS), ignore_errors=True)

@@ -12,6 +12,7 @@ from prost.apps.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from prost.search.last_run import LastRun
+    from prost.search.pack_cache import CacheState
     from prost.search.records import VideoRow
 
 CODES = {True: "current", False: "not current; prost optimize brings them up to date", None: "none"}
@@ -61,6 +62,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
             "model": stats.model,
             "fingerprint": stats.fingerprint,
             "codes_current": stats.codes_current,
+            "pack_cache": None if stats.cache is None else asdict(stats.cache),
             "last_run": None if last_run is None else asdict(last_run),
             "other_tables": other_tables,
         }
@@ -79,6 +81,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
             ["size", f"{stats.nbytes / 1e6:,.1f} MB"],
             ["model", f"{stats.model} ({stats.fingerprint})"],
             ["codes", CODES[stats.codes_current]],
+            *([] if stats.cache is None else [["pack cache", _describe_cache(stats.cache)]]),
             ["last run", "unknown" if last_run is None else _describe_run(last_run)],
         ],
     )
@@ -119,6 +122,10 @@ def _other_tables(library: str) -> list[dict[str, Any]]:
 def _describe_run(run: LastRun) -> str:
     counts = ", ".join(f"{count} {part}" for part, count in run.counts.items() if count)
     return f"{run.ended} ({counts or 'no files'})"
+
+
+def _describe_cache(cache: CacheState) -> str:
+    return f"{cache.path}: {cache.nbytes / 1e6:,.1f} MB of at most {cache.limit / 1e9:,.1f} GB"
 
 
 def find_places(rows: list[VideoRow]) -> Places:
