@@ -188,8 +188,9 @@ class Store:
         for name in (CLIPS, VIDEOS):
             if noted_description(self.root, name, self.storage_options) != described:
                 with storage_errors(self.root):
+                    table = self.table(name)
                     self.expect_held()
-                    self.table(name).update_schema_metadata({TABLE_NOTE.decode(): described.to_json()})
+                    table.update_schema_metadata({TABLE_NOTE.decode(): described.to_json()})
                     self._record()
         if self.description != described:
             self.expect_held()
