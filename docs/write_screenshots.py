@@ -22,7 +22,8 @@ from prost.apps.server.settings import ServerSettings
 from prost.data.toybox import read_captions, write
 
 IMAGES = Path(__file__).parent / "images"
-VIDEOS = 40
+# A library of few clips has no confidence.
+VIDEOS = 60
 CHROMIUM = [
     "--no-sandbox",
     "--disable-gpu",
@@ -42,6 +43,7 @@ def main(folder: Path) -> None:
         write(videos, videos=VIDEOS, seed=0)
     with prost.Library(folder / "library.prost", prost.load("toybox")) as library:
         library.add(videos)
+        library.optimize()
         (sentence, _), *_, (event, _) = questions(videos, read_captions(videos))
         settings = ServerSettings(videos=(videos,), cache=folder / "cache")
         listening = bound_socket("127.0.0.1", 0)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prost.apps.server.identity import FOLDER_ID, VIDEO_ID, folder_id, video_id
 from prost.printable import printable
+from prost.search.confidence import Confidence
 from prost.search.hits import Hit, Moment
 from prost.search.records import VideoRow
 from prost.video.sampling import sample_times
@@ -137,6 +138,17 @@ class ConfidenceOut(BaseModel):
     )
     statement: str = Field(description="The same as a sentence.")
 
+    @classmethod
+    def of(cls, confidence: Confidence | None) -> ConfidenceOut | None:
+        """What is shown of a confidence."""
+        if confidence is None:
+            return None
+        return cls(
+            level=confidence.level,
+            false_alarm_rate=confidence.false_alarm_rate,
+            statement=confidence.statement,
+        )
+
 
 class SearchHit(BaseModel):
     """A video that was found."""
@@ -159,7 +171,7 @@ class SearchHit(BaseModel):
             moments=moments,
             sources=list(hit.sources),
             words=[WordsOut(start=cue.start, end=cue.end, text=printable(cue.text)) for cue in hit.words],
-            confidence=None,
+            confidence=ConfidenceOut.of(hit.confidence),
         )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from prost.apps.server.identity import find_video, in_folder
 from prost.apps.server.problems import responses
 from prost.apps.server.schemas import (
+    ConfidenceOut,
     FolderId,
     Page,
     SearchAnswer,
@@ -99,7 +100,7 @@ def page_of(result: SearchResult, query: str, filters: Filters, started: float) 
     more = len(result) > following and following <= LAST_OFFSET
     return SearchAnswer(
         query=query,
-        confidence=None,
+        confidence=ConfidenceOut.of(result.confidence),
         notes=result.notes,
         hits=[SearchHit.of(hit) for hit in shown],
         next_offset=following if more else None,
