@@ -201,11 +201,16 @@ def _export(model: RetrievalModel[Any, Any], graph: Path) -> None:
 
 def _quantised(graph: Path) -> Path:
     """Weights of the linear layers in 8 bits; the range of their inputs is found at each call."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     smaller = graph.with_name("int8.onnx")
+    whole = onnx.load(graph)
+    # Without the mark, a line on stderr advises to simplify the graph first, which changes nothing in this one.
+    add_pre_process_metadata(whole)
     quantize_dynamic(
-        graph,
+        whole,
         smaller,
         weight_type=QuantType.QInt8,
         per_channel=True,

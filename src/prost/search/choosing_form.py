@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from prost.evaluation.form_gate import FormReport
 
 AUTO = "auto"
-# The measurement takes as long as a hundred or two hundred clips of a ViT-B/16, and it can save three fifths of the
-# time of all clips, so that from here on it pays in the first run already.
+# The measurement takes as long as a hundred or two hundred clips of a ViT-B/16, and it can save nearly half of the time
+# of all clips, so that from here on it pays in the first run already.
 MEASURED_FROM_CLIPS = 500
 # Clips whose ranking is compared, and rounds of timing, where the user waits for it.
 PROBE_CLIPS, ROUNDS = 40, 3
