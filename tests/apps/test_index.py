@@ -394,6 +394,18 @@ def test_a_library_keeps_its_fit(prost: Prost, videos: Path, library: Path, untr
     assert Library(library).description.clips.fit == "pad"
     assert prost("index", videos, "--library", library, "--fit", "pad").code == 0
     assert prost("index", videos, "--library", library).code == 0
+    figure = library.parent / "why.png"
+    explained = (
+        "explain",
+        "a red ball",
+        "--video",
+        videos / "red.mp4",
+        "--library",
+        library,
+        "--figure",
+        figure,
+    )
+    assert prost(*explained, "--json").json["fit"] == "pad" and figure.exists()
     for more in ((), ("--dry-run",), ("--model", "toybox")):
         refused = prost("index", videos, "--library", library, "--fit", "crop", *more)
         assert refused.code != 0

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
+import av
 import numpy as np
 import pytest
 
 import prost
-from prost.data.toybox import read_captions, write
+from prost.data.toybox import gallery, read_captions, render, write
 from prost.errors import LibraryError, MissingPath, UsageError, VideoError
-from prost.search.explaining import explain_file
+from prost.model.evidence import explain_clip
+from prost.search.explaining import explain_file, pictures_of
+from prost.video.decode import decode_frames
+from prost.video.sampling import sample_times
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +103,7 @@ def test_no_model(library, captions):
         without.explain(captions[0], hit)
 
 
-@pytest.mark.parametrize("fit", ["pad", "stretch"])
+@pytest.mark.parametrize("fit", ["pad", "stretch", "tiles"])
 def test_evidence_comes_from_the_pictures_that_the_library_saw(videos, model, captions, tmp_path, fit):
     clips = prost.search.ClipSettings(fit=fit)
     with prost.Library(tmp_path / "wide.prost", model=model, clips=clips) as library:
@@ -108,3 +113,76 @@ def test_evidence_comes_from_the_pictures_that_the_library_saw(videos, model, ca
         for query, hit in hits.items():
             assert again.explain(query, hit).score == pytest.approx(hit.score, abs=0.01)
             assert explain_file(model, query, hit.path, clips).score == pytest.approx(hit.score, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """Wide videos of two scenes, moved to the end of the picture where their first actor is: path, query, end."""
+    made, wanted = [], gallery("toybox-20")
+    for number in (2, 3):
+        scene = dataclasses.replace(wanted.scenes[number], width=426, height=240)
+        right = scene.objects[scene.events[0].thing].x >= 0.5
+        shift = (scene.width / scene.height - 1) / 2 * (1 if right else -1)
+        moved = tuple(dataclasses.replace(thing, x=thing.x + shift) for thing in scene.objects)
+        path = tmp_path_factory.mktemp("ends") / f"{number}.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=8)
+            stream.width, stream.height, stream.pix_fmt = scene.width, scene.height, "yuv420p"
+            for pixels in render(
+                dataclasses.replace(scene, objects=moved), np.arange(round(scene.duration * 8)) / 8
+            ):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode())
+        made.append((path, wanted.queries[number].text, right))
+    assert [right for *_, right in made] == [False, True]
+    return made
+
+
+@pytest.mark.parametrize("fit", ["stretch", "tiles"])
+def test_heat_lies_where_the_actor_is_in_the_wide_picture(ends, model, tmp_path, fit):
+    clips = prost.search.ClipSettings(fit=fit)
+    with prost.Library(tmp_path / "ends.prost", model=model, clips=clips) as library:
+        library.add([path for path, *_ in ends])
+        for path, query, right in ends:
+            hit = next(hit for hit in library.search(query) if hit.path == str(path))
+            evidence = library.explain(query, hit)
+            assert (evidence.fit, evidence.place) == (fit, float(right) if fit == "tiles" else 0.5)
+            assert evidence.score == pytest.approx(hit.score, abs=0.01)
+            assert evidence.to_dict()["place"] == evidence.place
+            heat = np.clip(evidence.heat, 0, None).sum(axis=(0, 1))
+            middle = ((np.arange(len(heat)) + 0.5) / len(heat) * heat).sum() / heat.sum()
+            wide = hit.video.width / hit.video.height
+            inside = (evidence.place * (wide - 1) + middle) / wide if fit == "tiles" else middle
+            assert (inside > 0.5) == right
+            # What the map is laid over is what the model saw, in another size.
+            shown = pictures_of(evidence, path, 144)
+            seen = decode_frames(
+                path, evidence.times, model.config.image_size, fit=fit, place=evidence.place
+            ).pixels
+            smaller = shown.reshape(len(shown), 72, 2, 72, 2, 3).mean(axis=(2, 4))
+            cropped = decode_frames(path, evidence.times, model.config.image_size).pixels.astype(float)
+            assert np.abs(smaller - seen).mean() < np.abs(cropped - seen).mean() / 2
+
+
+def test_each_tile_is_explained_by_itself(ends, model, tmp_path):
+    """A hit of the worse tile is not explained by the better one."""
+    path, query, _ = ends[1]
+    clips = prost.search.ClipSettings(fit="tiles")
+    with prost.Library(tmp_path / "ends.prost", model=model, clips=clips) as library:
+        library.add([path])
+        hit = library.search(query)[0]
+        evidence = library.explain(query, hit)
+        times = sample_times(hit.clip_start, hit.clip_end, model.config.frames)
+        worse = decode_frames(path, times, model.config.image_size, fit="tiles", place=1 - evidence.place)
+        other = explain_clip(model, query, worse.pixels, worse.times)
+        assert other.score < evidence.score - 0.05
+        moment = dataclasses.replace(
+            hit.moments[0],
+            clip=f"{hit.clip}-other",
+            score=other.score,
+            object_phrase=other.object_phrase,
+            event_sentence=other.event_sentence,
+        )
+        explained = library.explain(query, dataclasses.replace(hit, moments=(moment,)))
+        assert explained.place == 1 - evidence.place
+        assert explained.score == pytest.approx(other.score, abs=1e-5)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -207,6 +208,34 @@ class TestFilms:
         with pytest.raises(LibraryError, match=r"\(fit crop\), asked for .*\(fit stretch\)"):
             Library(tmp_path / "crop.prost", model, clips=settings)
 
+    def test_tiles_show_what_happens_at_both_ends(self, tmp_path: Path, model) -> None:  # type: ignore[no-untyped-def]
+        """Green at the left, red in the middle, blue at the right; each tile is a clip of its own."""
+        picture = np.full((72, 144, 3), (230, 20, 20), dtype=np.uint8)
+        picture[:, :56], picture[:, 88:] = (20, 200, 20), (20, 20, 230)
+        path = tmp_path / "ends.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=5)
+            stream.width, stream.height, stream.pix_fmt = 144, 72, "yuv420p"
+            for _ in range(40):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        settings = ClipSettings(fit="tiles", longest=4.0)
+        scores: dict[str, list[float]] = {}
+        for fit in ("crop", "tiles"):
+            with Library(tmp_path / f"{fit}.prost", model, clips=replace(settings, fit=fit)) as library:
+                library.add([path])
+                (row,) = library.videos()
+                assert row.clips == {"crop": 3, "tiles": 6}[fit]
+                assert library.verify() == []
+                hits = [library.search(colour, per_video=9)[0] for colour in ("green", "blue")]
+                scores[fit] = [hit.score for hit in hits]
+                for hit in hits:
+                    # Both tiles of a window show one moment.
+                    starts = [moment.clip_start for moment in hit.moments]
+                    assert len(starts) == len(set(starts))
+                assert library.add([path]).unchanged == [str(path)]
+        assert all(tiles > 2 * crop for tiles, crop in zip(scores["tiles"], scores["crop"], strict=True))
+
     def test_a_new_library_takes_the_fit_of_the_models_training(self, tmp_path: Path) -> None:
         model = load_prost("toybox", device="cpu")
         model.config = model.config.model_copy(update={"image_fit": "stretch"})
@@ -224,9 +253,9 @@ class TestFilms:
         assert values["clips"].pop("fit") == "crop"
         described.write_text(json.dumps(values))
         assert Library(tmp_path / "old.prost", model).description.clips == ClipSettings(longest=4)
-        values["clips"]["fit"] = "tiles"
+        values["clips"]["fit"] = "squash"
         described.write_text(json.dumps(values))
-        with pytest.raises(LibraryDamaged, match="fit 'tiles'"):
+        with pytest.raises(LibraryDamaged, match="fit 'squash'"):
             Library(tmp_path / "old.prost", model)
 
 

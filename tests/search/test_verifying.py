@@ -9,12 +9,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from prost.errors import LibraryDamaged, MissingPath, ModelMismatch, ProstError
 from prost.search.library import Library
+from prost.search.records import ClipSettings
 from prost.search.repairing import repair_library
 from prost.search.verifying import Kind, verify_library
+from prost.video.fit import Fit
 
 
 def data_files(root: Path, table: str) -> list[Path]:
@@ -107,6 +111,35 @@ def test_damage_is_found_and_mended(root: Path, model, folder: Path, damage: Cal
         assert answers(library) == before
         assert {row.path: (row.tags, row.added) for row in library.videos()} == rows
         assert len(library.add(folder).unchanged) == 3
+
+
+@pytest.mark.parametrize("damage", [clips_gone, clips_table_gone, description_gone])
+@pytest.mark.parametrize("fit", ["pad", "stretch", "tiles"])
+def test_what_is_encoded_again_has_the_fit_of_the_library(
+    tmp_path: Path,
+    model,  # type: ignore[no-untyped-def]
+    fit: Fit,
+    damage: Callable[[Path], None],
+) -> None:
+    picture = np.full((72, 128, 3), (230, 20, 20), dtype=np.uint8)
+    picture[:, :40] = (20, 200, 20)
+    with av.open(str(tmp_path / "wide.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    root = tmp_path / "wide.prost"
+    with Library(root, model, clips=ClipSettings(fit=fit)) as library:
+        library.add([tmp_path / "wide.mp4"])
+        before = answers(library)
+    damage(root)
+    assert verify_library(root) != []
+    report = repair_library(root, model)
+    assert (report.left, report.failed) == ([], [])
+    with Library(root, model) as library:
+        assert library.description.clips.fit == fit
+        assert answers(library) == before
 
 
 @pytest.mark.parametrize("what", ["row", "table"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.video.zoo import with_sound
 from prost.errors import UsageError, VideoError
 from prost.video.container import open_video
 from prost.video.decode import Frames, decode_frames
+from prost.video.fit import LEFT_OUT, LONGEST_SHAPE, Fit, square_places
 from prost.video.probe import probe
 from prost.video.reasons import Reason
 from prost.video.sampling import clip_windows, sample_times
@@ -410,8 +413,54 @@ def test_odd_sizes_are_padded_in_the_middle(make_video: MakeVideo, size: tuple[i
 
 
 def test_an_unknown_fit_is_refused(make_video: MakeVideo) -> None:
-    with pytest.raises(UsageError, match=r"fit 'tiles'.*crop, pad or stretch"):
-        decode_frames(make_video().path, [0.0], SIZE, fit="tiles")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"fit 'squash'.*crop, pad, stretch or tiles"):
+        decode_frames(make_video().path, [0.0], SIZE, fit="squash")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"place 1\.5.*0 to 1"):
+        decode_frames(make_video().path, [0.0], SIZE, fit="tiles", place=1.5)
+
+
+@pytest.mark.parametrize("counterclockwise", [0, 90, 180])
+@pytest.mark.parametrize("shape", [(320, 180), (180, 320), (200, 200), (480, 180)])
+def test_tiles_cover_the_picture_from_end_to_end(
+    make_video: MakeVideo, shape: tuple[int, int], counterclockwise: int
+) -> None:
+    made = make_video(
+        "waves.mov",
+        1,
+        paint=waves,
+        codec="libx264",
+        pix_fmt="yuv444p",
+        options={"crf": "1"},
+        size=shape,
+        rotation=counterclockwise,
+    )
+    scaled = tuple(math.floor(64 * side / min(shape)) for side in shape)
+    image = Image.fromarray(waves(0, *shape)).resize(scaled, Image.Resampling.BICUBIC)
+    upright = np.asarray(image.rotate(counterclockwise, expand=True), dtype=float)
+    height, width = upright.shape[:2]
+    places = square_places(width, height, "tiles")
+    assert len(places) == {200: 1, 320: 2, 480: 3}[max(shape)]
+    covered = np.zeros((height, width), dtype=bool)
+    for place in places:
+        (tile,) = decode_frames(made.path, [0.0], 64, fit="tiles", place=place).pixels
+        top, left = int(place * (height - 64)), int(place * (width - 64))
+        covered[top : top + 64, left : left + 64] = True
+        assert np.abs(tile - upright[top : top + 64, left : left + 64]).mean() <= 2
+    assert covered.all()
+
+
+@pytest.mark.parametrize(
+    "size", [(1920, 1080), (1080, 1920), (640, 480), (1000, 1095), (1000, 1105), (2560, 1080), (9000, 1)]
+)
+def test_as_many_tiles_as_cover_a_picture(size: tuple[int, int]) -> None:
+    places = square_places(*size, "tiles")
+    shape = min(max(size) / min(size), LONGEST_SHAPE)
+    assert shape - LEFT_OUT <= len(places) < shape + 1
+    assert len(places) == 1 or (places[0], places[-1]) == (0.0, 1.0)
+    # Neighbours overlap, or touch as far as they leave nothing out but `LEFT_OUT`.
+    assert all(later - earlier <= (1 + LEFT_OUT) / (shape - 1) for earlier, later in pairwise(places))
+    others: list[Fit] = ["crop", "pad", "stretch"]
+    assert [square_places(*size, fit) for fit in others] == [[0.5]] * 3
 
 
 @pytest.mark.parametrize(

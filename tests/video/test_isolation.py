@@ -57,6 +57,17 @@ def test_a_picture_becomes_square_as_in_this_process(
     assert np.array_equal(there.pixels, decode_frames(made.path, [0.1], 32, fit=fit).pixels)
 
 
+@pytest.mark.parametrize("place", [0.0, 0.3, 1.0])
+def test_a_tile_is_cut_as_in_this_process(
+    make_video: MakeVideo, decoder: IsolatedDecoder, place: float
+) -> None:
+    made = make_video(size=(96, 48))
+    there = decoder.decode(made.path, [0.1], 32, fit="tiles", place=place)
+    assert np.array_equal(there.pixels, decode_frames(made.path, [0.1], 32, fit="tiles", place=place).pixels)
+    with pytest.raises(UsageError, match="place -1"):
+        decoder.decode(made.path, [0.1], 32, fit="tiles", place=-1)
+
+
 def test_one_child_serves_many_files(make_video: MakeVideo, decoder: IsolatedDecoder) -> None:
     first, second = make_video("a.mp4", 5), make_video("b.mkv", 7)
     decoder.probe(first.path)

@@ -23,7 +23,7 @@ from tests.video.test_decode import damaged, scenery
 from prost.errors import UsageError, VideoError
 from prost.video import reader as reader_module
 from prost.video.decode import REORDERED_WINDOWS, decode_frames
-from prost.video.fit import Fit
+from prost.video.fit import Fit, square_places
 from prost.video.isolation import LEAST_MEMORY, Child
 from prost.video.probe import VideoInfo
 from prost.video.reader import (
@@ -393,9 +393,44 @@ def test_every_window_becomes_square_as_asked_for(make_video: MakeVideo, fit: Fi
         )
 
 
+@pytest.mark.parametrize("size", [(96, 48), (48, 96), (48, 48), (150, 48)])
+def test_a_window_comes_once_for_each_tile(make_video: MakeVideo, size: tuple[int, int]) -> None:
+    """In one pass: a frame is decoded once for all its tiles."""
+    made = make_video("wide.mp4", 20, size=size)
+    windows = [np.array([0.1, 0.5]), np.array([0.6, 0.9])]
+    wanted = ReadRequest(path=str(made.path), windows=lambda info: windows)
+    with VideoReader(size=SIZE, fit="tiles", workers=1) as reader:
+        *tiles, end = reader.read([wanted])
+    with VideoReader(size=SIZE, workers=1) as reader:
+        *_, of_the_middle = reader.read([wanted])
+    places = square_places(*size, "tiles")
+    assert [(each.index, each.place) for each in tiles] == [(n, place) for n in (0, 1) for place in places]
+    assert (end.windows, end.failed) == (2 * len(places), 0)
+    assert end.decoded == of_the_middle.decoded
+    for each in tiles:
+        alone = decode_frames(made.path, windows[each.index], SIZE, fit="tiles", place=each.place)
+        assert np.array_equal(each.frames.pixels, alone.pixels)
+        assert np.array_equal(each.frames.times, alone.times)
+
+
+def test_a_lost_child_costs_one_tile(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_video("wide.mp4", 20, size=(96, 48))
+    windows = [np.array([0.1, 0.5]), np.array([0.6, 0.9])]
+    wanted = ReadRequest(path=str(made.path), windows=lambda info: windows)
+    stop_children(monkeypatch, times=1)
+    with VideoReader(size=SIZE, fit="tiles", workers=1, time_limit=3) as reader:
+        lost, *others, end = reader.read([wanted])
+    assert isinstance(lost, FailedWindow) and lost.index == 0
+    assert [(each.index, each.place) for each in others] == [(0, 1.0), (1, 0.0), (1, 1.0)]
+    for each in others:
+        alone = decode_frames(made.path, windows[each.index], SIZE, fit="tiles", place=each.place)
+        assert np.array_equal(each.frames.pixels, alone.pixels)
+    assert (end.windows, end.failed) == (4, 1)
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"size": 0}, {"fit": "tiles"}, {"workers": 0}, {"ahead": 0}, {"time_limit": 0}, {"memory_limit": 1}],
+    [{"size": 0}, {"fit": "squash"}, {"workers": 0}, {"ahead": 0}, {"time_limit": 0}, {"memory_limit": 1}],
     ids=lambda options: next(iter(options)),
 )
 def test_what_cannot_work_is_refused(options: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from prost.model.encoding import VideoEncoder
 from prost.model.matching import TextPrototypes, VideoPrototypes, best_phrases, expect_rule, unit
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import Word
+from prost.video.fit import MIDDLE, Fit
 
 # Two event prototypes whose cosine exceeds this are one for all that a score can tell.
 COINCIDE = 0.999
@@ -98,6 +99,8 @@ class Evidence:
         query: the sentence.
         words: what the model read of it; see `Word`.
         times: of the frames `[L]`, seconds.
+        fit: how their pictures became square.
+        place: of the square along the long side of the picture; see `prost.video.fit`.
         score: event-sentence + weight * object-phrase.
         event_sentence: cosine of the sentence with the event that won.
         object_phrase: mean cosine of the slots.
@@ -118,6 +121,8 @@ class Evidence:
     query: str
     words: tuple[Word, ...]
     times: NDArray[np.float64]
+    fit: Fit
+    place: float
     score: float
     event_sentence: float
     object_phrase: float
@@ -172,6 +177,8 @@ class Evidence:
             "object_phrase": self.object_phrase,
             "object_phrase_weight": self.object_phrase_weight,
             "times": self.times.tolist(),
+            "fit": self.fit,
+            "place": self.place,
             "slots": [
                 {
                     "slot": slot.slot,
@@ -206,6 +213,9 @@ def explain_clip(
     query: str,
     frames: NDArray[np.uint8],
     times: NDArray[np.float64],
+    *,
+    fit: Fit = "crop",
+    place: float = MIDDLE,
 ) -> Evidence:
     """Find out why a sentence and a clip have their score.
 
@@ -214,6 +224,8 @@ def explain_clip(
         query: a sentence.
         frames: of the clip, uint8 `[L, R, R, 3]`.
         times: of the frames `[L]`, seconds.
+        fit: how their pictures became square; only noted.
+        place: of the square along the long side of the picture; only noted.
 
     Raises:
         EmptyQuery: a sentence without a word.
@@ -246,6 +258,8 @@ def explain_clip(
             query=query,
             words=tuple(words),
             times=times,
+            fit=fit,
+            place=place,
             score=similarity.total.item(),
             event_sentence=similarity.event_sentence.item(),
             object_phrase=similarity.object_phrase.item(),

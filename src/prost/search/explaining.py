@@ -15,7 +15,7 @@ from prost.model.evidence import Evidence, explain_clip
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.retrieval_model import RetrievalModel
 from prost.search.hits import Hit
-from prost.search.reading import look_at, windows_of
+from prost.search.reading import look_at, places_of, windows_of
 from prost.search.records import ClipSettings
 from prost.video.fit import Fit
 from prost.video.isolation import IsolatedDecoder
@@ -62,14 +62,40 @@ class Explainer:
                 self._kept.move_to_end((query, clip.clip))
                 return self._kept[query, clip.clip]
         times = sample_times(clip.clip_start, clip.clip_end, self._model.config.frames)
+        size, seen = self._model.config.image_size, []
         with IsolatedDecoder() as decoder:
-            frames = decoder.decode(path, times, self._model.config.image_size, fit=self._fit)
-        evidence = explain_clip(self._model, query, frames.pixels, frames.times)
+            for place in places_of(hit.video, self._fit):
+                frames = decoder.decode(path, times, size, fit=self._fit, place=place)
+                seen.append(
+                    explain_clip(self._model, query, frames.pixels, frames.times, fit=self._fit, place=place)
+                )
+        # Each tile is a clip of its own, and a clip does not say which: its scores tell it.
+        evidence = min(
+            seen,
+            key=lambda tile: (
+                abs(tile.event_sentence - clip.event_sentence) + abs(tile.object_phrase - clip.object_phrase)
+            ),
+        )
         with self._lock:
             self._kept[query, clip.clip] = evidence
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return evidence
+
+
+def pictures_of(evidence: Evidence, path: str | os.PathLike[str], size: int) -> NDArray[np.uint8]:
+    """The frames of evidence `[L, size, size, 3]`, cut as the model saw them, so that the maps lie where they belong.
+
+    Args:
+        evidence: of the file.
+        path: the file.
+        size: pixels of a side.
+
+    Raises:
+        VideoError: it cannot be decoded.
+    """
+    with IsolatedDecoder() as decoder:
+        return decoder.decode(path, evidence.times, size, fit=evidence.fit, place=evidence.place).pixels
 
 
 def explain_file(
@@ -113,7 +139,8 @@ def explain_file(
     if best is None:
         assert failure is not None  # a file without any window ends with the reason
         raise failure
-    return explain_clip(model, query, best[1].frames.pixels, best[1].frames.times)
+    frames, place = best[1].frames, best[1].place
+    return explain_clip(model, query, frames.pixels, frames.times, fit=settings.fit, place=place)
 
 
 def _file_of(hit: Hit) -> str:

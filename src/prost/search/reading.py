@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prost.errors import VideoError
-from prost.search.records import ClipSettings
+from prost.search.records import ClipSettings, VideoRow
 from prost.video.files import SeenFile, content_hash
+from prost.video.fit import MIDDLE, Fit, square_places
 from prost.video.probe import VideoInfo
 from prost.video.reader import ReadRequest
 from prost.video.reasons import Reason
@@ -118,3 +119,10 @@ def requests(
 def windows_of(info: VideoInfo, settings: ClipSettings) -> list[tuple[float, float]]:
     """Start and end of the clips of a file, seconds."""
     return clip_windows(info.duration, settings.longest, settings.overlap, info.first_frame)
+
+
+def places_of(video: VideoRow, fit: Fit) -> list[float]:
+    """Where the squares of a video's pictures lie, each of which gave a clip for every window."""
+    if video.width is None or video.height is None:  # only a video that was never indexed
+        return [MIDDLE]
+    return square_places(video.width, video.height, fit)

@@ -20,7 +20,8 @@ class ClipSettings:
     Attributes:
         longest: seconds of a clip at most.
         overlap: fraction of a clip that neighbours share.
-        fit: `crop`, `pad` or `stretch`. Libraries made before this was recorded are cropped.
+        fit: `crop`, `pad`, `stretch` or `tiles`, see `prost.video.fit`; with `tiles` each tile of a window is a clip of
+            its own. Libraries made before this was recorded are cropped.
 
     Raises:
         UsageError: another fit.

@@ -33,6 +33,7 @@ from prost.search.hits import Hit, Moment, SearchResult
 from prost.search.moments import MomentRule, merge_moments, moment, relevance, winning_event
 from prost.search.near_duplicates import collapse
 from prost.search.packs import Current, pack_folder
+from prost.search.reading import places_of
 from prost.search.records import VideoRow
 from prost.search.rerank import CANDIDATES, RECALL, Ranking, Reranking
 from prost.search.shortlist import OpenedPacks, Shortlist, open_packs
@@ -301,7 +302,10 @@ class Searcher:
         last_score = scores.total[best[-1][1][0]]
         contents = [snapshot.contents[content].as_py() for content, _ in best]
         owners = findable.owners(contents, places)
-        members = [self._members(request, found[scores.total[found] >= last_score]) for _, found in best]
+        members = [
+            self._members(request, owners[content][0], found[scores.total[found] >= last_score])
+            for content, (_, found) in zip(contents, best, strict=True)
+        ]
         stored = snapshot.stored_clips(ranking.rows[np.concatenate(members)], view.reader())
         hits: list[Hit] = []
         clips_of_hits: list[list[StoredClip]] = []
@@ -470,12 +474,13 @@ class Searcher:
             )
             return made[1].false_alarms
 
-    def _members(self, request: Request, places: NDArray[np.intp]) -> NDArray[np.intp]:
+    def _members(self, request: Request, video: VideoRow, places: NDArray[np.intp]) -> NDArray[np.intp]:
         """The clips of one video that its moments are made of, best first."""
         # Only clips that overlap can show the same moment, so this many are enough to have `per_video` left.
-        overlap = self._store.description.clips.overlap
-        neighbours = 2 * (math.ceil(overlap / (1 - overlap)) + 1)
-        return places[: request.per_video * (1 + neighbours)]
+        settings = self._store.description.clips
+        neighbours = 2 * (math.ceil(settings.overlap / (1 - settings.overlap)) + 1)
+        tiles = len(places_of(video, settings.fit))
+        return places[: request.per_video * (1 + neighbours) * tiles]
 
     def _moment(self, clip: StoredClip, text: TextPrototypes, scores: ClipScores, place: np.intp) -> Moment:
         phrase, sentence = text.phrase[0].numpy(), text.sentence[0].numpy()

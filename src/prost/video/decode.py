@@ -20,7 +20,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from prost.errors import UsageError, VideoError
 from prost.video.container import Decoded, OpenVideo, Shown, open_video
 from prost.video.display import Orientation, display_size
-from prost.video.fit import Fit, checked_fit, scaled_size
+from prost.video.fit import LONGEST_SHAPE, MIDDLE, Fit, checked_fit, scaled_size
 from prost.video.reasons import Reason
 
 # Timestamps are exact fractions, times asked for are floats: t = 3/30 must meet the frame at 3/30.
@@ -37,9 +37,6 @@ REORDERED_WINDOWS = 64
 
 # A seek may land after the time asked for (a wrong index, a broken keyframe): step back this far and retry.
 STEPS_BACK = (0.0, 2.0, 10.0, 60.0)
-
-# Beyond this shape the square in the middle is a few pixels blown up, and scaling would fill the memory.
-LONGEST_SHAPE = 64
 
 # Bars are mid-grey: close to the mean colour that preprocessing subtracts, so that they are close to no signal.
 PADDING = 127
@@ -73,23 +70,29 @@ class Frames:
 
 
 def decode_frames(
-    path: str | os.PathLike[str], times: Sequence[float] | np.ndarray, size: int, *, fit: Fit = "crop"
+    path: str | os.PathLike[str],
+    times: Sequence[float] | np.ndarray,
+    size: int,
+    *,
+    fit: Fit = "crop",
+    place: float = MIDDLE,
 ) -> Frames:
     """The frames shown at `times` (seconds on the player's clock, any order, repeats allowed).
 
     Each frame is scaled inside FFmpeg (bicubic) and turned as the file says. With `crop` its short side becomes
-    `size` and the square in the middle is kept, as CLIP's preprocessing does. With `pad` its long side becomes
-    `size`, between two bars of mid-grey. With `stretch` both sides become `size`. Transparency is dropped, interlaced
-    frames are scaled as they are, high dynamic range is not tone-mapped.
+    `size` and the square in the middle is kept, as CLIP's preprocessing does; with `tiles` another square, whose
+    `place` is one of `square_places`. With `pad` its long side becomes `size`, between two bars of mid-grey. With
+    `stretch` both sides become `size`. Transparency is dropped, interlaced frames are scaled as they are, high dynamic
+    range is not tone-mapped.
 
     Raises:
         VideoError: the file cannot be shown, or is damaged at every one of the times.
-        UsageError: no times, a time that is no finite number, a size below 1, or an unknown fit.
+        UsageError: no times, a time that is no finite number, a size below 1, or an unknown fit or place.
     """
     wanted = checked_times(times, size)
-    checked_fit(fit)
+    checked_fit(fit, place)
     with open_video(path) as video:
-        for _, sampled in sample_windows(video, [wanted], size, fit=fit):
+        for _, sampled in sample_windows(video, [wanted], size, fit=fit, places=[place]):
             if isinstance(sampled, VideoError):
                 raise sampled
             return sampled
@@ -97,7 +100,12 @@ def decode_frames(
 
 
 def sample_windows(
-    video: OpenVideo, windows: Sequence[npt.NDArray[np.float64]], size: int, *, fit: Fit = "crop"
+    video: OpenVideo,
+    windows: Sequence[npt.NDArray[np.float64]],
+    size: int,
+    *,
+    fit: Fit,
+    places: Sequence[float],
 ) -> Iterator[tuple[int, Frames | VideoError]]:
     """The frames of many windows of one video, in as few passes over it as the order of the windows allows.
 
@@ -110,6 +118,7 @@ def sample_windows(
         windows: times [T] of each window, as `checked_times` returns them.
         size: R.
         fit: how a picture becomes square.
+        places: of each window's square along the long side of the picture, see `MIDDLE`.
 
     Yields:
         The window's index with its frames, or with the VideoError that concerns this window alone.
@@ -117,14 +126,14 @@ def sample_windows(
     sampler = _FrameSampler(video)
     painter = _Painter(video, size, fit)
     for span in _passes([float(times.max()) for times in windows]):
-        drafts = {index: _Draft(windows[index]) for index in span}
+        drafts = {index: _Draft(windows[index], places[index]) for index in span}
         upcoming = span.start
         pending = sorted(
-            (float(time), index, place) for index in span for place, time in enumerate(windows[index])
+            (float(time), index, position) for index in span for position, time in enumerate(windows[index])
         )
-        for time, index, place in pending:
+        for time, index, position in pending:
             draft = drafts[index]
-            draft.put(place, sampler.at(time), painter)
+            draft.put(position, sampler.at(time), painter)
             while upcoming in drafts and drafts[upcoming].complete:
                 yield upcoming, drafts.pop(upcoming).finish(video.path)
                 upcoming += 1
@@ -160,7 +169,8 @@ def _passes(ends: Sequence[float]) -> Iterator[range]:
 class _Draft:
     """A window of which some frames may still be missing."""
 
-    def __init__(self, times: npt.NDArray[np.float64]) -> None:
+    def __init__(self, times: npt.NDArray[np.float64], place: float) -> None:
+        self._place = place
         # Squares are shared between windows until the window is complete.
         self._squares: list[np.ndarray | None] = [None] * len(times)
         self._times = np.empty(len(times), dtype=np.float64)
@@ -172,12 +182,12 @@ class _Draft:
     def complete(self) -> bool:
         return not self._missing
 
-    def put(self, place: int, shown: _ShownAt, painter: _Painter) -> None:
+    def put(self, position: int, shown: _ShownAt, painter: _Painter) -> None:
         self._missing -= 1
-        self._times[place] = shown.time
+        self._times[position] = shown.time
         self._covered |= not shown.stale
         try:
-            self._squares[place] = painter.square(shown.frame)
+            self._squares[position] = painter.square(shown.frame, self._place)
         except VideoError as failure:
             self._failure = failure
 
@@ -311,13 +321,16 @@ class _Painter:
         self._scaler = VideoReformatter()
         self._last: tuple[VideoFrame, np.ndarray] | None = None
 
-    def square(self, frame: VideoFrame) -> np.ndarray:
+    def square(self, frame: VideoFrame, place: float) -> np.ndarray:
         """uint8 [R, R, 3] of a frame; each frame may have its own size and orientation."""
         if self._last is None or self._last[0] is not frame:
             self._last = (frame, self._paint(frame))
-        return self._last[1]
+        picture = self._last[1]
+        top, left = (int(place * (side - self._size)) for side in picture.shape[:2])
+        return picture[top : top + self._size, left : left + self._size]
 
     def _paint(self, frame: VideoFrame) -> np.ndarray:
+        """A frame, scaled and upright: uint8 [R, W, 3] or [H, R, 3], where W and H are at least R."""
         shape = display_size(frame, self._pixel_aspect)
         if max(shape) > LONGEST_SHAPE * min(shape):
             raise VideoError(self._path, Reason.ABSURD_SHAPE, f"{shape[0]} x {shape[1]} pixels")
@@ -339,8 +352,7 @@ class _Painter:
             top, left = (self._size - height) // 2, (self._size - width) // 2
             square[top : top + height, left : left + width] = pixels
             return square
-        top, left = (height - self._size) // 2, (width - self._size) // 2
-        return pixels[top : top + self._size, left : left + self._size]
+        return pixels
 
 
 def _colorspace(frame: VideoFrame) -> int:

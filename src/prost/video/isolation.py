@@ -24,12 +24,11 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from prost.errors import ProstError, UsageError, VideoError
 from prost.video.container import OpenVideo, open_video
 from prost.video.decode import Frames, checked_times, sample_windows
-from prost.video.fit import Fit, checked_fit
+from prost.video.fit import MIDDLE, Fit, checked_fit
 from prost.video.probe import VideoInfo, describe
 from prost.video.reasons import Reason
 from prost.video.subtitles import MOST_CHARACTERS, MOST_CUES, Cue, read_words
@@ -112,15 +111,17 @@ class IsolatedDecoder:
         size: int,
         *,
         fit: Fit = "crop",
+        place: float = MIDDLE,
     ) -> Frames:
         """As `prost.video.decode.decode_frames`.
 
         Raises:
             VideoError: the file cannot be shown, or took too long, too much memory, or the decoder's life.
-            UsageError: times or a size that no decoder can answer, or an unknown fit.
+            UsageError: times or a size that no decoder can answer, or an unknown fit or place.
         """
         wanted = checked_times(times, size)
-        request = {"task": "decode", "times": wanted.tolist(), "size": size, "fit": checked_fit(fit)}
+        window = {"times": wanted.tolist(), "place": place}
+        request = {"task": "decode", "windows": [window], "size": size, "fit": checked_fit(fit, place)}
         _, payload = self._ask(os.fspath(path), request, payload_bytes(len(wanted), size))
         return unpacked_frames(os.fspath(path), payload, len(wanted), size)
 
@@ -360,11 +361,10 @@ class _Conversation:
                 if request["task"] == "probe":
                     self.send(_packed_info(describe(video)))
                 elif request["task"] == "decode":
-                    self._send_windows(video, [np.array(request["times"])], request)
+                    self._send_windows(video, request["windows"], request)
                 else:
                     self.send({} if request["measured"] else _packed_info(describe(video)))
-                    windows = [np.array(times) for times in self.next_request()["windows"]]
-                    self._send_windows(video, windows, request)
+                    self._send_windows(video, self.next_request()["windows"], request)
             if request["task"] == "read":
                 self.send({"done": True})
 
@@ -374,12 +374,12 @@ class _Conversation:
         answer = json.dumps({"cues": [asdict(cue) for cue in cues], "notes": notes}).encode("ascii")
         self.send({}, np.frombuffer(answer, dtype=np.uint8))
 
-    def _send_windows(
-        self, video: OpenVideo, windows: list[npt.NDArray[np.float64]], request: dict[str, Any]
-    ) -> None:
+    def _send_windows(self, video: OpenVideo, windows: list[dict[str, Any]], request: dict[str, Any]) -> None:
         if not windows:
             return
-        for _, sampled in sample_windows(video, windows, request["size"], fit=request["fit"]):
+        times = [np.array(window["times"]) for window in windows]
+        places = [window["place"] for window in windows]
+        for _, sampled in sample_windows(video, times, request["size"], fit=request["fit"], places=places):
             counted = {"decoded": video.decoded}
             if isinstance(sampled, VideoError):
                 self.send({**_packed_failure(sampled.reason, sampled.detail), **counted})

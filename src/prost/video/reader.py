@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from prost.errors import UsageError, VideoError
 from prost.video.decode import Frames, checked_times
-from prost.video.fit import Fit, checked_fit
+from prost.video.fit import MIDDLE, Fit, checked_fit, square_places
 from prost.video.isolation import Child, ChildDied, check_limits, info_of, payload_bytes, unpacked_frames
 from prost.video.probe import VideoInfo
 from prost.video.reasons import Reason
@@ -64,12 +64,15 @@ class ReadWindow:
         info: what the file is.
         index: which of the request's windows.
         frames: its frames, in the order of its times.
+        place: of the squares along the long side of the picture; with the fit `tiles`, a window comes once for each of
+            `square_places`, in their order.
     """
 
     request: ReadRequest
     info: VideoInfo
     index: int
     frames: Frames
+    place: float = MIDDLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ class ReadEnd:
     Attributes:
         request: which file.
         info: what the file is; None where it could not be opened.
-        windows: number of windows asked for.
+        windows: number of windows asked for, each counted once for each of its tiles.
         failed: number of them that could not be read.
         decoded: number of pictures that were decoded for all this; about the number of frames in the film where one
             pass was enough.
@@ -210,6 +213,15 @@ class _Shape:
 
     size: int
     fit: Fit
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One of the windows that a child is asked for: which of the request's it is, its times, and its squares' place."""
+
+    index: int
+    times: npt.NDArray[np.float64]
+    place: float
 
 
 class _Pool:
@@ -403,33 +415,40 @@ class _Worker:
         info: VideoInfo | None = None
         try:
             info = info_of(request.path, self._open(request.path, measured=False))
-            windows = [checked_times(times, self._shape.size) for times in request.windows(info)]
-            self._tell({"windows": [times.tolist() for times in windows]}, request.path)
+            places = square_places(info.width, info.height, self._shape.fit)
+            windows = [
+                _Wanted(index, checked_times(times, self._shape.size), place)
+                for index, times in enumerate(request.windows(info))
+                for place in places
+            ]
+            self._tell_windows(windows, request.path)
         except VideoError as failure:
             yield ReadEnd(request=request, info=info, windows=0, failed=0, decoded=0, failure=failure)
             return
         failures: list[VideoError] = []
         decoded = before = lost = lost_in_a_row = 0
         talking = True
-        for index, times in enumerate(windows):
+        for position, wanted in enumerate(windows):
             frames: Frames | VideoError
             try:
                 if lost_in_a_row >= LOSSES_IN_A_ROW or lost >= LOSSES:
                     raise failures[-1]
                 if not talking:
                     self._open(request.path, measured=True)
-                    self._tell({"windows": [times.tolist() for times in windows[index:]]}, request.path)
+                    self._tell_windows(windows[position:], request.path)
                     talking, before = True, decoded
-                frames, count = self._next_window(request.path, len(times))
+                frames, count = self._next_window(request.path, len(wanted.times))
                 decoded, lost_in_a_row = before + count, 0
             except VideoError as failure:
                 frames, talking = failure, False
                 lost, lost_in_a_row = lost + 1, lost_in_a_row + 1
             if isinstance(frames, Frames):
-                yield ReadWindow(request=request, info=info, index=index, frames=frames)
+                yield ReadWindow(
+                    request=request, info=info, index=wanted.index, frames=frames, place=wanted.place
+                )
             else:
                 failures.append(frames)
-                yield FailedWindow(request=request, info=info, index=index, failure=frames)
+                yield FailedWindow(request=request, info=info, index=wanted.index, failure=frames)
         if talking:
             with suppress(VideoError):  # all windows are here; a fault in closing the file changes nothing
                 self._receive(request.path, 0)
@@ -455,6 +474,10 @@ class _Worker:
         }
         self._tell(task, path)
         return self._receive(path, 0)[0]
+
+    def _tell_windows(self, windows: Sequence[_Wanted], path: str) -> None:
+        listed = [{"times": window.times.tolist(), "place": window.place} for window in windows]
+        self._tell({"windows": listed}, path)
 
     def _next_window(self, path: str, count: int) -> tuple[Frames | VideoError, int]:
         """The next window's frames, or why there are none, and how many pictures were decoded so far.

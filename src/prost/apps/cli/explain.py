@@ -19,7 +19,6 @@ from prost.apps.cli.output import print_json, print_line, print_table, say
 
 if TYPE_CHECKING:
     from prost.model.evidence import Evidence
-    from prost.video.fit import Fit
 
 # Pixels of a frame's side in the figure.
 PICTURE_SIDE = 320
@@ -56,20 +55,18 @@ def explain(
         clips = ClipSettings.default(loaded.config)
     evidence = explain_file(loaded, query, video, clips)
     if figure is not None:
-        _write_figure(figure, evidence, video, clips.fit)
+        _write_figure(figure, evidence, video)
     if as_json:
         print_json({"video": str(video.absolute()), **evidence.to_dict()})
     else:
         _print(evidence, video)
 
 
-def _write_figure(figure: Path, evidence: Evidence, video: Path, fit: Fit) -> None:
+def _write_figure(figure: Path, evidence: Evidence, video: Path) -> None:
     from prost.explain.figure import write_figure
-    from prost.video.isolation import IsolatedDecoder
+    from prost.search.explaining import pictures_of
 
-    with IsolatedDecoder() as decoder:
-        pictures = decoder.decode(video, evidence.times, PICTURE_SIDE, fit=fit).pixels
-    write_figure(figure, evidence, pictures, title=video.name)
+    write_figure(figure, evidence, pictures_of(evidence, video, PICTURE_SIDE), title=video.name)
     say(f"wrote {figure}")
 
 

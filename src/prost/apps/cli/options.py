@@ -69,14 +69,15 @@ ExcludeOption = Annotated[
     ),
 ]
 # As `prost.video.Fit`, which would import the decoder for --help.
-Fit = Literal["crop", "pad", "stretch"]
+Fit = Literal["crop", "pad", "stretch", "tiles"]
 FitOption = Annotated[
     Fit | None,
     typer.Option(
         "--fit",
         show_default="the library's own; for a new library that of the model's training",
         help="How pictures become square: crop keeps the square in the middle, pad the whole picture between two bars, "
-        "stretch the whole picture without its shape. A library keeps what it was made with.",
+        "stretch the whole picture without its shape, tiles the whole picture as squares that are indexed one by one, "
+        "so that a 16:9 video takes twice the time and space. A library keeps what it was made with.",
     ),
 ]
 WorkersOption = Annotated[
