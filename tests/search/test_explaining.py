@@ -149,6 +149,8 @@ def test_heat_lies_where_the_actor_is_in_the_wide_picture(ends, model, tmp_path,
             assert (evidence.fit, evidence.place) == (fit, float(right) if fit == "tiles" else 0.5)
             assert evidence.score == pytest.approx(hit.score, abs=0.01)
             assert evidence.to_dict()["place"] == evidence.place
+            # A stretch that is named by its times is that of the better tile, too.
+            assert library.hit_at(query, hit.video, hit.start, hit.end).clip == hit.clip
             heat = np.clip(evidence.heat, 0, None).sum(axis=(0, 1))
             middle = ((np.arange(len(heat)) + 0.5) / len(heat) * heat).sum() / heat.sum()
             wide = hit.video.width / hit.video.height

@@ -15,6 +15,8 @@ from prost.errors import BadFilter, MissingPath, UsageError, VideoError
 from prost.model.matching import unit
 from prost.search.library import Library
 from prost.search.likeness import encode_picture, most_different, query_like
+from prost.search.records import ClipSettings
+from prost.video.fit import Fit
 
 
 @pytest.fixture
@@ -80,6 +82,25 @@ def test_an_upright_picture_is_seen(model: ColourModel) -> None:
     above = io.BytesIO()
     Image.fromarray(np.rot90(pixels, -1)).save(above, "PNG")
     assert torch.allclose(turned.phrase, encode_picture(model, above.getvalue()).phrase, atol=1e-5)
+
+
+def test_an_example_becomes_square_as_the_videos_of_the_library(
+    tmp_path: Path, model: ColourModel, seas: Library
+) -> None:
+    """Red with green at one end: only a library of whole pictures knows the green."""
+    pixels = np.full((72, 128, 3), COLOURS["red"], dtype=np.uint8)
+    pixels[:, :40] = COLOURS["green"]
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    scores = {}
+    fits: list[Fit] = ["crop", "pad", "stretch", "tiles"]
+    for fit in fits:
+        with Library(tmp_path / f"{fit}.prost", model, clips=ClipSettings(fit=fit)) as library:
+            library.add([row.path for row in seas.videos()])
+            phrases = encode_picture(model, tmp_path / "wide.png", fit=fit).sentence[0]
+            scores[fit] = phrases[list(COLOURS).index("green")].item()
+            assert library.search_like(tmp_path / "wide.png")
+    assert scores["stretch"] > 1.5 * scores["crop"]
+    assert scores["tiles"] == scores["crop"] != scores["pad"]
 
 
 def test_filters_apply(seas: Library) -> None:

@@ -46,6 +46,7 @@ from prost.errors import LibraryError, MissingPath, ProstError, StorageError, Us
 from prost.places import cache_folder
 from prost.printable import printable
 from prost.search.confidence import Confidence
+from prost.search.explaining import pictures_of
 from prost.search.hits import PICTURE, Hit
 from prost.search.library import Library
 from prost.search.reading import look_at
@@ -218,7 +219,7 @@ def explain(library: Library, asked: ExplainArguments) -> CallToolResult:
     ]
     pictures: list[ContentBlock] = []
     if asked.figure:
-        pictures.append(_figure(library, row, evidence))
+        pictures.append(_figure(row, evidence))
     return _answer(
         {
             "video": path_key(row.path),
@@ -382,12 +383,11 @@ def _cut(row: VideoRow, start: float, end: float) -> Path:
     return output
 
 
-def _figure(library: Library, row: VideoRow, evidence: Any) -> ImageContent:
+def _figure(row: VideoRow, evidence: Any) -> ImageContent:
     from prost.explain.figure import write_figure
 
-    with IsolatedDecoder() as decoder, tempfile.TemporaryDirectory(prefix="prost-") as folder:
-        fit = library.description.clips.fit
-        pictures = decoder.decode(row.path, evidence.times, FIGURE_SIDE, fit=fit).pixels
+    pictures = pictures_of(evidence, row.path, FIGURE_SIDE)
+    with tempfile.TemporaryDirectory(prefix="prost-") as folder:
         place = Path(folder, "figure.png")
         write_figure(place, evidence, pictures, title=os.path.basename(row.path))
         return ImageContent(data=base64.b64encode(place.read_bytes()).decode("ascii"), mime_type="image/png")

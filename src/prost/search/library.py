@@ -483,12 +483,12 @@ class Library:
             text = self._query_like(row, start, math.inf if end is None else end, model)
             conditions.append(f"content != '{row.content}'")
         elif isinstance(example, bytes) or is_picture(cast(PathLike, example)):
-            text = encode_picture(model, cast("PathLike | bytes", example))
+            text = encode_picture(model, cast("PathLike | bytes", example), fit=self.description.clips.fit)
         else:
             path = cast(PathLike, example)
             if not os.path.exists(path):
                 raise MissingPath(f"{os.fspath(path)} does not exist", "a picture or a video")
-            text = encode_file(model, path, start, end, self.description.clips.longest)
+            text = encode_file(model, path, start, end, self.description.clips)
         request = Request(
             text=text,
             object_phrase_weight=model.config.object_phrase_weight,

@@ -21,6 +21,8 @@ from prost.errors import MissingPath, UsageError
 from prost.model.encoding import VideoEncoder
 from prost.model.matching import TextPrototypes, unit
 from prost.search.encode import PrototypeModel
+from prost.search.records import ClipSettings
+from prost.video.fit import PADDING, Fit
 from prost.video.isolation import IsolatedDecoder
 from prost.video.sampling import sample_times
 
@@ -77,12 +79,15 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in PICTURES
 
 
-def encode_picture(model: PrototypeModel, picture: str | os.PathLike[str] | bytes) -> TextPrototypes:
+def encode_picture(
+    model: PrototypeModel, picture: str | os.PathLike[str] | bytes, *, fit: Fit = "crop"
+) -> TextPrototypes:
     """The query that a picture makes: it is encoded as a clip in which nothing moves.
 
     Args:
         model: of the library.
         picture: a file, or the bytes of one.
+        fit: how it becomes square: as the library's pictures, but with `tiles` only its middle is looked for.
 
     Raises:
         UsageError: it is no picture, or one of too many pixels.
@@ -96,7 +101,7 @@ def encode_picture(model: PrototypeModel, picture: str | os.PathLike[str] | byte
                 raise UsageError(
                     f"{name} has {opened.width} x {opened.height} pixels", f"{MOST_PIXELS:,} pixels at most"
                 )
-            pixels = _square(opened, model.config.image_size)
+            pixels = _square(opened, model.config.image_size, fit)
     except FileNotFoundError:
         raise MissingPath(f"{name} does not exist", "a picture or a video") from None
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
@@ -108,7 +113,11 @@ def encode_picture(model: PrototypeModel, picture: str | os.PathLike[str] | byte
 
 
 def encode_file(
-    model: PrototypeModel, path: str | os.PathLike[str], start: float, end: float | None, longest: float
+    model: PrototypeModel,
+    path: str | os.PathLike[str],
+    start: float,
+    end: float | None,
+    clips: ClipSettings,
 ) -> TextPrototypes:
     """The query that a stretch of a video file makes; the file need not be in a library.
 
@@ -116,17 +125,17 @@ def encode_file(
         model: of the library.
         path: a video.
         start: seconds.
-        end: seconds; None for the end of the file, at most `longest` after the start.
-        longest: seconds of a clip.
+        end: seconds; None for the end of the file, at most the length of a clip after the start.
+        clips: of the library; with the fit `tiles` only the middle of the pictures is looked for.
 
     Raises:
         VideoError: it cannot be decoded.
     """
     with IsolatedDecoder() as decoder:
         if end is None:
-            end = min(decoder.probe(path).duration, start + longest)
+            end = min(decoder.probe(path).duration, start + clips.longest)
         times = sample_times(start, max(end, start + 0.1), model.config.frames)
-        frames = decoder.decode(path, times, model.config.image_size)
+        frames = decoder.decode(path, times, model.config.image_size, fit=clips.fit)
     return encode_frames(model, frames.pixels)
 
 
@@ -142,8 +151,14 @@ def phrases_of(model: PrototypeModel) -> int:
     return config.phrase_prototypes if isinstance(config, ModelConfig) else config.frames
 
 
-def _square(picture: Image.Image, side: int) -> NDArray[np.uint8]:
-    """The square in the middle of a picture, upright, uint8 `[R, R, 3]`."""
+def _square(picture: Image.Image, side: int, fit: Fit) -> NDArray[np.uint8]:
+    """A picture, upright, as a square: uint8 `[R, R, 3]`."""
     upright = ImageOps.exif_transpose(picture).convert("RGB")
-    square = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
+    sides, bicubic = (side, side), Image.Resampling.BICUBIC
+    if fit == "stretch":
+        square = upright.resize(sides, bicubic)
+    elif fit == "pad":
+        square = ImageOps.pad(upright, sides, bicubic, color=(PADDING, PADDING, PADDING))
+    else:
+        square = ImageOps.fit(upright, sides, bicubic)
     return np.asarray(square, dtype=np.uint8)

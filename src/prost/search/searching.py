@@ -219,18 +219,19 @@ class Searcher:
     def _moments_at(self, request: Request, spans: Sequence[tuple[str, float, float]]) -> list[Moment | None]:
         _, _, view, _ = self._look(None)
         snapshot = view.snapshot
-        places = [snapshot.clip_at(*span) for span in spans]
-        rows = np.unique(np.array([place for place in places if place is not None], dtype=np.int64))
+        tiles = [snapshot.clips_at(*span) for span in spans]
+        rows = np.unique(np.concatenate(tiles)) if tiles else np.empty(0, dtype=np.intp)
         if not len(rows):
             return [None] * len(spans)
         scores = snapshot.score(request.text, rows, request.object_phrase_weight)
         clips = snapshot.stored_clips(rows, view.reader())
         moments: list[Moment | None] = []
-        for place, (_, start, end) in zip(places, spans, strict=True):
-            if place is None:
+        for found, (_, start, end) in zip(tiles, spans, strict=True):
+            if not len(found):
                 moments.append(None)
                 continue
-            index = np.searchsorted(rows, place)
+            indices = np.searchsorted(rows, found)
+            index = indices[np.argmax(scores.total[indices])]
             times = clips[index].frame_times
             moments.append(
                 replace(

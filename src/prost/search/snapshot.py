@@ -89,13 +89,16 @@ class ClipSnapshot:
     def __len__(self) -> int:
         return len(self.content_of)
 
-    def clip_at(self, content: str, start: float, end: float) -> int | None:
-        """The clip of a content that shares most time with a stretch, seconds; None where the content has no clips."""
+    def clips_at(self, content: str, start: float, end: float) -> NDArray[np.intp]:
+        """The clips of a content that share most time with a stretch, seconds; none where the content has no clips.
+
+        They are the tiles of one window; with another fit than `tiles` there is one clip.
+        """
         rows = self.clips_of(content)
         if not len(rows):
-            return None
+            return rows
         shared = np.minimum(self._ends[rows], end) - np.maximum(self._starts[rows], start)
-        return int(rows[np.argmax(shared)])
+        return rows[self._starts[rows] == self._starts[rows[np.argmax(shared)]]]
 
     def clips_of(self, content: str) -> NDArray[np.intp]:
         """The clips of a content, in the order of time."""

@@ -20,7 +20,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from prost.errors import UsageError, VideoError
 from prost.video.container import Decoded, OpenVideo, Shown, open_video
 from prost.video.display import Orientation, display_size
-from prost.video.fit import LONGEST_SHAPE, MIDDLE, Fit, checked_fit, scaled_size
+from prost.video.fit import LONGEST_SHAPE, MIDDLE, PADDING, Fit, checked_fit, scaled_size
 from prost.video.reasons import Reason
 
 # Timestamps are exact fractions, times asked for are floats: t = 3/30 must meet the frame at 3/30.
@@ -37,9 +37,6 @@ REORDERED_WINDOWS = 64
 
 # A seek may land after the time asked for (a wrong index, a broken keyframe): step back this far and retry.
 STEPS_BACK = (0.0, 2.0, 10.0, 60.0)
-
-# Bars are mid-grey: close to the mean colour that preprocessing subtracts, so that they are close to no signal.
-PADDING = 127
 
 # AVColorSpace values that FFmpeg's scaler converts; 2 means "not said".
 KNOWN_COLORSPACES = (1, 4, 5, 6, 7, 9)

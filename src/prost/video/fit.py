@@ -15,6 +15,9 @@ its shape, `tiles` the whole picture as several squares that overlap."""
 # Where along the long side of a picture a square lies: 0 is its left or upper end, 1 the other one.
 MIDDLE = 0.5
 
+# Bars are mid-grey: close to the mean colour that preprocessing subtracts, so that they are close to no signal.
+PADDING = 127
+
 # Beyond this shape a square is a few pixels blown up, and scaling would fill the memory.
 LONGEST_SHAPE = 64
 

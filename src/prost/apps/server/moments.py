@@ -127,7 +127,7 @@ async def evidence(
     frames = [
         EvidenceFrame(
             time=time,
-            picture=f"{place}/frame?time={time:.3f}&height={PICTURE_SIDE}&seen=true",
+            picture=f"{place}/frame?time={time:.3f}&height={PICTURE_SIDE}&seen=true&place={found.place:g}",
             overlay=heat(frame, None) if has_heat else None,
             heat=[heat(frame, slot.slot) for slot in found.slots] if found.phrase_heat is not None else [],
         )

@@ -76,13 +76,15 @@ class Pictures:
 
         return await self._made(key, draw)
 
-    async def seen(self, identifier: str, row: VideoRow, time: float, side: int, fit: Fit) -> bytes:
+    async def seen(
+        self, identifier: str, row: VideoRow, time: float, side: int, fit: Fit, place: float
+    ) -> bytes:
         """The frame at a time as the model sees it, a square, as a JPEG."""
 
         def draw(decoder: IsolatedDecoder) -> bytes:
-            return _jpeg(decoder.decode(row.path, [time], side, fit=fit).pixels[0])
+            return _jpeg(decoder.decode(row.path, [time], side, fit=fit, place=place).pixels[0])
 
-        return await self._made(f"seen {identifier} {time:.3f} {side} {fit}", draw)
+        return await self._made(f"seen {identifier} {time:.3f} {side} {fit} {place:g}", draw)
 
     async def of_moment(
         self, identifier: str, row: VideoRow, start: float, end: float, time: float | None, height: int

@@ -14,6 +14,7 @@ from prost.printable import printable
 from prost.search.confidence import Confidence
 from prost.search.hits import Hit, Moment
 from prost.search.records import VideoRow
+from prost.video.fit import Fit
 from prost.video.sampling import sample_times
 
 STRIP = 6
@@ -281,6 +282,8 @@ class Evidence(BaseModel):
     object_phrase: float
     object_phrase_weight: float
     times: list[float]
+    fit: Fit = Field(description="How the library makes pictures square.")
+    place: float = Field(description="Of the square along the long side of the picture: 0.5 is its middle.")
     slots: list[dict[str, Any]]
     frame_scores: list[float]
     winner: int

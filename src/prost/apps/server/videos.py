@@ -36,6 +36,7 @@ from prost.apps.server.schemas import Query as Sentence
 from prost.apps.server.services import Here
 from prost.printable import printable
 from prost.search.library import Library
+from prost.video.fit import MIDDLE
 
 router = APIRouter(prefix="/api", tags=["library"])
 
@@ -152,13 +153,16 @@ async def frame(
     end: Seconds | None = None,
     height: Annotated[int, Query(ge=16, le=1080)] = 180,
     seen: Annotated[bool, Query(description="Cut as the model sees it: a square of this height.")] = False,
+    place: Annotated[
+        float, Query(ge=0, le=1, description="With `seen`: where along the long side the square lies.")
+    ] = MIDDLE,
 ) -> Response:
     """The frame at a time; or of a moment the frame on which most can be seen, which is never a black one if it has any
     other."""
     row = await here.present(video_id)
     if seen and time is not None:
         fit = await here.read(lambda library: library.description.clips.fit)
-        picture = await here.pictures.seen(video_id, row, time, height, fit)
+        picture = await here.pictures.seen(video_id, row, time, height, fit, place)
     elif start is not None and end is not None:
         if end < start:
             raise Problem(400, "the moment ends before it starts")
