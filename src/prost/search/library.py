@@ -496,7 +496,9 @@ class Library:
             per_video=per_video,
             where=" AND ".join(conditions) or None,
         )
-        return self._searcher.search(request)
+        found = self._searcher.search(request)
+        # Unrelated sentences say nothing about the scores of videos with each other.
+        return SearchResult([replace(hit, confidence=None) for hit in found], found.notes)
 
     def hit_at(self, query: str, video: VideoRow, start: float, end: float) -> Hit:
         """A stretch of a video as a hit of a sentence, whether or not a search finds it; for `explain` and exports.

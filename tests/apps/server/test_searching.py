@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.apps.server.conftest import Running
+
+import prost
+from prost.search.library import Library
 
 QUERY = "a red ball falls"
 
@@ -65,6 +72,26 @@ def test_many_clients_at_once_get_their_own_answers(running: Running) -> None:
         assert answer["hits"][0]["moment"]["score"] == pytest.approx(
             alone[answer["query"]][0]["moment"]["score"], abs=1e-5
         )
+
+
+def test_confidence_is_that_of_the_library(
+    serve: Callable[..., Any], indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prost.search.confidence.FEWEST_CLIPS", 1)
+    path = tmp_path / "known.prost"
+    shutil.copytree(indexed, path)
+    Library(path, prost.load("toybox")).optimize()
+    with serve(path) as running:
+        answer = running.get("/api/search", params={"q": QUERY})
+        expected = running.library.search(QUERY, limit=25)
+        assert expected.confidence is not None and answer["confidence"] is not None
+        assert answer["confidence"]["level"] == expected.confidence.level
+        assert answer["confidence"]["statement"] == expected.confidence.statement
+        assert answer["hits"][0]["confidence"]["false_alarm_rate"] == pytest.approx(
+            expected[0].confidence.false_alarm_rate, abs=0.01
+        )
+        like = running.get(f"/api/search/like/{running.first('0')['id']}")
+        assert like["confidence"] is None and like["hits"][0]["confidence"] is None
 
 
 def test_a_video_finds_others(running: Running) -> None:

@@ -141,7 +141,7 @@ class ConfidenceOut(BaseModel):
 
     @classmethod
     def of(cls, confidence: Confidence | None) -> ConfidenceOut | None:
-        """What is shown of a confidence."""
+        """What is shown of it; None where the library has nothing to compare with."""
         if confidence is None:
             return None
         return cls(
