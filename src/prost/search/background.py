@@ -40,8 +40,10 @@ BACKGROUND, TEXTS = "background.map", "unrelated.map"
 BACKGROUND_KIND, TEXTS_KIND = "background", "unrelated sentences"
 # Clips whose scores make the profile of a sentence.
 PROFILE_CLIPS = 256
-# A background is used until so large a fraction of the clips is another.
+# A background is used until so large a fraction of the clips came or went.
 BEHIND = 0.25
+# Up to so many clips a background is made again after every change: it takes a fraction of a second.
+SMALL = 64
 # Clips that the scan proposes for the best score of a sentence.
 PROPOSED = 16
 # Sentences for a background that is not stored, and the largest number of clips that are scored exactly for it.
@@ -286,7 +288,7 @@ def bring_background_up_to_date(
         packs: its packs; None for a library on an object store, which has no background.
         unrelated: the sentences in the words of the model; None where the model is not at hand. Then those are scored
             whose prototypes are stored.
-        exactly: whether any change of the clips is a reason; otherwise a change of a quarter.
+        exactly: whether any change of the clips is a reason; otherwise one of a quarter, or any in a small library.
 
     Returns:
         whether they were scored; None if that needs a model.
@@ -314,7 +316,7 @@ def bring_background_up_to_date(
         return None
     if stored is not None and stored.object_phrase_weight == weight:
         behind = stored.behind(snapshot)
-        if behind == 0 or (behind <= BEHIND and not exactly):
+        if behind == 0 or (behind <= BEHIND and not exactly and len(snapshot) > SMALL):
             return False
     text = file.texts()
     if text is None:

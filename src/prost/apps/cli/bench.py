@@ -152,6 +152,30 @@ def encode(
     _write_json(json_file, report.to_dict())
 
 
+@bench.command()
+def nomatch(
+    queries: Annotated[
+        int, typer.Option("--queries", min=20, help="Number of queries of each kind, and of indexed videos.")
+    ] = 1000,
+    model: Annotated[str, typer.Option("--model", help="A bundled model, a folder, or a weights file.")] = (
+        BUNDLED
+    ),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Measure whether a search says when nothing fits: queries with and without their video in a drawn gallery.
+
+    AUROC tells how well the two are told apart. The false alarm rate of a hit is compared with the fraction of queries
+    without a video that reach it.
+    """
+    from prost.bench.nomatch import measure_no_match, table
+    from prost.model.checkpoint import load_prost
+
+    with progress("bench", "videos") as advance:
+        report = measure_no_match(load_prost(model), queries, advance)
+    print_table(*table(report), f"No good match, {report.model}, {queries} queries of each kind")
+    _write_json(json_file, report.to_dict())
+
+
 def _write_json(path: Path | None, report: dict[str, Any]) -> None:
     """Write the figures of a bench to the file that `--json` names, if any."""
     if path is not None:

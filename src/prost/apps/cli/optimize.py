@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from prost.apps.cli.options import JsonOption, LibraryOption, WaitOption
+from prost.apps.cli.options import JsonOption, LibraryOption, WaitOption, open_library
 from prost.apps.cli.output import print_json, print_line, print_table, progress, say
 
 IndexKind = Literal["hnsw", "ivf-pq"]
@@ -28,11 +28,19 @@ def optimize(
     as_json: JsonOption = False,
 ) -> None:
     """Compact a library and bring its codes up to date, so that searches are fast; they remain possible meanwhile."""
+    from prost.errors import MissingPath, ModelNotHere
     from prost.search.library import Library
 
     with Library(library) as opened, progress("coding", "clips") as advance:
         report = opened.optimize(retrain=retrain, index=index, wait=wait, progress=advance)
         clips = opened.stats().clips
+    if clips and not report.background:
+        # Only an old library needs its model here: newer ones store how the unrelated sentences are encoded.
+        try:
+            with open_library(library, None, "auto") as opened:
+                report.background = opened.optimize(wait=wait).background
+        except (MissingPath, ModelNotHere) as error:
+            say(f"note: how well hits fit stays unknown, since that needs the model: {error}")
     if as_json:
         print_json(asdict(report))
         return

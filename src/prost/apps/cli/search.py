@@ -82,7 +82,10 @@ def search(
         print_json([hit.as_dict() for hit in hits])
     else:
         if hits.confidence is not None:
-            print_line(hits.confidence.statement)
+            spoken = sum(bool(hit.words) for hit in hits)
+            print_line(
+                hits.confidence.statement + (f" Words were found in {spoken} of the hits." if spoken else "")
+            )
         print_hits(hits)
     if open_best and hits:
         from prost.export.playing import play

@@ -1,0 +1,52 @@
+"""Telling queries that fit a video from queries that fit none."""
+
+import json
+
+import numpy as np
+import pytest
+
+import prost
+from prost.bench.nomatch import _half, _recoloured, area_under_curve, measure_no_match, table
+from prost.data.toybox import gallery, holds
+
+
+def test_the_area_counts_pairs_in_the_right_order_and_ties_half() -> None:
+    assert area_under_curve(np.array([3.0, 4.0]), np.array([1.0, 2.0])) == 1
+    assert area_under_curve(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == 0
+    assert area_under_curve(np.array([1.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.625)
+
+
+def test_half_of_the_videos_are_indexed_and_twins_stay_together() -> None:
+    drawn = gallery("toybox-60")
+    indexed = set(_half(drawn, np.random.default_rng(0)).tolist())
+    assert len(indexed) == 30
+    for place in indexed:
+        assert drawn.twin[place] is None or drawn.twin[place] in indexed
+        assert [other for other in indexed if holds(drawn.queries[place].claims, drawn.scenes[other])] == [
+            place
+        ]
+
+
+def test_a_changed_colour_changes_one_word() -> None:
+    drawn = gallery("toybox-20")
+    changed = _recoloured(drawn.queries, drawn.scenes, np.random.default_rng(0))
+    assert changed
+    texts = [query.text.split() for query in drawn.queries]
+    for text in changed:
+        assert (
+            min(
+                sum(one != other for one, other in zip(text.split(), words, strict=True))
+                for words in texts
+                if len(words) == len(text.split())
+            )
+            == 1
+        )
+
+
+def test_the_bundled_model_tells_them_apart() -> None:
+    report = measure_no_match(prost.load("toybox"), 40, lambda done, total, name: None)
+    assert report.auroc > 0.8 and report.recall_at_1 > 0.8
+    assert report.false_alarms.alarms <= 0.25 * report.queries
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["auroc"] == report.auroc
+    columns, rows = table(report)
+    assert all(len(row) == len(columns) for row in rows)
