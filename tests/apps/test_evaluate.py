@@ -52,7 +52,7 @@ def test_the_worst_failures_are_written_as_a_page(
     )
     assert said.code == 0 and said.json["gallery"]["videos"] == 8, said.err
     assert f"the worst failures (2) are in {page}" in said.err
-    assert page.read_text(encoding="utf-8").count("<section ") == 2
+    assert page.read_text(encoding="utf-8").count("<article ") == 2
     assert prost("eval", untrained_folder, toybox_folder, "--gallery-size", "0").code == 2
 
 

@@ -216,9 +216,12 @@ class TestGradient:
         event = torch.randn(4, 3, 5, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(event_sentence_score, (sentence, event))
 
-    @pytest.mark.parametrize("pairs_at_once", [1, 50, 2**21])
-    def test_as_the_einsum(self, pairs_at_once: int, tile_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(matching, "PAIRS_AT_ONCE", pairs_at_once)
+    @pytest.mark.parametrize("at_once", ["PAIRS_AT_ONCE", "COMPONENTS_AT_ONCE"])
+    @pytest.mark.parametrize("size", [1, 200, 2**21])
+    def test_as_the_einsum(
+        self, at_once: str, size: int, tile_size: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(matching, at_once, size)
         phrase, object, upstream = torch.randn(6, 5, 8), torch.randn(7, 4, 3, 8), torch.randn(6, 7)
         phrase[2, 1], object[3, 2, 0], object[4, :, 1] = 0.0, 0.0, 0.0
         found = gradients(object_phrase_score, phrase, object, upstream)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.apps.server.browsing import PHONE, Visit, chromium
 from tests.model.released_models import written
 from tests.page.test_results import Page
 
@@ -42,7 +43,7 @@ def report(untrained: RetrievalModel[Any, Any], ten: EvaluationSet) -> Evaluatio
 
 
 def sections(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("<section ")[1:]
+    return path.read_text(encoding="utf-8").split("<article ")[1:]
 
 
 def test_each_failure_shows_the_true_video_and_those_before_it(
@@ -139,3 +140,22 @@ def test_a_dual_encoder_shows_its_best_frame(tmp_path: Path, ten: EvaluationSet)
     write_failures(tmp_path / "f.html", model, report, ten, most=1)
     text = Page(tmp_path / "f.html").text
     assert "What the first video has that was asked for" in text and "× object-phrase" in text
+
+
+@pytest.mark.slow
+def test_the_page_is_readable_in_a_browser_and_plays_a_video(
+    untrained: RetrievalModel[Any, Any], toybox_folder: Path, tmp_path: Path
+) -> None:
+    data = files_set(toybox_folder)
+    place = tmp_path / "f.html"
+    assert write_failures(place, untrained, evaluate_set(untrained, data, PLAIN), data, most=3)
+    with chromium() as browser:
+        for choices in ({}, {"color_scheme": "dark"}, {"viewport": PHONE}):
+            visit = Visit(browser, "file://", **choices)
+            visit.page.goto(place.as_uri())
+            visit.check_accessibility()
+            assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            visit.page.locator("a.film").first.click()
+            visit.page.locator("video").wait_for()
+            visit.check()
+            visit.close()

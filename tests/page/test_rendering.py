@@ -5,6 +5,7 @@ from jinja2 import UndefinedError
 
 from prost.page.cards import Card, Picture, bars_of
 from prost.page.rendering import as_typed, render, static_folder
+from prost.search.confidence import Confidence
 
 HOSTILE = [
     '<script>alert("1")</script>',
@@ -72,3 +73,24 @@ def test_no_style_or_script_asks_for_anything_elsewhere() -> None:
             assert "://" not in text.replace("http://www.w3.org/2000/svg", "") and "@import" not in text, (
                 file.name
             )
+
+
+@pytest.mark.parametrize(("rate", "level"), [(0.01, "good"), (0.2, "possible"), (0.6, "none")])
+def test_hits_say_whether_anything_fits(rate: float, level: str) -> None:
+    confidence = Confidence(false_alarm_rate=rate, interval=(0.0, 1.0), of_best=True)
+    shown = render(
+        "hits.html",
+        heading="Moments",
+        said="",
+        milliseconds=None,
+        problem=None,
+        confidence=confidence,
+        notes=["a <note>"],
+        cards=[card("a")],
+        more=None,
+        empty=None,
+    )
+    assert f'class="confidence {level}"' in shown
+    assert confidence.statement in shown.replace("<strong>", "").replace("</strong>", "")
+    assert ("dimmed" in shown) == (level == "none")
+    assert "a &lt;note&gt;" in shown

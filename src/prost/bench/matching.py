@@ -305,7 +305,8 @@ def _ts2net_ways(sizes: MatchingSizes) -> Iterator[Way]:
 
 
 def _training_ways(sizes: MatchingSizes) -> Iterator[Way]:
-    text, video = _random_prototypes(sizes)
+    with torch.inference_mode(False):  # tensors that were made in inference mode get no gradient
+        text, video = _random_prototypes(sizes)
 
     def step(score: Callable[[TextPrototypes, VideoPrototypes], Tensor], _: int) -> NDArray[np.float32]:
         with torch.inference_mode(False), torch.enable_grad():
@@ -320,7 +321,7 @@ def _training_ways(sizes: MatchingSizes) -> Iterator[Way]:
 
 
 def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.clone().requires_grad_()
+    return tensor.detach().requires_grad_()
 
 
 def _random_prototypes(sizes: MatchingSizes) -> tuple[TextPrototypes, VideoPrototypes]:

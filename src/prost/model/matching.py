@@ -29,8 +29,9 @@ from prost.errors import UsageError
 CPU_TILE, ACCELERATOR_TILE = 2**21, 2**26
 # Lengths whose squares, and products with a direction, are well within the range of float32.
 SHORTEST, LONGEST = 1e-15, 1e15
-# Pairs of prototypes that the backward pass sorts at once: 16 MiB for each tensor of indices.
-PAIRS_AT_ONCE = 2**21
+# Pairs of prototypes that the backward pass sorts at once, and components of object prototypes that it works on: 16 MiB
+# for each tensor of indices, 8 MiB for one of float32 vectors.
+PAIRS_AT_ONCE, COMPONENTS_AT_ONCE = 2**21, 2**21
 
 
 class Record:
@@ -407,7 +408,7 @@ def _gradients(
     of_object = torch.empty_like(object) if wants_object else None
     text = torch.arange(count, device=device)[:, None, None]
     slot = torch.arange(slots, device=device)
-    step = max(1, PAIRS_AT_ONCE // max(1, count * slots))
+    step = max(1, min(PAIRS_AT_ONCE // (count * slots), COMPONENTS_AT_ONCE // (frames * slots * width)))
     for first in range(0, videos, step):
         block = slice(first, first + step)
         raw = object[block].to(dtype)

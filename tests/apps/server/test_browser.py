@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import shutil
+import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from tests.apps.server.browsing import PHONE, WIDE, Visit, chromium
 from tests.apps.server.conftest import Running
+
+from prost.model.prost import ProST
+from prost.search.library import Library
 
 pytestmark = pytest.mark.slow
 
@@ -226,3 +237,143 @@ def test_every_view_is_accessible_and_fits(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert wide <= 0, address
+
+
+def test_why_lights_up_the_regions_of_a_phrase(visit: Callable[..., Visit]) -> None:
+    opened = visit("/?q=a+red+ball+falls")
+    page = opened.page
+    page.locator("#results .film").first.click()
+    page.click("#explain")
+    page.wait_for_selector("#why .frames")
+    assert "has the score" in page.evaluate("document.activeElement.textContent")
+    assert page.locator(".heat").count() == 12
+    whole = page.locator(".heat").first.get_attribute("src")
+    chips = page.locator(".chip")
+    chips.nth(1).click()
+    assert (
+        chips.nth(1).get_attribute("aria-current") == "true"
+        and chips.nth(0).get_attribute("aria-current") is None
+    )
+    assert page.locator(".heat").first.get_attribute("src") != whole
+    page.locator(".frames").scroll_into_view_if_needed()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.heat')].every(each => each.complete && each.naturalWidth > 0)"
+    )
+    page.locator(".frames a").nth(5).click()
+    time = float(page.locator(".frames a").nth(5).get_attribute("data-start"))
+    page.wait_for_function("time => Math.abs(video.currentTime - time) < 0.01", arg=time)
+    opened.check_accessibility()
+
+
+def test_selected_moments_are_downloaded(visit: Callable[..., Visit]) -> None:
+    page = visit("/?q=a+red+ball+falls").page
+    export = page.get_by_role("button", name="Export")
+    assert export.is_disabled()
+    for place in (0, 2):
+        page.locator("#results .select input").nth(place).check()
+    assert "2 moments selected" in page.text_content("#selected")
+    for form in ("csv", "json", "clips", "fcpxml"):
+        page.select_option("#export [name=form]", form)
+        with page.expect_download() as download:
+            export.click()
+        content = Path(download.value.path()).read_bytes()
+        if form == "csv":
+            assert len(list(csv.DictReader(io.StringIO(content.decode())))) == 2
+        elif form == "json":
+            assert QUERY in content.decode() and json.loads(content)
+        elif form == "clips":
+            assert len(zipfile.ZipFile(io.BytesIO(content)).namelist()) == 2
+        else:
+            assert content.startswith(b"<?xml") and download.value.suggested_filename.endswith(".fcpxml")
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.wait_for_function("() => document.querySelector('#export button').disabled")
+    assert page.locator(".card.chosen").count() == 0 and page.locator(":checked[name=selection]").count() == 0
+
+
+@pytest.fixture
+def own(
+    serve: Callable[..., Any], tmp_path: Path, toybox_folder: Path, toybox_model: ProST
+) -> Iterator[Running]:
+    """A server of a test's own: an empty library, and a folder that may be indexed."""
+    folder = tmp_path / "new films"
+    folder.mkdir()
+    for path in sorted(toybox_folder.glob("*.mp4"))[:3]:
+        shutil.copy2(path, folder)
+    (folder / "<b>broken.mp4").write_text("this is a text")
+    Library(tmp_path / "new.prost", toybox_model)
+    with serve(tmp_path / "new.prost", roots=(folder,), model="toybox") as running:
+        yield running
+
+
+def test_a_folder_is_indexed_with_progress(visit: Callable[..., Visit], own: Running) -> None:
+    opened = visit(base=f"http://127.0.0.1:{own.port}")
+    page = opened.page
+    assert "No videos yet" in page.text_content("#results")
+    opened.check_accessibility()
+    page.click("text=Go to the library")
+    page.get_by_role("button", name="Index new films").click()
+    page.wait_for_selector(".job progress")
+    page.wait_for_selector(".job.done", timeout=60_000)
+    assert "3 added" in page.text_content(".job") and "ended" in page.text_content("#announcement")
+    assert "<b>broken.mp4" in page.text_content("main") and page.locator("main b").count() == 0
+    opened.check_accessibility()
+    page.goto("/?q=a+red+ball+falls")
+    assert page.locator("#results .card").count() == 3
+
+
+def test_a_codec_that_the_browser_does_not_play_has_a_preview(
+    visit: Callable[..., Visit], serve: Callable[..., Any], tmp_path: Path, toybox_model: ProST
+) -> None:
+    film = tmp_path / "films" / "hevc.mp4"
+    film.parent.mkdir()
+    write_hevc(film)
+    Library(tmp_path / "hevc.prost", toybox_model).add(film, workers=1)
+    with serve(tmp_path / "hevc.prost", roots=()) as own:
+        video = own.first("hevc")
+        assert video["codec"] == "hevc" and not video["playable"]
+        page = visit(f"/video/{video['id']}?q=a+ball&start=2&end=4", f"http://127.0.0.1:{own.port}").page
+        assert page.locator("#shortened").is_visible()
+        page.wait_for_function("() => video.readyState >= 2", timeout=60_000)
+        assert "/preview?" in page.evaluate("video.currentSrc")
+        # The preview begins where the moment does, and so does the slider.
+        assert page.get_attribute("#curve", "aria-valuenow") == "2.0"
+        page.locator("#curve").focus()
+        page.keyboard.press("Home")
+        page.wait_for_function("() => video.currentSrc.includes('start=0.000') && video.readyState >= 2")
+        assert page.get_attribute("#curve", "aria-valuenow") == "0.0"
+
+
+def test_a_player_that_fails_falls_back_to_the_preview(visit: Callable[..., Visit], running: Running) -> None:
+    opened = visit()
+    page = opened.page
+    page.route("**/media*", lambda route: route.fulfill(body=b"no film", content_type="video/mp4"))
+    page.goto(f"/video/{running.first('0')['id']}?q=a+ball&start=1&end=3")
+    page.wait_for_function("() => video.currentSrc.includes('/preview?') && video.readyState >= 2")
+    assert page.locator("#shortened").is_visible() and page.get_attribute("#curve", "aria-valuenow") == "1.0"
+
+
+def test_the_token_is_asked_for_once(visit: Callable[..., Visit], serve: Callable[..., Any]) -> None:
+    token = "a-token-of-more-than-thirty-two-characters"
+    with serve(token=token) as own:
+        opened = visit(base=f"http://127.0.0.1:{own.port}")
+        page = opened.page
+        opened.check_accessibility()
+        page.fill("[name=token]", "wrong")
+        page.get_by_role("button", name="Sign in").click()
+        assert "not the token" in page.text_content("main")
+        opened.errors.clear()  # the browser logs the status 401
+        page.fill("[name=token]", token)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#results .card")
+
+
+def write_hevc(path: Path) -> None:
+    """Six seconds of a ball that rolls, as HEVC."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=10, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for frame in range(60):
+            picture = np.full((120, 160, 3), (210, 225, 240), dtype=np.uint8)
+            picture[50:80, 2 * frame : 2 * frame + 30] = (200, 30, 30)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())

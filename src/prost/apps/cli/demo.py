@@ -58,6 +58,7 @@ def demo(
     print_line(f"page with all hits: {page}")
     called = "python -m prost" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
     program = "prost" if shutil.which("prost") else called
+    print_line(f"to search them in a browser: {program} serve --library {folder / 'library.prost'} --open")
     print_line(
         f"next, your own videos ({BUNDLED} knows only drawn ones): "
         f"{program} models pull {FIRST_CHOICE} && {program} index ~/Videos --model {FIRST_CHOICE}"

@@ -293,6 +293,7 @@ def why_of(evidence: Evidence, *, here: str, chosen: int) -> dict[str, Any]:
         ],
         "events": [
             {
+                "place": place,
                 "points": _points(evidence.times, curve, highest),
                 "cosine": cosine,
                 "won": place == evidence.winner,
