@@ -109,6 +109,7 @@ def test_a_job_is_cancelled(serve: Callable[..., Any], inbox: Path) -> None:
         assert running.get("/api/search", params={"q": "a ball"})["hits"]
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_work_says_why(serve: Callable[..., Any], inbox: Path, tmp_path: Path) -> None:
     with serve(roots=(inbox,), model=str(tmp_path / "no model")) as running:
         job = running.client.post("/api/jobs", json={"folder": folder_named(running, "new")["id"]}).json()

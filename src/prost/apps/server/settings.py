@@ -31,7 +31,7 @@ class Limits:
         pictures: waiting at a time.
         slow: previews, exports and evidence waiting at a time.
         jobs: waiting at a time.
-        streams: downloads, and streams of events, at a time, each.
+        streams: streams of events at a time.
         cache_bytes: of pictures and previews on the disk.
     """
 
