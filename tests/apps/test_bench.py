@@ -76,12 +76,16 @@ def test_no_room_is_one_line(prost: Callable[..., Any], tmp_path: Path) -> None:
 
 def test_matching_is_timed_and_reported(prost: Callable[..., Any], tmp_path: Path) -> None:
     arguments = ["--texts", 20, "--videos", 17, "--seconds", 0.01, "--json", tmp_path / "r.json"]
-    said = prost("bench", "matching", *arguments)
+    said = prost("bench", "matching", *arguments, "--batch", 3, "--width", 64)
     assert said.code == 0, said.err
     assert "20 texts x 17 videos" in said.out
     report = json.loads((tmp_path / "r.json").read_text())
     assert {(row["sizes"]["name"], row["sizes"]["frames"]) for row in report["rows"]} == {
         ("MSR-VTT", 12),
+        ("MSR-VTT, training", 12),
         ("DiDeMo", 64),
+        ("DiDeMo, training", 64),
     }
+    assert {row["sizes"]["width"] for row in report["rows"]} == {64}
+    assert {row["sizes"]["texts"] for row in report["rows"]} == {20, 3}
     assert all(row["seconds"] > 0 and row["share_of_gemm"] > 0 for row in report["rows"])

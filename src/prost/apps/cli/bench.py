@@ -77,7 +77,9 @@ def matching(
             "--seconds", help="Time for each method; slower methods run on a part and are scaled up."
         ),
     ] = 15.0,
-    width: Annotated[int, typer.Option("--width", min=8, help="Width D of the prototypes.")] = 512,
+    width: Annotated[
+        int, typer.Option("--width", min=64, help="Width D of the prototypes, a multiple of 64.")
+    ] = 512,
     batch: Annotated[
         int, typer.Option("--batch", min=2, help="Texts and videos of the batch of a training step.")
     ] = 128,
