@@ -109,6 +109,7 @@ def test_without_a_name_the_library_is_the_persons_own(
     prost: Prost, videos: Path, tmp_path: Path, untrained_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PROST_LIBRARY", raising=False)
+    monkeypatch.delenv("PROST_HOME", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert prost("index", videos, "--model", untrained_folder).code == 0
     assert (tmp_path / "data" / "prost" / "library.prost" / "library.json").is_file()
