@@ -187,7 +187,7 @@ class BackgroundFile:
 
     @classmethod
     def of(cls, store: Store) -> BackgroundFile | None:
-        """Of a library; None for one on an object store."""
+        """Of a library; None for one on object storage, where nothing is stored yet."""
         if not store.local:
             return None
         return cls(root=Path(store.root), fingerprint=store.description.fingerprint)
@@ -285,7 +285,7 @@ def bring_background_up_to_date(
 
     Args:
         store: the library, whose lock is held.
-        packs: its packs; None for a library on an object store, which has no background.
+        packs: its packs; None for a library without any.
         unrelated: the sentences in the words of the model; None where the model is not at hand. Then those are scored
             whose prototypes are stored.
         exactly: whether any change of the clips is a reason; otherwise one of a quarter, or any in a small library.

@@ -469,10 +469,12 @@ class Searcher:
                     notes.append("how well the hits fit is not known; try: prost optimize")
                     return None
                 self._made = made = view.snapshot, background
-            notes.append(
-                f"how well the hits fit is estimated from {FEW} sentences, which were scored for this search; "
-                f"`prost optimize` stores the scores of {COUNT}"
+            note = (
+                f"how well the hits fit is estimated from {FEW} sentences, which were scored for this search"
             )
+            if self._background_file is not None:
+                note += f"; `prost optimize` stores the scores of {COUNT}"
+            notes.append(note)
             return made[1].false_alarms
 
     def _members(self, request: Request, video: VideoRow, places: NDArray[np.intp]) -> NDArray[np.intp]:
