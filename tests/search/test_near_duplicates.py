@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from tests.search.conftest import COLOURS, ColourModel
 
 import prost
 from prost.data.toybox import write
@@ -13,6 +14,7 @@ from prost.model.prost import ProST
 from prost.search import near_duplicates
 from prost.search.library import Library
 from prost.search.near_duplicates import Film, group_films, same_frames
+from prost.search.records import ClipSettings
 
 RNG = np.random.default_rng(0)
 L, D = 6, 32
@@ -99,6 +101,18 @@ def reencoded(source: Path, path: Path, scale: float, codec: str) -> Path:
     return path
 
 
+def paint_pictures(path: Path, pictures: list[np.ndarray]) -> Path:
+    """An H.264 video of pictures `[H, W, 3]`, ten in a second."""
+    with av.open(str(path), "w") as made:
+        stream = made.add_stream("libx264", rate=10)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        made.mux(stream.encode(None))
+    return path
+
+
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Library]:
     """Six drawn films, the first two in two more forms each, indexed by the bundled model."""
@@ -139,6 +153,22 @@ def test_hits_of_one_film_are_one_hit_that_names_the_others(films: tuple[Path, L
             if Path(hit.path).stem < "toy-0002"
             else not hit.near_duplicates
         )
+
+
+def test_a_film_of_several_tiles_in_two_sizes_is_one_hit(tmp_path: Path) -> None:
+    """Green at the left and blue at the right, so that a tile is unlike the other one of its window."""
+    picture = np.full((72, 144, 3), COLOURS["green"], dtype=np.uint8)
+    picture[:, 72:] = COLOURS["blue"]
+    small = paint_pictures(tmp_path / "small.mp4", [picture] * 20)
+    large = reencoded(small, tmp_path / "large.mkv", 2, "libx264")
+    other = paint_pictures(tmp_path / "white.mp4", [np.full_like(picture, 240)] * 20)
+    with Library(tmp_path / "l.prost", ColourModel(), clips=ClipSettings(fit="tiles")) as library:
+        library.add([small, large, other])
+        assert [row.clips for row in library.videos()] == [2, 2, 2]
+        hits = library.search("green blue", limit=3)
+    assert len(hits) == 2
+    assert {hits[0].path, *hits[0].near_duplicates} == {str(small), str(large)}
+    assert hits[1].path == str(other)
 
 
 def test_copies_with_equal_bytes_are_duplicates_too(tmp_path: Path, toybox_model: ProST) -> None:

@@ -152,9 +152,15 @@ def _same_hit(one: Hit, other: Hit, clips: Sequence[StoredClip], other_clips: Se
         (clip.object[:, 0], match.object[:, 0])
         for clip in clips
         for match in other_clips
-        if abs(clip.start - match.start) <= SAME_DURATION_SECONDS
+        # Several tiles of one window start at once; they differ by their position among the clips.
+        if _position(clip) == _position(match) and abs(clip.start - match.start) <= SAME_DURATION_SECONDS
     ]
     return bool(shared) and all(same_frames(*pair) for pair in shared)
+
+
+def _position(clip: StoredClip) -> str:
+    """Position among the clips of the video, as its key has it."""
+    return clip.key.rpartition(":")[2]
 
 
 class _ClassTokens:
