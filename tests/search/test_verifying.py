@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 
 from prost.errors import LibraryDamaged, MissingPath, ModelMismatch, ProstError
+from prost.model.checkpoint import load_prost
+from prost.search.description import Description
 from prost.search.library import Library
-from prost.search.records import ClipSettings
+from prost.search.records import ClipSettings, PrototypeSizes
 from prost.search.repairing import repair_library
+from prost.search.store import Store
 from prost.search.verifying import Kind, verify_library
 from prost.video.fit import Fit
 
@@ -204,6 +207,26 @@ def test_what_a_repair_needs(root: Path, make_model, tmp_path: Path) -> None:  #
     ):
         with pytest.raises(MissingPath):
             use()
+
+
+def test_a_library_under_an_earlier_fingerprint_of_its_model_is_repaired_with_it(
+    tmp_path: Path, folder: Path, untrained_folder: Path
+) -> None:
+    model = load_prost(untrained_folder, "cpu")
+    (former,) = model.former_fingerprints(model.config.name)
+    root = tmp_path / "former.prost"
+    described = Description(
+        model=model.config.name,
+        fingerprint=former,
+        sizes=PrototypeSizes.of(model.config),
+        clips=ClipSettings.default(model.config),
+    )
+    Store.create(str(root), described, None)
+    with Library(root, model) as library:
+        library.add(folder)
+    clips_gone(root)
+    report = repair_library(root, model)
+    assert len(report.encoded) == 3 and report.left == []
 
 
 def test_a_library_without_checksums_is_decoded(root: Path) -> None:

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Self, get_args
 from urllib.parse import unquote
 
-from prost.errors import LibraryDamaged, LibraryError, UsageError
+from prost.errors import LibraryDamaged, LibraryError, ModelMismatch, UsageError
 from prost.model.encoding import PrecisionClass
 from prost.printable import is_utf8
+from prost.search.encode import PrototypeModel
 from prost.search.records import ClipSettings, PrototypeSizes
 from prost.search.small_files import read_small, write_small
 
@@ -82,6 +83,28 @@ class Description:
                 f"{place} cannot be read ({type(error).__name__}: {error})",
                 suggestion="restore it from a backup, or index the videos into a new library",
             ) from None
+
+
+def expect_same_model(root: str, made_by: Description, model: PrototypeModel) -> None:
+    """Check that a model made a library, under its fingerprint now or by an earlier rule of fingerprints.
+
+    Args:
+        root: folder of the library, for messages.
+        made_by: the library's description.
+        model: the model.
+
+    Raises:
+        ModelMismatch: another one made it.
+    """
+    if made_by.fingerprint == model.fingerprint:
+        return
+    if made_by.fingerprint not in model.former_fingerprints(made_by.model):
+        raise ModelMismatch(
+            f"{root} was made by model {made_by.model!r} ({made_by.fingerprint}), "
+            f"and this is {model.config.name!r} ({model.fingerprint})",
+            "the model that made it, since prototypes of two models cannot be compared",
+            f"use {made_by.model!r}, or index into a new library",
+        )
 
 
 def _precision_class(value: object) -> PrecisionClass:

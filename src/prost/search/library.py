@@ -25,7 +25,7 @@ from prost.progress import Advance
 from prost.search.background import UnrelatedTexts, bring_background_up_to_date
 from prost.search.choosing_form import AUTO, encoder_for
 from prost.search.coding import codes_are_current
-from prost.search.description import Description, library_top
+from prost.search.description import Description, expect_same_model, library_top
 from prost.search.encode import PrototypeModel
 from prost.search.exact import SEARCHED_RULES
 from prost.search.explaining import Explainer
@@ -137,7 +137,8 @@ class Library:
                 ) from None
             described = _description(model, clips or ClipSettings.default(model.config), precision or "fp32")
             self._store = Store.create(root, described, storage_options)
-        _expect_same_model(self._store, model)
+        if model is not None:
+            expect_same_model(root, self._store.description, model)
         _expect_same_clips(self._store, clips)
         _expect_same_precision(self._store, precision)
         self.model = model
@@ -495,10 +496,9 @@ class Library:
             limit=limit,
             per_video=per_video,
             where=" AND ".join(conditions) or None,
+            with_confidence=False,  # unrelated sentences say nothing about the scores of videos with each other
         )
-        found = self._searcher.search(request)
-        # Unrelated sentences say nothing about the scores of videos with each other.
-        return SearchResult([replace(hit, confidence=None) for hit in found], found.notes)
+        return self._searcher.search(request)
 
     def hit_at(self, query: str, video: VideoRow, start: float, end: float) -> Hit:
         """A stretch of a video as a hit of a sentence, whether or not a search finds it; for `explain` and exports.
@@ -831,19 +831,6 @@ def _description(model: PrototypeModel, clips: ClipSettings, precision: Precisio
         clips=clips,
         precision=precision,
     )
-
-
-def _expect_same_model(store: Store, model: PrototypeModel | None) -> None:
-    made_by = store.description
-    if model is None or model.fingerprint == made_by.fingerprint:
-        return
-    if made_by.fingerprint not in model.former_fingerprints(made_by.model):
-        raise ModelMismatch(
-            f"{store.root} was made by model {made_by.model!r} ({made_by.fingerprint}), "
-            f"and this is {model.config.name!r} ({model.fingerprint})",
-            "the model that made it, since prototypes of two models cannot be compared",
-            f"open it with {made_by.model!r}, or index into a new library",
-        )
 
 
 def _expect_same_clips(store: Store, clips: ClipSettings | None) -> None:

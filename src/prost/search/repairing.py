@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from prost.errors import LibraryDamaged, ModelMismatch
+from prost.errors import LibraryDamaged
 from prost.search.background import UnrelatedTexts, bring_background_up_to_date
 from prost.search.choosing_form import encoder_of_class
-from prost.search.description import DESCRIPTION, Description, write_description
+from prost.search.description import DESCRIPTION, Description, expect_same_model, write_description
 from prost.search.encode import PrototypeModel
 from prost.search.generations import library_root
 from prost.search.index_run import IndexProgress, IndexRun
@@ -94,12 +94,7 @@ def repair_library(
     with writer_lock(root, wait=wait):
         _repair_description(root, report)
         store = Store.with_description(root, storage_options)
-        if model.fingerprint != store.description.fingerprint:
-            raise ModelMismatch(
-                f"{root} was made by model {store.description.model!r} ({store.description.fingerprint}), "
-                f"and this is {model.config.name!r} ({model.fingerprint})",
-                "the model that made it",
-            )
+        expect_same_model(root, store.description, model)
         if any(problem.kind is Kind.WORDS for problem in report.problems):
             drop_words(store)
         _repair_manifests(store)
