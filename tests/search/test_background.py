@@ -1,5 +1,6 @@
 """The stored scores of unrelated sentences: made, kept up to date, lost, damaged, and doing without."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from prost.errors import PackDamaged
+from prost.model.checkpoint import load_prost
 from prost.search.background import BACKGROUND, FEW, TEXTS, Background, BackgroundFile
 from prost.search.library import Library
 from prost.search.store import Store
@@ -167,6 +169,30 @@ def test_hits_of_words_alone_have_no_confidence(library: Library, folder: Path) 
     assert [hit.confidence for hit in hits] == [None] and hits.confidence is None
     both = library.search("hello there")
     assert both[0].words and both.confidence is not None and both.confidence.level == "none"
+
+
+def test_a_model_without_a_vocabulary_indexes_tags_removes_and_finds_what_is_alike(
+    tmp_path: Path, untrained_folder: Path, folder: Path
+) -> None:
+    weights = shutil.copytree(
+        untrained_folder, tmp_path / "weights", ignore=shutil.ignore_patterns("tokenizer.json")
+    )
+    model = load_prost(weights, "cpu")
+    assert model.tokenizer is None
+    library = Library(tmp_path / "own.prost", model)
+    assert len(library.add(folder).added) == 3
+    assert len(library.tag(folder, "mine")) == 3
+    assert library.remove(folder / "sea") == [str(folder / "sea" / "blue.mp4")]
+    hits = library.search_like(folder / "red.mp4")
+    assert [hit.path for hit in hits] == [str(folder / "green.mp4")] and hits.notes == []
+    assert not library.optimize().background
+
+
+def test_a_search_by_example_says_nothing_of_unrelated_sentences(library: Library, folder: Path) -> None:
+    library.add(folder)
+    Path(library.tables, BACKGROUND).unlink()
+    hits = library.search_like(folder / "red.mp4")
+    assert len(hits) == 2 and hits.confidence is None and hits.notes == []
 
 
 KILLED = """

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from prost.errors import PackDamaged
 from prost.model.matching import TextPrototypes
+from prost.model.retrieval_model import RetrievalModel
 from prost.search.coding import SCAN_FROM
 from prost.search.confidence import FalseAlarms, Profile
 from prost.search.encode import PrototypeModel
@@ -64,8 +65,8 @@ class UnrelatedTexts:
 
     @classmethod
     def of(cls, model: PrototypeModel | None) -> UnrelatedTexts | None:
-        """In the words of a library's model; None without a model."""
-        if model is None:
+        """In the words of a library's model; None without a model, and for one without a vocabulary."""
+        if model is None or (isinstance(model, RetrievalModel) and model.tokenizer is None):
             return None
         return cls(
             encode=lambda count: model.encode_text(unrelated_sentences(model, count)),

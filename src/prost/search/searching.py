@@ -62,6 +62,7 @@ class Request:
         coarse: how candidates are chosen; None chooses what suits the library.
         recall: expected fraction of the best clips that is found.
         all_duplicates: whether files that show the film of a better hit are hits as well.
+        with_confidence: whether the scores of hits are compared with those of unrelated sentences.
     """
 
     text: TextPrototypes
@@ -72,6 +73,7 @@ class Request:
     coarse: str | None = None
     recall: float = RECALL
     all_duplicates: bool = False
+    with_confidence: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("per_video", self.per_video)):
@@ -295,7 +297,7 @@ class Searcher:
             return [], [], notes
         ranking = self._ranked(view, request, allowed, notes)
         snapshot, scores = view.snapshot, ranking.scores
-        false_alarms = self._false_alarms(view, request, notes)
+        false_alarms = self._false_alarms(view, request, notes) if request.with_confidence else None
         profile = None
         if false_alarms is not None and false_alarms.profiles is not None:
             profile = view.profile(request, ranking)
