@@ -179,3 +179,16 @@ def test_relevance_over_a_whole_video(library: Library, tmp_path: Path) -> None:
     times, values = library.relevance("green", library.videos()[0])
     assert (np.diff(times) > 0).all() and times[-1] > 20
     assert values[times > 13].min() > values[times < 11].max() + 1
+
+
+@pytest.mark.parametrize(("place", "value"), [(17, 0), (17, 26), (17, 84), (41, 13)])
+def test_a_picture_with_broken_exif_data(model: ColourModel, place: int, value: int) -> None:
+    """A tag has a value of another type than expected: Pillow raises struct.error, TypeError or AttributeError."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x011A] = 6, "maker", 2.5
+    broken = bytearray(exif.tobytes())
+    broken[place] = value
+    content = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(content, "JPEG", exif=bytes(broken))
+    with pytest.raises(UsageError, match="EXIF data is broken"):
+        encode_picture(model, content.getvalue())

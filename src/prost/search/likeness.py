@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 # A compressed picture can be small and still fill the memory when it is decoded.
 MOST_PIXELS = 100_000_000
+# What Pillow raises, besides OSError and ValueError, for EXIF data whose values are not of the type of their tags.
+BROKEN_EXIF = (struct.error, TypeError, KeyError, AttributeError, EOFError, OverflowError)
 
 
 def query_like(
@@ -152,8 +155,15 @@ def phrases_of(model: PrototypeModel) -> int:
 
 
 def _square(picture: Image.Image, side: int, fit: Fit) -> NDArray[np.uint8]:
-    """A picture, upright, as a square: uint8 `[R, R, 3]`."""
-    upright = ImageOps.exif_transpose(picture).convert("RGB")
+    """A picture, upright, as a square: uint8 `[R, R, 3]`.
+
+    Raises:
+        ValueError: its EXIF data is broken.
+    """
+    try:
+        upright = ImageOps.exif_transpose(picture).convert("RGB")
+    except BROKEN_EXIF as error:
+        raise ValueError(f"its EXIF data is broken: {error}") from None
     sides, bicubic = (side, side), Image.Resampling.BICUBIC
     if fit == "stretch":
         square = upright.resize(sides, bicubic)

@@ -57,6 +57,15 @@ def test_the_right_token(guarded: Running) -> None:
         assert guarded.client.get("/api/status", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "others", ["odd[name]=x", '{"a": 1}', "a b=c", "\u00e9=\u00e9", "=", 'x="open', "expires=never; path"]
+)
+def test_the_right_token_beside_odd_cookies_of_other_apps(guarded: Running, others: str) -> None:
+    for cookies in (f"{others}; prost_token={TOKEN}", f"prost_token={TOKEN}; {others}"):
+        answer = guarded.client.get("/api/status", headers={"Cookie": cookies.encode("latin-1")})
+        assert answer.status_code == 200, cookies
+
+
 def test_logging_in(guarded: Running) -> None:
     with httpx.Client(base_url=guarded.client.base_url) as browser:
         sent = browser.get("/", headers={"Accept": "text/html"})
@@ -98,7 +107,7 @@ def test_names_of_this_machine(running: Running) -> None:
 
 def test_other_sites_change_nothing(running: Running) -> None:
     body = {"folder": "0" * 24}
-    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"},
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://["},
                     {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
                     {"Origin": f"http://127.0.0.1:{running.port + 1}"}):  # fmt: skip
         assert running.client.post("/api/jobs", json=body, headers=headers).status_code == 403

@@ -145,6 +145,16 @@ def test_a_picture_finds_its_video_by_a_form(running: Running) -> None:
     assert wrong.status_code == 400 and "no picture" in wrong.text
 
 
+def test_hits_of_a_picture_lead_to_no_further_ones(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture is not kept, so an address of further hits could only lead to the start page."""
+    monkeypatch.setattr("prost.apps.server.pages.HITS_OF_A_PICTURE", 3)
+    video = running.first("0")
+    picture = running.client.get(f"/api/videos/{video['id']}/frame?time=1&height=144").content
+    answer = running.client.post("/picture", files={"picture": ("a.jpg", picture)})
+    assert answer.text.count("</h3>") == 3
+    assert "offset=" not in answer.text
+
+
 def test_neither_names_nor_queries_write_into_the_page(
     serve: Callable[..., Any], tmp_path: Path, toybox_folder: Path, toybox_model: ProST
 ) -> None:

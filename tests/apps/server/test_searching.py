@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from tests.apps.server.conftest import Running
 
 import prost
+from prost.apps.server.services import READERS
 from prost.search.library import Library
 
 QUERY = "a red ball falls"
@@ -99,6 +102,33 @@ def test_a_video_finds_others(running: Running) -> None:
     answer = running.get(f"/api/search/like/{video['id']}", params={"limit": 50})
     assert len(answer["hits"]) == 7
     assert video["id"] not in {hit["video"]["id"] for hit in answer["hits"]}
+
+
+def test_searches_by_a_video_do_not_hold_up_other_requests(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than there are threads that read wait for a search that takes long; the status is told meanwhile."""
+    video = running.first("0")
+    begun, go_on = threading.Event(), threading.Event()
+    search_like = Library.search_like
+
+    def slow(*args: Any, **choices: Any) -> Any:
+        begun.set()
+        go_on.wait(60)
+        return search_like(*args, **choices)
+
+    monkeypatch.setattr(Library, "search_like", slow)
+    with ThreadPoolExecutor(READERS) as clients:
+        address = f"/api/search/like/{video['id']}"
+        answers = [clients.submit(running.get, address, params={"limit": 50}) for _ in range(READERS)]
+        try:
+            assert begun.wait(30)
+            while len(running.server.server_state.tasks) < READERS:
+                time.sleep(0.01)
+            assert running.client.get("/api/status", timeout=20).status_code == 200
+        finally:
+            go_on.set()
+        assert all(len(answer.result()["hits"]) == 7 for answer in answers)
 
 
 def test_a_picture_finds_its_video(running: Running) -> None:

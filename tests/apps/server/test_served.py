@@ -12,6 +12,7 @@ import pytest
 from tests.apps.server.conftest import Running
 
 import prost
+from prost.apps.server.identity import Folders
 from prost.model.prost import ProST
 from prost.search.library import Library
 
@@ -75,6 +76,23 @@ def test_another_library_in_its_place(serve: Callable[..., Any], other: Path, fi
         assert running.get("/api/status")["counts"]["videos"] == 2
         known = running.client.get(f"/api/videos/{video['id']}")
         assert known.status_code == (200 if video["name"] in small else 404)
+
+
+def test_folders_are_those_of_the_library_that_took_its_place(
+    tmp_path: Path, films: Path, toybox_model: ProST
+) -> None:
+    """Both libraries have the same path and the same versions."""
+    path, folders = tmp_path / "films.prost", Folders([])
+    videos = []
+    for part in ("", "more"):
+        library = Library(path, toybox_model)
+        library.add(next((films / part).glob("*.mp4")), workers=1)
+        videos.append((library.versions(), {folder.path for folder in folders.all(library).values()}))
+        library.close()
+        shutil.rmtree(path)
+    (versions, first), (other_versions, second) = videos
+    assert versions == other_versions
+    assert first == {str(films)} and second == {str(films / "more")}
 
 
 def test_a_library_of_another_model(

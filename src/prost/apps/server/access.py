@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hmac
 import time
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -116,11 +115,9 @@ class Access:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and self._is_token(given.strip()):
             return True
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and self._is_token(cookie.value)
+        # Other apps on this machine set cookies for the same host, and some of them are malformed: `SimpleCookie` stops
+        # at the first of those.
+        return self._is_token(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
 
     def _is_token(self, given: str) -> bool:
         assert self._token is not None
@@ -194,7 +191,11 @@ def _expect_same_site(headers: Headers) -> None:
     """
     origin = headers.get("origin")
     if origin is not None:
-        if urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        try:
+            host = urlsplit(origin).netloc.lower()
+        except ValueError:
+            raise Problem(403, "the origin of the request is no address") from None
+        if host != headers.get("host", "").lower():
             raise Problem(403, "the request comes from another site")
     elif headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise Problem(403, "the request comes from another site")

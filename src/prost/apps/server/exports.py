@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,7 @@ from prost.apps.server.media import FileResponse, OpenFile
 from prost.apps.server.problems import Problem, responses
 from prost.apps.server.schemas import ExportAsked
 from prost.apps.server.services import Here, Services
+from prost.apps.server.temporary import temporary_folder
 from prost.export.clips import clip_name, cut_clip
 from prost.export.tables import write_hits
 from prost.export.timelines import write_timeline
@@ -71,23 +73,25 @@ async def export(here: Here, asked: ExportAsked, request: Request) -> Response:
 
 
 def _written(here: Services, asked: ExportAsked) -> IO[bytes]:
-    """The file, open, without a name."""
+    """The file, open, without a name.
+
+    Raises:
+        StorageError: the disk of temporary files refuses.
+    """
     hits = here.served.use(lambda library: _hits(library, asked))
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # closed once it was sent
-    try:
-        with tempfile.TemporaryDirectory(prefix="prost-") as folder:
-            if asked.form == "clips":
-                _write_clips(here, hits, file, Path(folder))
+    with temporary_folder() as folder, ExitStack() as opened:
+        file = opened.enter_context(tempfile.TemporaryFile())
+        if asked.form == "clips":
+            _write_clips(here, hits, file, folder)
+        else:
+            output = folder / f"hits.{asked.form}"
+            if asked.form in ("json", "csv"):
+                write_hits(output, hits, query=asked.query)
             else:
-                output = Path(folder, f"hits.{asked.form}")
-                if asked.form in ("json", "csv"):
-                    write_hits(output, hits, query=asked.query)
-                else:
-                    write_timeline(output, hits, title=asked.query)
-                file.write(output.read_bytes())
-    except BaseException:
-        file.close()
-        raise
+                write_timeline(output, hits, title=asked.query)
+            file.write(output.read_bytes())
+        file.flush()
+        opened.pop_all()  # it is closed once it was sent
     return file
 
 

@@ -71,7 +71,7 @@ class Folders:
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(os.path.abspath(root) for root in roots)
         self._lock = threading.Lock()
-        self._videos: tuple[object, dict[str, int]] | None = None
+        self._videos: tuple[Library, object, dict[str, int]] | None = None
 
     def all(self, library: Library) -> Mapping[str, Folder]:
         """Folders by their identifiers, each after the folder that it lies in."""
@@ -101,16 +101,17 @@ class Folders:
         )
 
     def _counts(self, library: Library) -> dict[str, int]:
-        state = library.versions()
+        # Another library at the same path can have equal versions, but it is another object.
+        state = (library.tables, library.versions())
         with self._lock:
-            if self._videos is not None and self._videos[0] == (library.tables, state):
-                return self._videos[1]
+            if self._videos is not None and self._videos[0] is library and self._videos[1] == state:
+                return self._videos[2]
         counts: dict[str, int] = {}
         for row in library.videos():
             folder = os.path.dirname(row.path)
             counts[folder] = counts.get(folder, 0) + 1
         with self._lock:
-            self._videos = ((library.tables, state), counts)
+            self._videos = (library, state, counts)
         return counts
 
 

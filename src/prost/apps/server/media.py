@@ -303,7 +303,7 @@ def _unchanged(request: Request, file: OpenFile) -> bool:
     since = request.headers.get("if-modified-since")
     if since is None or request.headers.get("range") is not None:
         return False
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, OverflowError):  # no date, or one beyond those that Python has
         return int(file.modified) <= parsedate_to_datetime(since).timestamp()
     return False
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -19,6 +17,7 @@ from prost.apps.server.problems import Problem, responses
 from prost.apps.server.schemas import Evidence, EvidenceFrame, Seconds, VideoId
 from prost.apps.server.schemas import Query as Sentence
 from prost.apps.server.services import Here, Services
+from prost.apps.server.temporary import temporary_folder
 from prost.export.clips import cut_clip
 from prost.model import evidence as model_evidence
 from prost.page.heat import strongest_heat, veil
@@ -79,9 +78,13 @@ def _cached(here: Services, key: str) -> OpenFile | None:
 
 
 def _made(here: Services, key: str, row: VideoRow, start: float, end: float) -> OpenFile:
-    """Make a preview; where the cache cannot keep it, it is sent all the same."""
-    with tempfile.TemporaryDirectory(prefix="prost-") as folder:
-        output = Path(folder, "preview.mp4")
+    """Make a preview; where the cache cannot keep it, it is sent all the same.
+
+    Raises:
+        StorageError: the disk of temporary files refuses.
+    """
+    with temporary_folder() as folder:
+        output = folder / "preview.mp4"
         cut_clip(
             row.path,
             start,

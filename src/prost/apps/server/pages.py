@@ -24,6 +24,7 @@ from prost.search.fusing import SOURCES
 
 VIDEOS_AT_START = 12
 MOST_FAILED = 100
+HITS_OF_A_PICTURE = 100
 # Scripts that put hits in place need no list of folders; it can be long.
 PART = "Prost-Part"
 # Pages show what a library holds at the moment.
@@ -80,7 +81,9 @@ async def search_page(request: Request, here: Here) -> Response:
 @router.post("/picture")
 async def picture_page(here: Here, picture: Annotated[UploadFile, File()]) -> Response:
     """Hits of a search by a picture."""
-    found = await searching.search_picture(here, picture, searching.Filters(limit=100))
+    found = await searching.search_picture(here, picture, searching.Filters(limit=HITS_OF_A_PICTURE))
+    # No address leads to further hits, since the picture is not kept.
+    found = found.model_copy(update={"next_offset": None})
     shown = _hits(found, "Moments like the picture", {}, first=0)
     return _page("search.html", **await _form(here, views.Asked(), True), **shown)
 

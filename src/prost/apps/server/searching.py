@@ -128,13 +128,15 @@ async def search_like(here: Here, video_id: VideoId, example: Annotated[Example,
     """Find what looks like a video of the library, or like a part of it."""
     started = time.perf_counter()
     where = await condition(here, example)
-    result = await here.read(
-        lambda library: library.search_like(
-            find_video(library, video_id),
-            limit=example.offset + example.limit + 1,
-            where=where,
-            start=example.start,
-            end=example.end,
+    result = await here.likeness.run(
+        lambda: here.served.use(
+            lambda library: library.search_like(
+                find_video(library, video_id),
+                limit=example.offset + example.limit + 1,
+                where=where,
+                start=example.start,
+                end=example.end,
+            )
         )
     )
     return page_of(result, "", example, started)

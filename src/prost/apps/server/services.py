@@ -37,6 +37,8 @@ class Services:
         searches: searches by sentences.
         reading: threads that read tables and look at files.
         downloads: threads that read files which are sent.
+        likeness: the thread that searches by videos of the library, so that those that wait leave the threads of
+            `reading` to others.
         slow: the thread for work that takes seconds, one piece at a time: previews, evidence, exports, encoding of
             pictures.
         pictures: frames of videos.
@@ -54,6 +56,7 @@ class Services:
     searches: SearchQueue
     reading: Workers
     downloads: Workers
+    likeness: Workers
     slow: Workers
     pictures: Pictures
     cache: DiskCache
@@ -78,6 +81,7 @@ class Services:
             searches=SearchQueue(served, limits.searches),
             reading=Workers("requests", READERS, limits.requests),
             downloads=Workers("downloads", READERS, limits.requests),
+            likeness=Workers("searches by a video", 1, limits.searches),
             slow=slow,
             pictures=Pictures(cache, limits.pictures),
             cache=cache,
@@ -116,7 +120,7 @@ class Services:
         await self.jobs.close()
         self.searches.close()
         self.pictures.close()
-        for workers in (self.reading, self.downloads, self.slow):
+        for workers in (self.reading, self.downloads, self.likeness, self.slow):
             workers.close()
 
 

@@ -27,7 +27,7 @@ class Limits:
         header_seconds: until the head of a request must be there.
         body_seconds: until the next part of a body must be there.
         send_seconds: until a client must have taken the next part of an answer.
-        searches: waiting at a time.
+        searches: waiting at a time; those by a video are counted apart.
         pictures: waiting at a time.
         slow: previews, exports and evidence waiting at a time.
         jobs: waiting at a time.
