@@ -14,6 +14,7 @@ import importlib, os, pkgutil, signal, sys
 import av, lance, numba, numpy, PIL.Image, pyarrow.parquet, safetensors.torch, scipy.stats, tokenizers, torch, yaml
 import asyncio, http.client, multiprocessing, pydantic, rich.progress, subprocess, tempfile, typer, urllib.request
 import torch.utils.data
+import fastapi, mcp.server.stdio, uvicorn
 import fcntl as fcntl_before
 
 for name in ("fcntl", "grp", "pwd", "resource", "termios"):

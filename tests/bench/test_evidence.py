@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from prost.apps.cli import main
 from prost.bench.evidence import covered
@@ -22,6 +23,7 @@ def test_patches_are_covered_with_the_mean_colour() -> None:
     np.testing.assert_array_equal(covered(frames, shown, 3), expected)
 
 
+@pytest.mark.slow
 def test_the_evidence_of_the_bundled_model_is_better_than_chance(tmp_path: Path) -> None:
     """Covering what the map names costs the score, covering elsewhere hardly does; the map points at what is named."""
     place = tmp_path / "evidence.json"

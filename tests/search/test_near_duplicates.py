@@ -127,6 +127,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Library]:
     return folder, library
 
 
+@pytest.mark.slow
 def test_films_in_other_sizes_and_codecs_are_found(films: tuple[Path, Library]) -> None:
     groups = films[1].duplicates()
     assert [sorted(Path(row.path).name for row in group) for group in groups] == [
@@ -134,6 +135,7 @@ def test_films_in_other_sizes_and_codecs_are_found(films: tuple[Path, Library]) 
     ]
 
 
+@pytest.mark.slow
 def test_hits_of_one_film_are_one_hit_that_names_the_others(films: tuple[Path, Library]) -> None:
     folder, library = films
     caption = json.loads((folder / "captions.jsonl").read_text().splitlines()[0])["captions"][0]
@@ -171,6 +173,7 @@ def test_a_film_of_several_tiles_in_two_sizes_is_one_hit(tmp_path: Path) -> None
     assert hits[1].path == str(other)
 
 
+@pytest.mark.slow
 def test_copies_with_equal_bytes_are_duplicates_too(tmp_path: Path, toybox_model: ProST) -> None:
     write(tmp_path, videos=2, seed=9)
     (tmp_path / "copy.mp4").write_bytes((tmp_path / "toy-0000.mp4").read_bytes())
