@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import av
 import numpy as np
@@ -54,6 +55,19 @@ def ask(page: Any, query: str) -> None:
     )
 
 
+def click_more_twice(page: Any) -> None:
+    """Add the link to more hits, which so few films do not have, and click it twice at once."""
+    page.evaluate(
+        """() => {
+            const link = Object.assign(document.createElement("a"), {id: "more", textContent: "More hits"});
+            link.href = "/?q=a+red+ball+falls&offset=4";
+            document.querySelector("#results").append(link);
+            link.click();
+            link.click();
+        }"""
+    )
+
+
 def test_it_answers_as_one_types(visit: Callable[..., Visit], running: Running) -> None:
     page = visit().page
     page.wait_for_selector("#results .card")
@@ -83,6 +97,68 @@ def test_an_old_answer_does_not_replace_a_newer_one(visit: Callable[..., Visit])
     assert page.locator("#trouble").is_hidden()
 
 
+def test_only_one_of_text_picture_and_more_hits_is_put_in_place(
+    visit: Callable[..., Visit], running: Running
+) -> None:
+    page = visit("/?q=a+red+ball+falls").page
+    frame = running.client.get(f"/api/videos/{running.first('0')['id']}/frame?time=1&height=144").content
+    picture = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": frame}
+    heading = "text => document.querySelector('#heading').textContent.includes(text)"
+    held: list[Any] = []
+
+    def let_go(put_in_place: str) -> None:
+        """Answer what was held, and see that the results stay as they are."""
+        cards = page.locator("#results .card").count()
+        for route in held:
+            route.continue_()
+        page.wait_for_timeout(300)
+        assert put_in_place in page.text_content("#heading")
+        assert page.locator("#results .card").count() == cards and page.locator("#trouble").is_hidden()
+        held.clear()
+
+    page.route("**/picture", lambda route: held.append(route))
+    page.set_input_files("#file", picture)
+    page.wait_for_selector("#results[aria-busy]")
+    ask(page, "a blue boat")
+    assert len(held) == 1 and page.input_value("#q") == "a blue boat"
+    let_go("a blue boat")
+    page.unroute("**/picture")
+
+    # The text waits for a pause in the typing when the picture comes.
+    page.fill("#q", "a green box")
+    page.set_input_files("#file", picture)
+    page.wait_for_function(heading, arg="like the picture")
+    let_go("like the picture")
+
+    ask(page, QUERY)
+    page.route("**/?q=*&offset=*", lambda route: held.append(route))
+    click_more_twice(page)
+    page.wait_for_selector("#more[aria-busy]")
+    page.wait_for_timeout(100)
+    assert len(held) == 1
+    ask(page, "a blue boat")
+    let_go("a blue boat")
+
+
+def test_more_hits_are_added_once(visit: Callable[..., Visit]) -> None:
+    page = visit("/?q=a+red+ball+falls").page
+    click_more_twice(page)
+    page.wait_for_selector("#more", state="detached")
+    page.wait_for_timeout(300)
+    assert page.locator("#results .card").count() == 8 + 4
+
+
+def test_an_invalid_filter_leaves_no_search_running(visit: Callable[..., Visit]) -> None:
+    page = visit("/?q=a+red+ball+falls").page
+    page.route("**/?q=slow*", lambda route: None)
+    page.click(".filters summary")
+    page.fill("#q", "slow")
+    page.wait_for_selector("#results[aria-busy]")
+    page.fill("[name=min_duration]", "-1")
+    page.locator("[name=min_duration]").blur()
+    page.wait_for_selector("#results:not([aria-busy])")
+
+
 def test_a_hit_opens_at_its_moment(visit: Callable[..., Visit], running: Running) -> None:
     page = visit("/?q=a+red+ball+falls").page
     hit = running.get("/api/search", params={"q": QUERY})["hits"][0]
@@ -98,6 +174,9 @@ def test_a_hit_opens_at_its_moment(visit: Callable[..., Visit], running: Running
     page.wait_for_function("() => video.currentTime === 0")
     page.keyboard.press("ArrowRight")
     page.wait_for_function("() => video.currentTime === 1")
+    for modifier in ("Control", "Meta", "Shift"):
+        page.keyboard.press(f"{modifier}+ArrowUp")
+    assert page.evaluate("video.currentTime") == 1
     box = page.locator("#curve").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     half = hit["video"]["duration"] / 2
@@ -135,7 +214,12 @@ def test_only_the_keyboard(visit: Callable[..., Visit]) -> None:
     for key, expected in (("ArrowRight", 1), ("ArrowDown", 5), ("ArrowUp", 1), ("End", 7), ("Home", 0)):
         page.keyboard.press(key)
         assert page.evaluate(place) == expected, key
+    for modifier in ("Alt", "Control", "Meta", "Shift"):  # those keys are the browser's
+        page.keyboard.press(f"{modifier}+ArrowRight")
+        assert page.evaluate(place) == 0, modifier
     page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.keyboard.press("Shift+ArrowDown")
     assert page.evaluate("document.activeElement.id") == "q"
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
@@ -321,6 +405,37 @@ def test_a_folder_is_indexed_with_progress(visit: Callable[..., Visit], own: Run
     assert page.locator("#results .card").count() == 3
 
 
+def test_one_job_is_followed_at_a_time(
+    visit: Callable[..., Visit], serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    roots = tuple(tmp_path / name for name in ("a", "b", "c"))
+    for root in roots:
+        root.mkdir()
+    with serve(roots=roots, model="toybox") as own:
+        page = visit(base=f"http://127.0.0.1:{own.port}").page
+        folders = {folder["name"]: folder["id"] for folder in own.get("/api/folders")["folders"]}
+        jobs = [
+            own.client.post("/api/jobs", json={"folder": folders[root.name]}).json()["id"] for root in roots
+        ]
+        followed: list[str] = []
+
+        def note(request: Any) -> None:
+            if request.url.endswith("/events"):
+                followed.append(request.url.split("/")[-2])
+
+        page.on("request", note)
+        page.goto("/library")
+        page.wait_for_timeout(300)
+        assert followed == jobs[:1]
+        own.client.delete(f"/api/jobs/{jobs[0]}")
+        page.wait_for_selector(f".job.cancelled[data-job='{jobs[0]}']")
+        page.wait_for_timeout(300)
+        assert followed == jobs[:2]
+        for job in reversed(jobs[1:]):
+            own.client.delete(f"/api/jobs/{job}")
+        page.wait_for_function("() => !document.querySelector('.job progress')")
+
+
 def test_a_codec_that_the_browser_does_not_play_has_a_preview(
     visit: Callable[..., Visit], serve: Callable[..., Any], tmp_path: Path, toybox_model: ProST
 ) -> None:
@@ -350,6 +465,49 @@ def test_a_player_that_fails_falls_back_to_the_preview(visit: Callable[..., Visi
     page.goto(f"/video/{running.first('0')['id']}?q=a+ball&start=1&end=3")
     page.wait_for_function("() => video.currentSrc.includes('/preview?') && video.readyState >= 2")
     assert page.locator("#shortened").is_visible() and page.get_attribute("#curve", "aria-valuenow") == "1.0"
+
+
+def test_a_preview_is_asked_for_when_its_place_is_chosen(
+    visit: Callable[..., Visit], running: Running
+) -> None:
+    page = visit().page
+    asked: list[float] = []  # starts of previews
+
+    def note(request: Any) -> None:
+        address = urlsplit(request.url)
+        if address.path.endswith("/preview"):
+            asked.append(float(parse_qs(address.query)["start"][0]))
+
+    page.on("request", note)
+    page.route("**/media*", lambda route: route.fulfill(body=b"no film", content_type="video/mp4"))
+    video = running.first("0")
+    page.goto(f"/video/{video['id']}?q=a+ball&start=0&end=0.5")
+    page.wait_for_function("() => video.currentSrc.includes('/preview?') && video.readyState >= 2")
+    asked.clear()
+    box = page.locator("#curve").bounding_box()
+    x, y = box["x"], box["y"] + box["height"] / 2
+    page.mouse.move(x + 0.5 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(x + 0.75 * box["width"], y, steps=8)
+    place = 0.75 * video["duration"]
+    assert float(page.get_attribute("#curve", "aria-valuenow")) == pytest.approx(place, abs=0.1)
+    page.wait_for_timeout(400)
+    assert asked == []
+    page.mouse.up()
+    page.wait_for_function("() => !video.currentSrc.includes('start=0.000') && video.readyState >= 2")
+    assert len(set(asked)) == 1 and asked[0] == pytest.approx(place, abs=0.1)
+
+    asked.clear()
+    # All in one call, so that no pause comes between the keys.
+    places = page.evaluate(
+        """() => ["ArrowLeft", "ArrowLeft", "Home"].map((key) => {
+            curve.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+            return Number(curve.getAttribute("aria-valuenow"));
+        })"""
+    )
+    assert places == pytest.approx([place - 1, place - 2, 0], abs=0.1)
+    page.wait_for_function("() => video.currentSrc.includes('start=0.000') && video.readyState >= 2")
+    assert set(asked) == {0}
 
 
 def test_the_token_is_asked_for_once(visit: Callable[..., Visit], serve: Callable[..., Any]) -> None:

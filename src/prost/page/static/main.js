@@ -1,4 +1,5 @@
 // Starts the modules whose part of the page is there. Without scripts, forms and links do the same by loading pages.
+import { hasModifier } from "/static/keys.js";
 import { setUpLibrary } from "/static/library.js";
 import { setUpPictures } from "/static/pictures.js";
 import { setUpPlayer } from "/static/player.js";
@@ -35,11 +36,12 @@ theme.addEventListener("click", () => {
 
 document.addEventListener("keydown", (key) => {
   const writing = key.target.closest("input, select, textarea, [contenteditable]");
+  // Some keyboards have the slash on Shift and another key.
   if (key.key === "/" && !writing && !key.ctrlKey && !key.metaKey && !key.altKey) {
     const field = document.querySelector("#q");
     key.preventDefault();
     if (field) { field.focus(); field.select(); } else location.assign("/");
   }
   const back = document.querySelector("#back");
-  if (key.key === "Escape" && back && !writing && !document.fullscreenElement) location.assign(back.href);
+  if (key.key === "Escape" && back && !writing && !hasModifier(key) && !document.fullscreenElement) location.assign(back.href);
 });

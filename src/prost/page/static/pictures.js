@@ -1,22 +1,26 @@
 // Search by a picture: dropped anywhere, pasted, or chosen.
 import { load, showTrouble, Trouble } from "/static/loading.js";
-import { showResults } from "/static/search.js";
+import { dropSearch, showResults } from "/static/search.js";
 
 export function setUpPictures(form) {
   async function search(picture) {
     const body = new FormData();
     body.append("picture", picture);
+    form.reset(); // so that the same picture can be chosen again
+    const signal = dropSearch();
     document.querySelector("#results").setAttribute("aria-busy", "true");
     try {
-      showResults(await load(form.action, { method: "POST", body }));
+      const page = await load(form.action, { method: "POST", body, signal });
+      if (signal.aborted) return;
+      showResults(page);
       document.querySelector("#q").value = "";
       history.replaceState(null, "", "/");
     } catch (error) {
+      if (error.name === "AbortError") return;
       document.querySelector("#results").removeAttribute("aria-busy");
       if (!(error instanceof Trouble)) throw error;
       showTrouble(error.message, () => search(picture));
     }
-    form.reset();
   }
 
   const pictureIn = (transfer) =>

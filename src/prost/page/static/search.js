@@ -1,14 +1,26 @@
 // The search box answers as one types; filters do, too. Old answers are dropped.
+import { hasModifier } from "/static/keys.js";
 import { announce, load, replace, showTrouble, Trouble } from "/static/loading.js";
 
 const PAUSE = 220; // milliseconds without a key until a search starts
 // Only the hits are put in place, so the server may leave out the list of folders.
 const PART = { "Prost-Part": "hits" };
 
+// A search waits for the timer or runs, be it by a sentence or by a picture. More of its hits belong to it.
+let timer = 0;
+let running = new AbortController();
+
+/** Drop the search that waits or runs, and return the signal of the next one. */
+export function dropSearch() {
+  clearTimeout(timer);
+  running.abort();
+  running = new AbortController();
+  document.querySelector("#results").removeAttribute("aria-busy");
+  return running.signal;
+}
+
 export function setUpSearch(form) {
   const field = form.elements.q;
-  let timer = 0;
-  let running = new AbortController();
 
   function address() {
     const asked = new URLSearchParams();
@@ -19,10 +31,7 @@ export function setUpSearch(form) {
   }
 
   async function search() {
-    clearTimeout(timer);
-    running.abort();
-    running = new AbortController();
-    const { signal } = running;
+    const signal = dropSearch();
     if (!form.checkValidity()) return;
     const asked = address();
     document.querySelector("#results").setAttribute("aria-busy", "true");
@@ -42,7 +51,7 @@ export function setUpSearch(form) {
     }
   }
 
-  field.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(search, PAUSE); });
+  field.addEventListener("input", () => { dropSearch(); timer = setTimeout(search, PAUSE); });
   form.addEventListener("change", (event) => { if (event.target !== field) search(); });
   form.addEventListener("submit", (event) => { event.preventDefault(); search(); });
   document.querySelector("#clear").addEventListener("click", (event) => {
@@ -54,7 +63,7 @@ export function setUpSearch(form) {
     search();
   });
   field.addEventListener("keydown", (key) => {
-    if (key.key === "ArrowDown") { key.preventDefault(); films()[0]?.focus(); }
+    if (key.key === "ArrowDown" && !hasModifier(key)) { key.preventDefault(); films()[0]?.focus(); }
   });
   document.addEventListener("keydown", moveInGrid);
   document.addEventListener("click", (click) => {
@@ -73,22 +82,27 @@ export function showResults(page) {
 }
 
 async function showMore(link) {
+  if (link.getAttribute("aria-busy")) return;
+  const { signal } = running;
   link.setAttribute("aria-busy", "true");
   try {
-    const page = await load(link.href, { headers: PART });
+    const page = await load(link.href, { signal, headers: PART });
+    // A newer search may have put other hits in place.
+    if (signal.aborted || !link.isConnected) return;
     const added = [...page.querySelectorAll("#results .card")].map((card) => document.adoptNode(card));
     document.querySelector("#results .cards").append(...added);
     const next = page.querySelector("#more");
     if (next) link.href = next.getAttribute("href");
     else link.remove();
-    link.removeAttribute("aria-busy");
     added[0]?.querySelector("a")?.focus();
     announce(`${added.length} more`);
     document.dispatchEvent(new Event("results"));
   } catch (error) {
-    link.removeAttribute("aria-busy");
+    if (error.name === "AbortError") return;
     if (!(error instanceof Trouble)) throw error;
-    showTrouble(error.message, () => showMore(link));
+    if (link.isConnected) showTrouble(error.message, () => showMore(link));
+  } finally {
+    link.removeAttribute("aria-busy");
   }
 }
 
@@ -97,7 +111,7 @@ const films = () => [...document.querySelectorAll("#results .film")];
 /** Arrow keys move between the hits, Escape leads back to the search box. */
 function moveInGrid(key) {
   const film = key.target.closest?.("#results .film");
-  if (!film) return;
+  if (!film || hasModifier(key)) return;
   if (key.key === "Escape") { document.querySelector("#q").focus(); return; }
   const all = films();
   const columns = getComputedStyle(film.closest(".cards")).gridTemplateColumns.split(" ").length;
