@@ -123,7 +123,8 @@ def score_unrelated(
 ) -> Background | None:
     """Score unrelated sentences against a library.
 
-    In a large library the scan proposes the best clips of each sentence, and these are scored exactly.
+    In a large library the scan proposes the best clips of each sentence, and these are scored exactly, as are the clips
+    without codes.
 
     Args:
         text: prototypes of m sentences, on the CPU.
@@ -132,23 +133,29 @@ def score_unrelated(
         object_phrase_weight: of the model's configuration.
 
     Returns:
-        None for an empty library, and for one that is too large to be scored without codes.
+        None for an empty library, and for one with too many clips without codes.
     """
-    if not len(snapshot) or (opened is None and len(snapshot) > MOST_CLIPS):
+    shortlist = None
+    if opened is not None and len(snapshot) >= SCAN_FROM:
+        shortlist = opened.shortlist(snapshot.rows, "scan")
+    uncoded = np.arange(len(snapshot)) if shortlist is None else np.flatnonzero(~shortlist.covered)
+    if not len(snapshot) or len(uncoded) > MOST_CLIPS:
         return None
     sample = profile_rows(snapshot)
-    if opened is not None and len(snapshot) >= SCAN_FROM:
+    scores = snapshot.total_scores(text, uncoded, object_phrase_weight)
+    if opened is None or shortlist is None:
+        best, sampled = scores.max(axis=1), scores[:, sample]
+    else:
         reader = snapshot.reader(opened.pages)
-        shortlist = opened.shortlist(snapshot.rows, "scan")
-        best = []
+        sampled = total_scores(text, reader.read(sample), object_phrase_weight)
+        # The sample is never empty, unlike what has codes and what has none.
+        best = np.concatenate([scores, sampled], axis=1).max(axis=1)
         for place in range(len(text)):
             one = text[place : place + 1]
             found = shortlist.find(one, object_phrase_weight, PROPOSED, None)
-            best.append(total_scores(one, reader.read(found.rows), object_phrase_weight).max())
-        sampled = total_scores(text, reader.read(sample), object_phrase_weight)
-    else:
-        scores = snapshot.total_scores(text, object_phrase_weight)
-        best, sampled = scores.max(axis=1), scores[:, sample]
+            if len(found):
+                proposed = total_scores(one, reader.read(found.rows), object_phrase_weight)
+                best[place] = max(best[place], proposed.max())
     contents, clips = _contents(snapshot)
     profiles = [Profile.of(row) for row in sampled]
     return Background(

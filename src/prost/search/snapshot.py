@@ -112,11 +112,13 @@ class ClipSnapshot:
         """Exact scores of the clips at `rows`, ascending, in their order."""
         return ClipScores.joined([score(text, block, object_phrase_weight) for block in self._blocks(rows)])
 
-    def total_scores(self, text: TextPrototypes, object_phrase_weight: float) -> NDArray[np.float32]:
-        """Exact similarity of Q sentences to all clips `[Q, n]`."""
-        rows = np.arange(len(self))
+    def total_scores(
+        self, text: TextPrototypes, rows: NDArray[np.intp], object_phrase_weight: float
+    ) -> NDArray[np.float32]:
+        """Exact similarity of Q sentences to the clips at `rows`, ascending `[Q, n]`."""
         none = np.empty((len(text), 0), dtype=np.float32)
-        parts = [total_scores(text, block, object_phrase_weight) for block in self._blocks(rows)]
+        blocks = self._blocks(rows) if len(rows) else ()
+        parts = [total_scores(text, block, object_phrase_weight) for block in blocks]
         return np.concatenate([none, *parts], axis=1)
 
     def stored_clips(self, rows: NDArray[np.intp], reader: RowReader) -> list[StoredClip]:
