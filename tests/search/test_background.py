@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ import pytest
 
 from prost.errors import PackDamaged
 from prost.model.checkpoint import load_prost
-from prost.search.background import BACKGROUND, FEW, TEXTS, Background, BackgroundFile
+from prost.search import background as background_module
+from prost.search import searching as searching_module
+from prost.search.background import BACKGROUND, FEW, TEXTS, Background, BackgroundFile, score_unrelated
 from prost.search.library import Library
+from prost.search.packs import pack_folder
+from prost.search.shortlist import OpenedPacks, open_packs
+from prost.search.snapshot import ClipSnapshot
 from prost.search.store import Store
 from prost.search.unrelated import COUNT
 
@@ -51,6 +57,70 @@ def test_where_nothing_fits_the_statement_says_so(library: Library, folder: Path
     confidence = library.search("a day without any colour").confidence
     assert confidence is not None and confidence.level == "none"
     assert confidence.statement.startswith("Nothing in this library fits well: ")
+
+
+def test_under_a_filter_the_statement_is_about_what_the_filter_leaves(library: Library, folder: Path) -> None:
+    library.add(folder)
+    assert library.search("red").confidence.level == "good"  # type: ignore[union-attr]
+    confidence = library.search("red", where="name = 'blue.mp4'").confidence
+    assert confidence is not None and confidence.level == "none"
+    assert confidence.statement.startswith("Nothing among the filtered videos fits well: ")
+
+
+def test_a_picture_that_words_push_out_still_tells_that_something_fits(
+    library: Library, folder: Path
+) -> None:
+    (folder / "green.srt").write_text("1\n00:00:00,000 --> 00:00:01,500\nred\n")
+    library.add(folder)
+    hits = library.search("red", limit=1)
+    assert [Path(hit.path).name for hit in hits] == ["green.mp4"]
+    assert hits[0].confidence is not None and hits[0].confidence.level == "none"
+    assert hits.confidence is not None and hits.confidence.level == "good"
+    assert hits.confidence == library.search("red", sources=("picture",)).confidence
+
+
+class TestClipsWithoutCodes:
+    """A library that is scanned, in which codes cover a part of the clips or none; it is scored as without codes."""
+
+    @pytest.fixture(autouse=True)
+    def large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (background_module, searching_module):
+            monkeypatch.setattr(module, "SCAN_FROM", 200)
+
+    def scored(self, library: Library, model: Any, opened: OpenedPacks | None) -> Background | None:
+        text = model.encode_text(["red", "green blue", "white"])
+        return score_unrelated(text, ClipSnapshot(Store.open(library.tables), memory=0), opened, 1.0)
+
+    def test_the_rest_is_scored_exactly(
+        self, filled: Library, model: Any, fill_store: Callable[..., None]
+    ) -> None:
+        filled.optimize()
+        fill_store(Store.open(filled.tables), 200, 40)
+        opened = open_packs(pack_folder(Store.open(filled.tables)))
+        assert opened is not None
+        none = replace(opened, packs=())
+        exact = self.scored(filled, model, None)
+        assert exact is not None
+        for each in (opened, none):
+            found = self.scored(filled, model, each)
+            assert found is not None and found.best == pytest.approx(exact.best)
+
+    def test_too_many_of_them_are_not_scored(
+        self, filled: Library, model: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        filled.optimize()
+        monkeypatch.setattr(background_module, "MOST_CLIPS", 200)
+        opened = open_packs(pack_folder(Store.open(filled.tables)))
+        assert opened is not None and self.scored(filled, model, opened) is not None
+        assert self.scored(filled, model, replace(opened, packs=())) is None
+
+    def test_a_search_with_damaged_packs_says_how_well_hits_fit(self, filled: Library, model: Any) -> None:
+        filled.optimize()
+        Path(filled.tables, BACKGROUND).unlink()
+        for pack in Path(filled.tables, "packs").glob("*.pack"):
+            pack.write_bytes(b"")
+        hits = Library(filled.path, model).search("red")
+        assert hits.confidence is not None
 
 
 def test_an_empty_library_has_no_background(library: Library, folder: Path) -> None:

@@ -46,12 +46,14 @@ class Confidence:
     Attributes:
         false_alarm_rate: how often a sentence that has nothing to do with the library scores as high, from 0 to 1.
         interval: of the rate, at 95 %: it is estimated from a limited number of sentences.
-        of_best: whether the hit is the best one, so that the statement is about the whole library.
+        of_best: whether the hit is the best one, so that the statement is about all that was searched.
+        filtered: whether only a part of the library was searched; it matters for the best hit alone.
     """
 
     false_alarm_rate: float
     interval: tuple[float, float]
     of_best: bool = False
+    filtered: bool = False
 
     @property
     def level(self) -> Level:
@@ -69,11 +71,11 @@ class Confidence:
         >>> Confidence(false_alarm_rate=0.4, interval=(0.35, 0.45), of_best=True).statement
         'Nothing in this library fits well: 4 in 10 unrelated sentences score as high.'
         """
-        begin = {
-            "good": "This fits well",
-            "possible": "This may fit",
-            "none": "Nothing in this library fits well" if self.of_best else "This does not fit well",
-        }[self.level]
+        nothing = "This does not fit well"
+        if self.of_best:
+            searched = "among the filtered videos" if self.filtered else "in this library"
+            nothing = f"Nothing {searched} fits well"
+        begin = {"good": "This fits well", "possible": "This may fit", "none": nothing}[self.level]
         return f"{begin}: {_often(self.false_alarm_rate)} as high."
 
     def as_dict(self) -> dict[str, Any]:

@@ -65,10 +65,12 @@ def search_sources(
             notes.append(f"words were not searched: {damage.arrived}; `prost index` reads them again")
     if not found:
         result = searcher.search(request) if PICTURE in sources else SearchResult()
-        return SearchResult(result, [*result.notes, *notes])
+        return SearchResult(result, [*result.notes, *notes], result.confidence)
     pictured = searcher.search(replace(request, limit=depth)) if PICTURE in sources else SearchResult()
     return SearchResult(
-        _fused(searcher, request, pictured, found)[: request.limit], [*pictured.notes, *notes]
+        _fused(searcher, request, pictured, found)[: request.limit],
+        [*pictured.notes, *notes],
+        pictured.confidence,
     )
 
 

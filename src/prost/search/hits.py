@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from prost.errors import UsageError
@@ -154,19 +154,16 @@ class SearchResult(list[Hit]):
 
     Attributes:
         notes: what the user should know about the search, such as that the query was cut.
+        confidence: whether anything that was searched fits, by pictures: that of the video that fits best, even if
+            words put others before it. None where nothing is known to compare with.
     """
 
-    def __init__(self, hits: Iterable[Hit] = (), notes: Iterable[str] = ()) -> None:
+    def __init__(
+        self, hits: Iterable[Hit] = (), notes: Iterable[str] = (), confidence: Confidence | None = None
+    ) -> None:
         super().__init__(hits)
         self.notes = list(notes)
-
-    @property
-    def confidence(self) -> Confidence | None:
-        """Whether anything in the library fits, by pictures: that of the hit that fits best."""
-        known = [hit.confidence for hit in self if hit.confidence is not None]
-        if not known:
-            return None
-        return replace(min(known, key=lambda each: each.false_alarm_rate), of_best=True)
+        self.confidence = confidence
 
     def to_table(self) -> pa.Table:
         r"""One row for each moment of each hit, best hit first.

@@ -442,7 +442,7 @@ class Library:
             all_duplicates=all_duplicates,
         )
         found = search_sources(self._searcher, self._store, request, query, sources)
-        return SearchResult(found, [*_notes(model, query), *found.notes])
+        return SearchResult(found, [*_notes(model, query), *found.notes], found.confidence)
 
     def search_like(
         self,

@@ -25,7 +25,7 @@ from prost.search.background import (
 )
 from prost.search.candidates import Candidates
 from prost.search.coding import SCAN_FROM
-from prost.search.confidence import FalseAlarms, Profile
+from prost.search.confidence import Confidence, FalseAlarms, Profile
 from prost.search.exact import ClipPrototypes, ClipScores, total_scores
 from prost.search.findable import FindableVideos
 from prost.search.fragments import RowReader
@@ -184,11 +184,12 @@ class Searcher:
         wanted = request.limit
         while True:
             hits, clips, notes = self._current(replace(request, limit=wanted))
+            confidence = _best_confidence(hits, filtered=request.where is not None)
             if request.all_duplicates:
-                return SearchResult(hits, notes)
+                return SearchResult(hits, notes, confidence)
             kept = collapse(hits, clips)
             if len(kept) >= request.limit or len(hits) < wanted:
-                return SearchResult(kept[: request.limit], notes)
+                return SearchResult(kept[: request.limit], notes, confidence)
             wanted *= 2  # near-duplicates took places that belong to other videos
 
     def moments_at(self, request: Request, spans: Sequence[tuple[str, float, float]]) -> list[Moment | None]:
@@ -505,6 +506,14 @@ class Searcher:
             clip_start=float(clip.start),
             clip_end=float(clip.end),
         )
+
+
+def _best_confidence(hits: Sequence[Hit], *, filtered: bool) -> Confidence | None:
+    """The confidence of the hit that fits best; None where no hit has one."""
+    known = [hit.confidence for hit in hits if hit.confidence is not None]
+    if not known:
+        return None
+    return replace(min(known, key=lambda each: each.false_alarm_rate), of_best=True, filtered=filtered)
 
 
 def _has_index(opened: OpenedPacks | None) -> bool:
