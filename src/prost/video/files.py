@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from prost.errors import MissingPath, NoVideos, VideoError
 from prost.video.container import regular_file
@@ -230,18 +231,31 @@ def content_hash(path: str | os.PathLike[str]) -> str:
         VideoError: the file is gone, no regular file, or must not be read.
     """
     size = regular_file(path).st_size
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     try:
         with open(path, "rb") as file:
-            if size <= WHOLE_FILE_BYTES:
-                while block := file.read(BLOCK_BYTES):
-                    digest.update(block)
-            else:
-                for offset in (0, (size - BLOCK_BYTES) // 2, size - BLOCK_BYTES):
-                    file.seek(offset)
-                    digest.update(file.read(BLOCK_BYTES))
+            return content_hash_of(file, size)
     except PermissionError as error:
         raise VideoError(os.fspath(path), Reason.NO_PERMISSION, error.strerror or "") from None
     except OSError as error:
         raise VideoError(os.fspath(path), Reason.GONE, error.strerror or "") from None
+
+
+def content_hash_of(file: IO[bytes], size: int) -> str:
+    """`content_hash` of an open file.
+
+    Args:
+        file: at its beginning; afterwards it is at any place.
+        size: bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    if size <= WHOLE_FILE_BYTES:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    else:
+        for offset in (0, (size - BLOCK_BYTES) // 2, size - BLOCK_BYTES):
+            file.seek(offset)
+            digest.update(file.read(BLOCK_BYTES))
     return digest.hexdigest()

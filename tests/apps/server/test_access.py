@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -138,7 +139,7 @@ def test_headers_that_protect_the_page(running: Running) -> None:
 
 
 def test_a_huge_body_is_refused_unread(running: Running) -> None:
-    for path, size in (("/api/export", 2 << 20), ("/api/search/picture", 40 << 20), ("/login", 2 << 20)):
+    for path, size in (("/api/export", 2 << 20), ("/api/search/picture", 40 << 20), ("/login", 5 << 10)):
         kind = "Content-Type: application/json"
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {size}\r\n\r\n"
         with raw(running, head.encode() + b"{") as connection:
@@ -220,6 +221,37 @@ def test_clients_that_hang_are_left(serve: Callable[..., Any]) -> None:
         assert time.monotonic() - started < 15
         for connection in (silent, half_head, second_head, half_body):
             connection.close()
+
+
+EXPORT = (
+    b"POST /api/export HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n"
+)
+
+
+def test_a_body_that_comes_a_byte_at_a_time_is_given_up(serve: Callable[..., Any]) -> None:
+    """Each byte comes in time, but all of them would take 50 times as long as a body may."""
+    with serve(limits=Limits(body_seconds=0.5)) as running, raw(running, EXPORT % 250) as connection:
+        connection.settimeout(0.1)
+        answer = b""
+        for _ in range(250):
+            connection.sendall(b" ")
+            with suppress(TimeoutError):
+                answer = connection.recv(100)
+                break
+        assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_body_on_a_slow_line_may_take_longer(serve: Callable[..., Any]) -> None:
+    """It takes longer than the time for a small one, and is above the lowest rate."""
+    with (
+        serve(limits=Limits(body_seconds=1.5, body_rate=100.0)) as running,
+        raw(running, EXPORT % 2000) as connection,
+    ):
+        for _ in range(5):
+            connection.sendall(b" " * 400)
+            time.sleep(0.5)
+        assert received(connection).startswith(b"HTTP/1.1 422")
 
 
 @pytest.mark.parametrize(

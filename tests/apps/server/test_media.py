@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
 from tests.apps.server.conftest import Running
 
-from prost.apps.server.media import parse_range
+from prost.apps.server.media import FileResponse, KnownFiles, parse_range
+from prost.apps.server.problems import Problem
 from prost.model.prost import ProST
 from prost.search.library import Library
+from prost.search.records import VideoRow
+from prost.video.files import content_hash_of
 
 
 @pytest.fixture(scope="module")
@@ -158,14 +162,11 @@ def test_a_failed_file_is_not_sent(running: Running) -> None:
     assert running.client.get(running.first("broken")["media"]).status_code == 404
 
 
-def test_a_file_deleted_while_it_plays_ends_the_answer(
-    serve: Callable[..., Any],
-    films: Path,
-    tmp_path: Path,
-    toybox_model: ProST,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The reader takes a little, the file goes, the reader takes the rest: the connection ends early, with one line."""
+@pytest.fixture
+def long_film(
+    serve: Callable[..., Any], films: Path, tmp_path: Path, toybox_model: ProST
+) -> Iterator[tuple[Path, Running]]:
+    """A film of 24 MiB, and a server of a library that holds it."""
     folder = tmp_path / "long"
     folder.mkdir()
     path = folder / "long.mp4"
@@ -176,15 +177,105 @@ def test_a_file_deleted_while_it_plays_ends_the_answer(
     library = Library(tmp_path / "long.prost", toybox_model)
     library.add(folder, workers=1)
     with serve(Path(library.path)) as running:
-        media = running.first("long")["media"]
-        with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-            connection.sendall(f"GET {media} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            received = len(connection.recv(1000))
+        yield path, running
+
+
+def test_a_file_deleted_while_it_plays_ends_the_answer(
+    long_film: tuple[Path, Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reader takes a little, the file goes, the reader takes the rest: the connection ends early, with one line."""
+    path, running = long_film
+    media = running.first("long")["media"]
+    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.sendall(f"GET {media} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        received = len(connection.recv(1000))
+        path.unlink()
+        while part := connection.recv(1 << 20):
+            received += len(part)
+    assert received < 24 << 20
+    lines = [record.getMessage() for record in caplog.records if record.name == "prost.server"]
+    assert len(lines) == 1 and "deleted while it was sent" in lines[0]
+    assert running.client.get("/api/status").status_code == 200
+
+
+def test_a_client_that_leaves_ends_the_reading(
+    long_film: tuple[Path, Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, running = long_film
+    sizes: list[int] = []
+    read = FileResponse._read
+
+    def noting(response: FileResponse, place: int, size: int) -> bytes:
+        sizes.append(size)
+        return read(response, place, size)
+
+    monkeypatch.setattr(FileResponse, "_read", noting)
+    media = running.first("long")["media"]
+    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.sendall(f"GET {media} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    while running.server.server_state.tasks:
+        time.sleep(0.01)
+    assert 0 < sum(sizes) < 20 << 20
+
+
+@pytest.fixture
+def linked(films: Path, tmp_path: Path, toybox_model: ProST) -> tuple[VideoRow, Path, Path]:
+    """The row of a film, a copy of it, and another file that has its size and time."""
+    film, copy, secret = (tmp_path / name for name in ("film.mp4", "copy.mp4", "secret"))
+    shutil.copy2(next(films.glob("*0*.mp4")), film)
+    library = Library(tmp_path / "linked.prost", toybox_model)
+    library.add(film, workers=1)
+    shutil.copy2(film, copy)
+    secret.write_bytes(b"s" * film.stat().st_size)
+    shutil.copystat(film, secret)
+    film.unlink()
+    return next(iter(library.videos())), copy, secret
+
+
+@pytest.mark.parametrize("then", ["another link", "the film"])
+def test_a_link_that_is_replaced_once_it_was_opened(
+    linked: tuple[VideoRow, Path, Path], monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """The file that is open is checked, not what is at the path after that."""
+    row, copy, secret = linked
+    path = Path(row.path)
+    path.symlink_to(secret)
+    os_open = os.open
+
+    def opening(name: Any, *args: Any, **choices: Any) -> int:
+        handle = os_open(name, *args, **choices)
+        if name == row.path:
             path.unlink()
-            while part := connection.recv(1 << 20):
-                received += len(part)
-        assert received < 24 << 20
-        lines = [record.getMessage() for record in caplog.records if record.name == "prost.server"]
-        assert len(lines) == 1 and "deleted while it was sent" in lines[0]
-        assert running.client.get("/api/status").status_code == 200
+            path.symlink_to(copy) if then == "another link" else copy.rename(path)
+        return handle
+
+    monkeypatch.setattr(os, "open", opening)
+    with pytest.raises(Problem) as refused:
+        KnownFiles().open(row)
+    assert refused.value.status_code == 409
+
+
+def test_links_are_compared_once_and_a_bounded_number_is_remembered(
+    linked: tuple[VideoRow, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, copy, _ = linked
+    path, second = Path(row.path), copy.with_name("second.mp4")
+    shutil.copy2(copy, second)
+    compared: list[int] = []
+
+    def noting(file: IO[bytes], size: int) -> str:
+        compared.append(size)
+        return content_hash_of(file, size)
+
+    monkeypatch.setattr("prost.apps.server.media.content_hash_of", noting)
+    monkeypatch.setattr("prost.apps.server.media.MOST_VERIFIED", 1)
+    files = KnownFiles()
+    for target, times in ((copy, 1), (copy, 1), (second, 2), (copy, 3)):
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+        with files.open(row).file as file:
+            assert file.seek(0) == 0 and file.read() == target.read_bytes()
+        assert len(compared) == times

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prost.apps.server.access import PICTURE
+from prost.apps.server.access import LOGIN, PICTURE
 from prost.apps.server.problems import Problem, TooBusy
 from prost.apps.server.settings import Limits
 
@@ -17,6 +17,8 @@ MOST_CLIENTS = 10_000
 LONGEST_ADDRESS = 16 << 10
 # The addresses to which something large may be sent: those of the API and of the page.
 PICTURES = (PICTURE, "/picture")
+# A form with a token, which anybody may send.
+LOGIN_BYTES = 4 << 10
 
 
 class RateLimit:
@@ -48,7 +50,7 @@ class RateLimit:
 
 
 class Bounded:
-    """Bounds on rate, number and size of requests, and on the time that a client may take for the next part.
+    """Bounds on rate, number and size of requests, and on the time that a client may take.
 
     Args:
         app: what is protected.
@@ -71,7 +73,7 @@ class Bounded:
                 raise TooBusy("too many requests at a time")
             if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_ADDRESS:
                 raise Problem(414, f"an address of more than {LONGEST_ADDRESS} bytes")
-            most = self._limits.picture_bytes if scope["path"] in PICTURES else self._limits.body_bytes
+            most = self._most(scope["path"])
             length = Headers(scope=scope).get("content-length", "0")
             if not length.isdigit() or int(length) > most:
                 raise _too_large(most)
@@ -87,17 +89,26 @@ class Bounded:
         finally:
             self._running -= 1
 
+    def _most(self, path: str) -> int:
+        """Bytes of a body that is sent to an address."""
+        if path == LOGIN:
+            return LOGIN_BYTES
+        return self._limits.picture_bytes if path in PICTURES else self._limits.body_bytes
+
     async def _pass(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
         received, started, body_ended = 0, False, False
+        limits, begun = self._limits, time.monotonic()
 
         async def bounded_receive() -> Message:
             nonlocal received, body_ended
             if body_ended:  # what follows is the end of the connection, which may take as long as it likes
                 return await receive()
+            # Each part in time would not do: a byte now and then could keep a request open for ever.
+            left = begun + limits.body_seconds + received / limits.body_rate - time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), self._limits.body_seconds)
+                message = await asyncio.wait_for(receive(), min(limits.body_seconds, max(left, 0)))
             except TimeoutError:
-                raise Problem(408, "the body did not come", {"Connection": "close"}) from None
+                raise Problem(408, "the body came too slowly", {"Connection": "close"}) from None
             received += len(message.get("body", b""))
             body_ended = not message.get("more_body", False)
             if received > most:

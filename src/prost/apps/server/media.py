@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import stat
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,13 +26,15 @@ from prost.apps.server.problems import Problem
 from prost.apps.server.workers import Workers
 from prost.printable import printable
 from prost.search.records import VideoRow
-from prost.video.files import content_hash
+from prost.video.files import content_hash_of
 
 logger = logging.getLogger("prost.server")
 
 CHUNK = 256 << 10
 # A file that stands at its path is looked at again after so many bytes.
 LOOK_AGAIN = 4 << 20
+# Files behind links whose content was compared; beyond these the oldest one is compared again.
+MOST_VERIFIED = 10_000
 MEDIA_TYPES = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
@@ -74,7 +78,7 @@ class KnownFiles:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._verified: dict[tuple[int, int, int], str] = {}
+        self._verified: OrderedDict[tuple[int, int, int], str] = OrderedDict()
 
     def open(self, row: VideoRow) -> OpenFile:
         """Open the file of a row.
@@ -118,8 +122,8 @@ class KnownFiles:
             raise Problem(404, "there is no regular file any more")
         if (status.st_size, status.st_mtime_ns) != (row.size, row.modified):
             raise Problem(409, CHANGED)
-        if os.path.realpath(row.path) != os.path.abspath(row.path):
-            self._expect_content(row, status)
+        if not _is_without_links(row.path, status):
+            self._expect_content(row, handle, status)
         path = Path(row.path)
         return OpenFile(
             file=os.fdopen(handle, "rb", buffering=0),
@@ -131,17 +135,38 @@ class KnownFiles:
             path=row.path,
         )
 
-    def _expect_content(self, row: VideoRow, status: os.stat_result) -> None:
-        """A link may lead elsewhere today, to a file made to look alike: so its content is compared, once."""
+    def _expect_content(self, row: VideoRow, handle: int, status: os.stat_result) -> None:
+        """A link may lead elsewhere today, to a file made to look alike: so its content is compared, once.
+
+        The open file is read, since the link may lead elsewhere again by now.
+        """
         key = (status.st_dev, status.st_ino, status.st_ctime_ns)
         with self._lock:
             known = self._verified.get(key)
         if known is None:
-            known = content_hash(row.path)
+            try:
+                with os.fdopen(handle, "rb", closefd=False) as file:
+                    known = content_hash_of(file, status.st_size)
+            except OSError:  # a disk that was unplugged
+                raise Problem(404, "the file can no longer be read") from None
             with self._lock:
                 self._verified[key] = known
+                while len(self._verified) > MOST_VERIFIED:
+                    self._verified.popitem(last=False)
         if known != row.content:
             raise Problem(409, CHANGED)
+
+
+def _is_without_links(path: str, status: os.stat_result) -> bool:
+    """Whether an open file is the one at a path, and neither the path nor a folder of it is a link."""
+    try:
+        there = os.lstat(path)
+    except OSError:
+        return False
+    folder = os.path.dirname(os.path.abspath(path))
+    return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino) and os.path.realpath(
+        folder
+    ) == folder
 
 
 def parse_range(header: str, size: int) -> range | None:
@@ -241,7 +266,9 @@ class FileResponse(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file."""
+        """Send the file, or as much of it as the client stays for."""
+        # Once the client has left, sending does nothing and says nothing.
+        left = asyncio.create_task(_until_left(receive))
         try:
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
@@ -249,6 +276,8 @@ class FileResponse(Response):
             if not self._head:
                 sent = 0
                 async for chunk in self._chunks():
+                    if left.done():
+                        return
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     sent += len(chunk)
                 if sent < len(self._bytes):
@@ -256,6 +285,7 @@ class FileResponse(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._file.file.close()
+            left.cancel()
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         place, unseen = self._bytes.start, 0
@@ -292,6 +322,13 @@ class FileResponse(Response):
         if (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
             return "replaced"
         return "" if mine.st_size == self._file.size else "changed"
+
+
+async def _until_left(receive: Receive) -> None:
+    """Wait until the client has left, or sends a body that is refused."""
+    with suppress(Problem):
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 def _unchanged(request: Request, file: OpenFile) -> bool:

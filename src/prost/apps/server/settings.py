@@ -25,7 +25,9 @@ class Limits:
         burst: requests of one client at once.
         log_ins: attempts to log in of one client in a minute.
         header_seconds: until the head of a request must be there.
-        body_seconds: until the next part of a body must be there.
+        body_seconds: until the next part of a body must be there; and until all of it must be, but for the time that
+            its bytes may take at `body_rate`.
+        body_rate: bytes a second, at least, of a body that takes longer than `body_seconds`.
         send_seconds: until a client must have taken the next part of an answer.
         searches: waiting at a time; those by a video are counted apart.
         pictures: waiting at a time.
@@ -43,6 +45,7 @@ class Limits:
     log_ins: int = 10
     header_seconds: float = 15.0
     body_seconds: float = 30.0
+    body_rate: float = 16 << 10
     send_seconds: float = 120.0
     searches: int = 128
     pictures: int = 512
