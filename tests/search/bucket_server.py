@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from moto.server import ThreadedMotoServer
 
@@ -58,6 +60,37 @@ def bucket_server() -> Iterator[BucketServer]:
         yield found
     finally:
         server.stop()
+
+
+class _Overloaded(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+        self.send_response(503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def overloaded_server() -> Iterator[dict[str, str]]:
+    """Storage options of a server that answers each request with 503 SlowDown while the context lasts."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Overloaded)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        few_retries = {"client_max_retries": "1", "client_retry_timeout": "1"}
+        yield {**BucketServer(endpoint=address).options, **few_retries}
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def without_aws() -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.search import bucket_writers
-from tests.search.bucket_server import BUCKET, BucketServer, bucket_server
+from tests.search.bucket_server import BUCKET, BucketServer, bucket_server, overloaded_server
 from tests.search.conftest import ColourModel, fill, paint_video
 
 import prost.search.lease as lease_module
@@ -18,9 +18,10 @@ from prost.search.description import read_description
 from prost.search.hits import SearchResult
 from prost.search.lease import Holder, hold_lease
 from prost.search.library import Library
-from prost.search.object_store import ObjectStore
-from prost.search.pack_cache import cache_state, packs_cache
-from prost.search.store import Store
+from prost.search.object_store import ObjectStore, lance_options
+from prost.search.pack_cache import UNFINISHED_SECONDS, RemotePacks, cache_state, packs_cache
+from prost.search.store import WORDS, Store
+from prost.search.words import sweep_words
 from prost.search.writer_lock import LOCK
 
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "cyan")
@@ -148,6 +149,22 @@ class TestEverythingThatAFolderDoes:
         assert Path(library.search("lighthouse", sources=["words"])[0].path).name == "red.mp4"
         assert library.verify() == []
 
+    def test_an_overloaded_store_is_not_damage_and_the_words_are_kept(
+        self, root: str, folder: Path, model: ColourModel
+    ) -> None:
+        (folder / "red.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nthe lighthouse at night\n")
+        Library(root, model).add(folder)
+        store = Store.open(root)
+        words = ObjectStore(root).sizes(WORDS)
+        assert words
+        with overloaded_server() as options:
+            store.storage_options = lance_options(options)
+            with pytest.raises(StorageError, match="overloaded"):
+                sweep_words(store)
+            with pytest.raises(StorageError, match="overloaded"):
+                ObjectStore(root, options).read("library.json")
+        assert ObjectStore(root).sizes(WORDS) == words
+
     def test_a_trailing_slash_and_capitals_in_the_scheme_are_the_same_library(
         self, root: str, model: ColourModel
     ) -> None:
@@ -216,6 +233,38 @@ class TestPacks:
         assert "gone" in str(library.verify())
         assert len(library.optimize().coding.damaged) == 1
         assert faults(Library(root, model).search("red", coarse="scan")) == []
+
+    def test_a_cut_copy_does_not_replace_the_object(self, environment: BucketServer, root: str) -> None:
+        objects = ObjectStore(root)
+        objects.write("packs/a.pack", b"whole")
+        packs = RemotePacks(objects, "id", lambda: None)
+        packs.copy("a.pack").write_bytes(b"who")
+        packs.publish({"a.pack"})
+        assert packs.copy("a.pack", again=True).read_bytes() == b"whole"
+
+    def test_downloads_of_one_object_at_once(self, root: str, model: ColourModel) -> None:
+        objects = ObjectStore(root)
+        content = os.urandom(4 << 20)
+        objects.write("packs/a.pack", content)
+        packs = RemotePacks(objects, "id", lambda: None)
+
+        def download(number: int) -> None:
+            assert packs.copy("a.pack", again=True).read_bytes() == content
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(download, range(16)))
+        assert [path.name for path in packs.folder.iterdir()] == ["a.pack"]
+
+    def test_a_file_that_is_being_downloaded_is_no_copy_unless_it_was_left_behind(
+        self, environment: BucketServer
+    ) -> None:
+        folder = packs_cache() / "library"
+        folder.mkdir(parents=True)
+        (folder / "a.pack.0.new").write_bytes(b"part")
+        assert cache_state().nbytes == 0
+        long_ago = time.time() - 2 * UNFINISHED_SECONDS
+        os.utime(folder / "a.pack.0.new", (long_ago, long_ago))
+        assert cache_state().nbytes == 4
 
     def test_copies_of_other_libraries_make_room(
         self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch
@@ -371,6 +420,29 @@ class TestLease:
             with pytest.raises(LibraryBusy, match="process 7 on far"):
                 fill(store, 1, 1)
         assert len(Store.open(root).read_videos()) == 1
+
+    def test_a_takeover_that_could_not_refuse_older_commits_is_left_to_expire(
+        self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Library(root, model)
+        objects = ObjectStore(root)
+        dead = Holder(owner="dead", process=1, host="x", seconds=-60)
+        objects.write(LOCK, dead.to_json())
+
+        def refused(self: Store, name: str) -> None:
+            raise StorageError("the store refuses")
+
+        with monkeypatch.context() as patch, pytest.raises(StorageError, match="refuses"):
+            patch.setattr(Store, "_refuse_older_commits", refused)
+            patch.setattr(lease_module, "LEASE_SECONDS", 1.0)
+            with Store.open(root).writing():
+                pass
+        store = Store.open(root)
+        before = store.versions()
+        with store.writing(wait=True):
+            assert all(now > then for now, then in zip(store.versions(), before, strict=True))
+        with store.writing():  # released
+            pass
 
     def test_commits_prepared_before_a_takeover_fail(
         self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch

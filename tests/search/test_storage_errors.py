@@ -49,6 +49,27 @@ def test_a_data_file_that_is_gone(tmp_path: Path) -> None:
     assert ".rs" not in str(caught.value)
 
 
+PLACE = "/lance-io/src/object_reader.rs:1:2"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["429 Too Many Requests", "500 Internal Server Error", "503 Service Unavailable: <Code>SlowDown</Code>"],
+)
+def test_an_overloaded_object_store(answer: str) -> None:
+    with pytest.raises(StorageError, match="overloaded"), storage_errors("s3://films/a.prost"):
+        raise OSError(
+            f"LanceError(IO): Generic S3 error: Server returned non-2xx status code: {answer}, {PLACE}"
+        )
+
+
+def test_an_unknown_answer_of_an_object_store_is_no_damage_but_a_short_object_is() -> None:
+    with pytest.raises(StorageError, match="cannot be used"), storage_errors("s3://films/a.prost"):
+        raise OSError(f"LanceError(IO): Generic S3 error: status code: 418 Teapot, {PLACE}")
+    with pytest.raises(LibraryDamaged), storage_errors("s3://films/a.prost"):
+        raise OSError(f"LanceError(IO): Generic S3 error: status code: 416 Range Not Satisfiable, {PLACE}")
+
+
 @pytest.mark.parametrize("step", ["_train", "_code_fragment"])
 @pytest.mark.parametrize("bug", [RuntimeError("can't allocate memory"), ValueError("shapes differ")])
 def test_a_bug_in_coding_is_not_reported_as_damage(

@@ -80,13 +80,15 @@ class Lease:
         store: the library's objects.
         holder: what this writer wrote.
         version: of the object.
-        taken_over: whether another writer held it and did not release it.
+        fenced: whether commits that earlier writers prepared can no longer land. That is so from the start, unless
+            the former holder did not release the lease.
+
+    Attributes:
+        fenced: as above; the holder sets it after it has made such commits fail.
     """
 
-    def __init__(
-        self, store: ObjectStore, holder: Holder, version: UpdateVersion, *, taken_over: bool
-    ) -> None:
-        self.taken_over = taken_over
+    def __init__(self, store: ObjectStore, holder: Holder, version: UpdateVersion, *, fenced: bool) -> None:
+        self.fenced = fenced
         self._store = store
         self._holder = holder
         self._version = version
@@ -108,9 +110,14 @@ class Lease:
             raise lost_lease(self._store.root, holder)
 
     def release(self) -> None:
-        """Let the next writer begin at once; where the store refuses, it begins when the lease has expired."""
+        """Let the next writer begin at once; where the store refuses, it begins when the lease has expired.
+
+        A lease that is not fenced is left to expire, so that the next writer takes it over and fences it.
+        """
         self._done.set()
         self._thread.join()
+        if not self.fenced:
+            return
         with suppress(StorageError):
             self._write(replace(self._holder, released=True))
 
@@ -175,25 +182,25 @@ def lost_lease(root: str, holder: Holder | None = None) -> LibraryBusy:
 
 def _acquire(store: ObjectStore, wait: bool) -> Lease:
     mine = Holder(owner=uuid4().hex, process=os.getpid(), host=socket.gethostname(), seconds=LEASE_SECONDS)
-    taken_over = False
+    fenced = True
     while True:
         found = store.read(LOCK)
         if found is None:
-            taken_over = False
+            fenced = True
             version = store.create(LOCK, mine.to_json())
         else:
             holder = Holder.from_json(found.data)
             if holder.owner == mine.owner:  # the answer to an earlier write was lost
-                return Lease(store, mine, found.version, taken_over=taken_over)
+                return Lease(store, mine, found.version, fenced=fenced)
             if not holder.released and not _has_expired(store, holder, found):
                 if not wait:
                     raise _busy(store.root, holder, found)
                 time.sleep(WAIT_SECONDS)
                 continue
-            taken_over = not holder.released
+            fenced = holder.released
             version = store.replace(LOCK, mine.to_json(), found.version)
         if version is not None:
-            return Lease(store, mine, version, taken_over=taken_over)
+            return Lease(store, mine, version, fenced=fenced)
 
 
 def _has_expired(store: ObjectStore, holder: Holder, found: StoredObject) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from prost.errors import ProstError, StorageError, UsageError
 from prost.search.storage_errors import first_sentence, object_store_refusal
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion
 
 CLOCK = "writer.clock"
+# End of the names of files that are being downloaded.
+TEMPORARY = ".new"
 RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 CLIENT: dict[str, Any] = {"connect_timeout": "5s", "timeout": "60s"}
 # Settings of the connection, which obstore takes apart from those of the store.
@@ -182,7 +185,7 @@ class ObjectStore:
             FileNotFoundError: there is no such object.
             StorageError: the store or the disk refuses.
         """
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+        temporary = path.with_name(f"{path.name}.{uuid4().hex}{TEMPORARY}")
         try:
             with self._errors():
                 found = self._store.get(name)

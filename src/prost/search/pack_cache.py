@@ -18,12 +18,14 @@ from hashlib import blake2b
 from pathlib import Path
 
 from prost.places import cache_folder
-from prost.search.object_store import ObjectStore
+from prost.search.object_store import TEMPORARY, ObjectStore
 from prost.search.storage_errors import storage_errors
 
 FOLDER = "packs"
 # Bytes of copies of all libraries. A library that takes more alone is kept whole while it is in use.
 CACHE_BYTES = 20 << 30
+# A file that is being downloaded grows. One that has not grown for this long was left by a process that was killed.
+UNFINISHED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class RemotePacks:
 
     def names(self) -> list[str]:
         """Names of all objects."""
-        return sorted(self._sizes())
+        return sorted(name.rsplit("/", 1)[-1] for name in self._objects.sizes(FOLDER))
 
     def use(self, names: Collection[str]) -> None:
         """Keep the copies of these files when others are removed."""
@@ -118,28 +120,25 @@ class RemotePacks:
         """Upload files and then the object that names them, and remove all other objects.
 
         Args:
-            names: of the files in use, that object included. Files that the library lacks, or has in another size, are
-                uploaded.
-            fresh: names of files that were written again, which are uploaded in any case.
+            names: of the files in use, that object included. Files that the library lacks are uploaded.
+            fresh: names of files that this writer made, which are uploaded in any case. The copy of another file may
+                have been cut, so it never replaces an object.
             current: name and new content of the object that names them; None where it stays.
 
         Raises:
             LibraryBusy: another writer took over.
             StorageError: the store refuses; the files before are still in use.
         """
-        there = self._sizes()
+        there = self.names()
         for name in sorted(names):
             path = self.folder / name
-            if name in fresh or (path.is_file() and there.get(name) != path.stat().st_size):
+            if name in fresh or (name not in there and path.is_file()):
                 self._objects.upload(path, f"{FOLDER}/{name}")
         self._expect_held()
         if current is not None:
             name, content = current
             self._objects.write(f"{FOLDER}/{name}", content)
         self._objects.remove([f"{FOLDER}/{name}" for name in there if name not in names])
-
-    def _sizes(self) -> dict[str, int]:
-        return {name.rsplit("/", 1)[-1]: size for name, size in self._objects.sizes(FOLDER).items()}
 
     def _bound(self) -> None:
         """Remove the copies that were opened longest ago, down to the limit; those in use here stay."""
@@ -157,10 +156,12 @@ class RemotePacks:
 
 
 def _copies() -> list[tuple[Path, int, int]]:
-    """All copies: path, bytes, and when it was opened last."""
+    """All copies: path, bytes, and when it was opened last. Files that are being downloaded are left out."""
     copies = []
     for path in packs_cache().glob("*/*"):
         with suppress(FileNotFoundError):
             status = path.stat()
+            if path.name.endswith(TEMPORARY) and status.st_mtime > time.time() - UNFINISHED_SECONDS:
+                continue
             copies.append((path, status.st_size, status.st_atime_ns))
     return copies

@@ -51,11 +51,21 @@ OBJECT_STORE_REFUSALS = (
         "check what the credentials may do with this bucket",
     ),
     (
+        r"SlowDown|ServiceUnavailable|InternalError|TooManyRequests|429 Too Many Requests|500 Internal Server Error|"
+        r"502 Bad Gateway|503 Service Unavailable|504 Gateway Timeout",
+        "the object store is overloaded",
+        "try again in a moment",
+    ),
+    (
         r"error sending request|dns error|[Cc]onnection refused|timed out|error trying to connect",
         "the object store cannot be reached",
         "check the network and the address (AWS_ENDPOINT_URL)",
     ),
 )
+
+# A request that the store did not answer as expected. 416 is its answer where an object is shorter than it should be,
+# which is damage.
+_OBJECT_STORE_ERROR = re.compile(r"Generic (?:S3|GCS) error(?!.*\b416 )", re.DOTALL)
 
 _PLACE_IN_LANCE = re.compile(r",? ?(?:location: )?/[\w./@-]+\.rs:\d+:\d+")
 
@@ -121,8 +131,12 @@ def _translated(root: str, error: BaseException) -> StorageError | LibraryDamage
     if number in REFUSALS and (lance or isinstance(error, OSError)):
         what, suggestion = REFUSALS[number]
         return StorageError(f"{root}: {what}; what was stored is kept", suggestion=suggestion)
-    if lance and "://" in root and (refusal := object_store_refusal(str(error))):
-        return StorageError(f"{root}: {refusal[0]}; what was stored is kept", suggestion=refusal[1])
+    if lance and "://" in root:
+        refusal = object_store_refusal(str(error))
+        if refusal is None and _OBJECT_STORE_ERROR.search(str(error)):
+            refusal = (f"the object store cannot be used ({first_sentence(error)})", "try again in a moment")
+        if refusal:
+            return StorageError(f"{root}: {refusal[0]}; what was stored is kept", suggestion=refusal[1])
     if lance:
         return LibraryDamaged(
             f"{root}: a table cannot be read ({first_sentence(error)})",

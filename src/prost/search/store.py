@@ -530,9 +530,10 @@ class Store:
             return
         with hold_lease(self.objects, wait=wait) as self._lease:
             try:
-                if self._lease.taken_over:
+                if not self._lease.fenced:
                     for name in (CLIPS, VIDEOS, WORDS):
                         self._refuse_older_commits(name)
+                    self._lease.fenced = True
                 yield
             finally:
                 self._lease = None
