@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from prost.errors import FormRefused, LibraryError, UsageError
-from prost.evaluation import form_gate
+from prost.evaluation import form_gate, known_forms
 from prost.evaluation.form_gate import FormReport
 from prost.evaluation.known_forms import recall_forms, remember_forms
 from prost.model.checkpoint import load_prost
@@ -189,3 +192,42 @@ def test_clips_are_estimated_from_a_few_files(toybox_folder: Path, tmp_path: Pat
         assert estimated_clips(files, ClipSettings()) == library.stats().clips
     assert estimated_clips(files * 10, ClipSettings()) > 5 * len(files)
     assert estimated_clips(files, ClipSettings(longest=0.5)) > 2 * len(files)
+
+
+def test_the_tiles_of_a_window_are_counted_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as made:
+        stream = made.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 144, 72, "yuv420p"
+        picture = np.zeros((72, 144, 3), dtype=np.uint8)
+        for _ in range(20):
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        made.mux(stream.encode(None))
+    files = [look_at(str(path))]
+    assert [estimated_clips(files, ClipSettings(fit=fit)) for fit in ("crop", "tiles")] == [1, 2]
+
+
+def test_a_remembered_form_that_cannot_be_made_now_gives_way_to_torch(
+    tmp_path: Path, toybox_folder: Path, model: ProST, used: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such operator")
+
+    remember_forms(model, [report("fp32", 1), report("onnx-int8", 9)])
+    monkeypatch.setattr("prost.model.forms._export", fail)
+    lines: list[str] = []
+    with Library(tmp_path / "a.prost", model) as library:
+        library.add(sorted(toybox_folder.glob("*.mp4"))[0], announce=lines.append)
+        assert library.description.precision == "fp32"
+    assert used == ["onnx-int8", "fp32"]
+    (line,) = lines
+    assert "no such operator" in line and line.endswith("the form fp32 is used instead")
+
+
+def test_a_measurement_with_another_version_of_onnx_does_not_count(
+    model: ProST, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember_forms(model, [report("fp32", 1)])
+    assert recall_forms(model) is not None
+    monkeypatch.setattr(known_forms, "version", lambda name: "0" if name == "onnx" else version(name))
+    assert recall_forms(model) is None

@@ -22,7 +22,7 @@ from prost.places import data_folder
 
 # Part of every key. Raise it when the forms or the gate change.
 RULE = 1
-LIBRARIES = ("torch", "onnxruntime", "openvino")
+LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino")
 
 log = logging.getLogger("prost")
 

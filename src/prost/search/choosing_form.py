@@ -22,6 +22,7 @@ from prost.search.reading import windows_of
 from prost.search.records import ClipSettings
 from prost.search.store import Store
 from prost.video.files import SeenFile
+from prost.video.fit import square_places
 from prost.video.isolation import IsolatedDecoder
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def encoder_for(
         files: what will be encoded.
         form: name of a form, or `auto`.
         class_is_open: whether a library without clips may get another class of precision.
-        announce: told in one line when the forms are measured, which takes minutes.
+        announce: told in one line when the forms are measured, which takes minutes, and when the form that was
+            measured to be the fastest cannot be made now, so that plain torch encodes.
 
     Raises:
         UsageError: there is no such form.
@@ -74,7 +76,15 @@ def encoder_for(
                 ", ".join(each.name for each in FORMS if each.precision == made_in),
                 "--form auto, or index into a new library",
             )
-    encoder = encoder_of(chosen, model)
+    try:
+        encoder = encoder_of(chosen, model)
+    except FormRefused as refusal:
+        plain = form_of_class(made_in)
+        if form != AUTO or chosen == plain:
+            raise
+        if announce is not None:
+            announce(f"{refusal.arrived}; the form {plain.name} is used instead")
+        chosen, encoder = plain, encoder_of(plain, model)
     if is_open:
         store.set_precision(chosen.precision)
     return encoder
@@ -170,7 +180,9 @@ def estimated_clips(files: Sequence[SeenFile], settings: ClipSettings) -> int:
     with IsolatedDecoder() as decoder:
         for file in sampled:
             try:
-                counts.append(len(windows_of(decoder.probe(file.path), settings)))
+                info = decoder.probe(file.path)
+                squares = square_places(info.width, info.height, settings.fit)
+                counts.append(len(windows_of(info, settings)) * len(squares))
             except VideoError:
                 counts.append(0)
     return round(sum(counts) / len(counts) * len(files)) if counts else 0
