@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -345,13 +346,70 @@ class TestCreation:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("prost.search.store.write_description", killed)
+            patch.setattr(Store, "_write_description", killed)
             Library(root, model)
         with pytest.raises(MissingPath):
             Library(root)
         with Library(root, model) as library:
             library.add(folder)
             assert library.verify() == []
+
+    @pytest.mark.parametrize("moment", range(3))
+    def test_a_creation_that_lost_its_lease_does_not_replace_the_library_of_the_next(
+        self, environment: BucketServer, model: ColourModel, monkeypatch: pytest.MonkeyPatch, moment: int
+    ) -> None:
+        """At each look of a creation at its lease: another takes it over after that look and makes the library."""
+        root = f"s3://{BUCKET}/lost_lease_{moment}.prost"
+        description = Library(f"{root}/first", model).description
+        root += "/second"
+        look, looks, made = Store.expect_held, [], []
+
+        def taken_over_after_the_look(self: Store) -> None:
+            look(self)
+            looks.append(1)
+            if len(looks) == moment + 1:
+                monkeypatch.setattr(Store, "expect_held", look)
+                ObjectStore(root).write(
+                    LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json()
+                )
+                made.append(Store.create(root, description))
+                fill(made[0], 0, 2)
+
+        monkeypatch.setattr(Store, "expect_held", taken_over_after_the_look)
+        with pytest.raises(LibraryBusy):
+            Store.create(root, description)
+        assert Store.open(root).description == made[0].description
+        wanted, there = clips_of_each_content(root)
+        assert there == wanted and len(wanted) == 2
+
+    def test_a_creation_over_empty_tables_lost_its_lease(
+        self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Library(root, model)
+        description = Store.open(root).description
+        ObjectStore(root).remove(["library.json"])
+        look, made = Store.expect_held, []
+
+        def taken_over_after_the_look(self: Store) -> None:
+            look(self)
+            monkeypatch.setattr(Store, "expect_held", look)
+            ObjectStore(root).write(LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json())
+            made.append(Store.create(root, description))
+            fill(made[0], 0, 2)
+
+        monkeypatch.setattr(Store, "expect_held", taken_over_after_the_look)
+        with pytest.raises(LibraryBusy):
+            Store.create(root, description)
+        assert Store.open(root).description == made[0].description
+        wanted, there = clips_of_each_content(root)
+        assert there == wanted and len(wanted) == 2
+
+    def test_empty_tables_of_other_sizes_ask_for_a_new_place(self, root: str, model: ColourModel) -> None:
+        description = Library(root, model).description
+        ObjectStore(root).remove(["library.json"])
+        sizes = replace(description.sizes, width=2 * description.sizes.width)
+        with pytest.raises(UsageError, match="a new place"):
+            Store.create(root, replace(description, sizes=sizes))
 
     def test_a_library_that_was_made_meanwhile_is_opened(self, root: str, model: ColourModel) -> None:
         first = Library(root, model)
@@ -443,6 +501,30 @@ class TestLease:
             assert all(now > then for now, then in zip(store.versions(), before, strict=True))
         with store.writing():  # released
             pass
+
+    def test_a_description_prepared_before_a_takeover_is_not_written(
+        self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Library(root, model)
+        stale = Store.open(root)
+        other = "bf16" if stale.description.precision == "fp32" else "fp32"
+        with stale.writing():
+            stale.set_precision(other)
+            first = replace(stale.description, model="the next writer's")
+            look, looks = Store.expect_held, []
+
+            def taken_over_after_the_look(self: Store) -> None:
+                look(self)
+                looks.append(1)
+                if len(looks) == 3:  # after those before the commits to the two tables
+                    objects = ObjectStore(root)
+                    objects.write(LOCK, Holder(owner="other", process=7, host="far", seconds=30).to_json())
+                    objects.write("library.json", first.to_json().encode())
+
+            monkeypatch.setattr(Store, "expect_held", taken_over_after_the_look)
+            with pytest.raises(LibraryBusy):
+                stale.set_precision("fp32" if other == "bf16" else "bf16")
+        assert read_description(root) == first
 
     def test_commits_prepared_before_a_takeover_fail(
         self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch

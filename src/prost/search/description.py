@@ -128,15 +128,13 @@ def read_description(root: str, storage_options: Mapping[str, str] | None = None
     return Description.from_json(data.decode("utf-8", "replace"), f"{root}/{DESCRIPTION}")
 
 
-def write_description(
-    root: str, description: Description, storage_options: Mapping[str, str] | None = None
-) -> None:
-    """Write `library.json` in one step.
+def write_description(root: str, description: Description) -> None:
+    """Write `library.json` of a library in a folder, in one step.
 
     Raises:
-        StorageError: the disk or the object store refuses.
+        StorageError: the disk refuses.
     """
-    write_small(root, DESCRIPTION, description.to_json().encode(), storage_options)
+    write_small(root, DESCRIPTION, description.to_json().encode())
 
 
 def library_top(path: str | os.PathLike[str]) -> str:

@@ -40,7 +40,7 @@ from prost.model.encoding import PrecisionClass
 from prost.search.description import DESCRIPTION, Description, read_description, write_description
 from prost.search.filters import expect_filter
 from prost.search.generations import library_root
-from prost.search.lease import Lease, hold_lease
+from prost.search.lease import Lease, hold_lease, lost_lease
 from prost.search.object_store import CLOCK, ObjectStore, is_remote, lance_options
 from prost.search.records import ClipRows, VideoRow
 from prost.search.schema import (
@@ -131,10 +131,10 @@ class Store:
     ) -> Self:
         """Make an empty library in a new or empty folder; a library that another process made meanwhile is opened.
 
-        What a creation that broke off left behind is replaced.
+        What a creation that broke off left behind is replaced; on an object store its empty tables are used.
 
         Raises:
-            UsageError: the folder holds other things.
+            UsageError: the folder holds other things, or on an object store empty tables of other sizes.
             LibraryDamaged: the folder holds the tables of a library that lost its description.
             LibraryBusy: another process is making it.
             StorageError: the disk refuses.
@@ -154,8 +154,7 @@ class Store:
                 store._create_table(name, schema)
             with storage_errors(store.root):
                 store._record()
-            store.expect_held()
-            write_description(store.root, store.description, storage_options)
+            store._write_description(store.description)
         return store
 
     @classmethod
@@ -188,13 +187,10 @@ class Store:
         for name in (CLIPS, VIDEOS):
             if noted_description(self.root, name, self.storage_options) != described:
                 with storage_errors(self.root):
-                    table = self.table(name)
-                    self.expect_held()
-                    table.update_schema_metadata({TABLE_NOTE.decode(): described.to_json()})
+                    self._note(self.table(name), described)
                     self._record()
         if self.description != described:
-            self.expect_held()
-            write_description(self.root, described, self.storage_options)
+            self._write_description(described)
             self.description = described
 
     @property
@@ -448,15 +444,56 @@ class Store:
     def _create_table(self, name: str, schema: pa.Schema) -> None:
         # The description in the table tells whose it is, and can replace a lost `library.json`.
         described = schema.with_metadata({TABLE_NOTE: self.description.to_json()})
-        there = os.path.exists(self.uri(name)) if self.local else self.existing_table(name) is not None
+        there = self.local and os.path.exists(self.uri(name))
+        if not self.local and (table := self.existing_table(name)) is not None:
+            # Lance lets an overwrite land after a restore, so one that was prepared before a takeover could not be
+            # refused.
+            if not table.schema.remove_metadata().equals(schema):
+                raise UsageError(
+                    f"{self.root} holds an empty {name} of other sizes, which an interrupted creation left behind",
+                    "a new place",
+                    "another name, or remove what is there",
+                )
+            with storage_errors(self.root):
+                self._note(table, self.description)
+            return
         self.expect_held()
-        with storage_errors(self.root):
+        with storage_errors(self.root), self._refusing_late_commits():
             lance.write_dataset(
                 described.empty_table(),
                 self.uri(name),
                 mode="overwrite" if there else "create",
                 storage_options=self.storage_options,
             )
+
+    def _note(self, table: lance.LanceDataset, description: Description) -> None:
+        """Commit the description to a table."""
+        self.expect_held()
+        with self._refusing_late_commits():
+            table.update_schema_metadata({TABLE_NOTE.decode(): description.to_json()})
+
+    def _write_description(self, description: Description) -> None:
+        """Write `library.json`; on an object store only if no other writer wrote it meanwhile.
+
+        Raises:
+            LibraryBusy: another writer took the lease over.
+            StorageError: the disk or the store refuses.
+        """
+        if self.objects is None:
+            write_description(self.root, description)
+            return
+        data = description.to_json().encode()
+        found = self.objects.read(DESCRIPTION)
+        self.expect_held()
+        if found is None:
+            written = self.objects.create(DESCRIPTION, data)
+        else:
+            written = self.objects.replace(DESCRIPTION, data, found.version)
+        if written is None:
+            # It may be this write that arrived, though its first answer did not.
+            found = self.objects.read(DESCRIPTION)
+            if found is None or found.data != data:
+                raise lost_lease(self.root)
 
     def _delete(self, name: str, column: str, keys: Sequence[str]) -> None:
         if not keys:
