@@ -115,8 +115,8 @@ class Access:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and self._is_token(given.strip()):
             return True
-        # Other apps on this machine set cookies for the same host, and some of them are malformed: `SimpleCookie` stops
-        # at the first of those.
+        # Other apps on this machine set cookies for the same host, and some of them are malformed. The standard
+        # library's cookie class stops at the first of those.
         return self._is_token(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
 
     def _is_token(self, given: str) -> bool:
