@@ -47,6 +47,7 @@ from prost.places import cache_folder
 from prost.printable import printable
 from prost.search.confidence import Confidence
 from prost.search.explaining import pictures_of
+from prost.search.filters import has_tag, in_folder, lasts, quoted
 from prost.search.hits import PICTURE, Hit
 from prost.search.library import Library
 from prost.search.reading import look_at
@@ -281,19 +282,11 @@ def _where(asked: SearchArguments) -> str | None:
     """The filter of a search; None for all videos."""
     parts = []
     if asked.folder is not None:
-        folder = _quoted(path_as_text(os.path.abspath(os.path.expanduser(asked.folder))))
-        parts.append(f"(folder = '{folder}' OR starts_with(folder, '{folder.rstrip('/')}/'))")
+        parts.append(in_folder(os.path.abspath(os.path.expanduser(asked.folder))))
     if asked.tag is not None:
-        parts.append(f"array_has(tags, '{_quoted(asked.tag)}')")
-    if asked.min_duration is not None:
-        parts.append(f"duration >= {asked.min_duration!r}")
-    if asked.max_duration is not None:
-        parts.append(f"duration <= {asked.max_duration!r}")
+        parts.append(has_tag(asked.tag))
+    parts += lasts(asked.min_duration, asked.max_duration)
     return " AND ".join(parts) or None
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
 
 
 def _hit(hit: Hit) -> dict[str, Any]:
@@ -331,7 +324,7 @@ def _find(library: Library, video: str) -> VideoRow:
         UsageError: the library does not hold it, or it failed when it was indexed.
     """
     keys = {video, path_key(os.path.abspath(os.path.expanduser(video)))} if video else set()
-    rows = [row for key in sorted(keys) for row in library.videos(f"key = '{_quoted(key)}'")]
+    rows = [row for key in sorted(keys) for row in library.videos(f"key = '{quoted(key)}'")]
     if not rows:
         raise UsageError(f"{video!r} is not in the library", "the id or path of a video that `search` found")
     if not rows[0].indexed:

@@ -7,6 +7,7 @@ import re
 import lance
 
 from prost.errors import BadFilter
+from prost.search.schema import path_as_text
 from prost.search.storage_errors import first_sentence, is_from_lance
 
 # What an expression may use.
@@ -16,6 +17,28 @@ FILTER_COLUMNS = (
 )
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`")
+
+
+def quoted(text: str) -> str:
+    """A text inside the quotes of an expression."""
+    return text.replace("'", "''")
+
+
+def in_folder(path: str) -> str:
+    """The expression for the videos in a folder and below it."""
+    folder = quoted(path_as_text(path))
+    return f"(folder = '{folder}' OR starts_with(folder, '{folder.rstrip('/')}/'))"
+
+
+def has_tag(tag: str) -> str:
+    """The expression for the videos with a tag."""
+    return f"array_has(tags, '{quoted(tag)}')"
+
+
+def lasts(least: float | None, most: float | None) -> list[str]:
+    """The expressions for a duration between two bounds in seconds; None is no bound."""
+    bounds = (("<=", most), (">=", least))
+    return [f"duration {comparison} {bound!r}" for comparison, bound in bounds if bound is not None]
 
 
 def expect_filter(table: lance.LanceDataset, where: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from prost.apps.server.problems import Problem
 from prost.search.library import Library
 from prost.search.records import VideoRow
-from prost.search.schema import path_as_text, path_key
+from prost.search.schema import path_key
 
 VIDEO_ID = r"[0-9a-f]{32}-[0-9a-f]{16}"
 FOLDER_ID = r"[0-9a-f]{24}"
@@ -113,12 +113,6 @@ class Folders:
         with self._lock:
             self._videos = (library, state, counts)
         return counts
-
-
-def in_folder(path: str) -> str:
-    """The filter for the videos in a folder and below it."""
-    text = path_as_text(path).replace("'", "''")
-    return f"(folder = '{text}' OR starts_with(folder, '{text.rstrip('/')}/'))"
 
 
 def _is_below(path: str, root: str) -> bool:

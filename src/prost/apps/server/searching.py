@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Query, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from prost.apps.server.identity import find_video, in_folder
+from prost.apps.server.identity import find_video
 from prost.apps.server.problems import responses
 from prost.apps.server.schemas import (
     ConfidenceOut,
@@ -25,6 +25,7 @@ from prost.apps.server.schemas import (
 from prost.apps.server.schemas import Query as Sentence
 from prost.apps.server.searches import Search
 from prost.apps.server.services import Here, Services
+from prost.search.filters import has_tag, in_folder, lasts
 from prost.search.fusing import SOURCES
 from prost.search.hits import PICTURE, WORDS, SearchResult
 
@@ -73,17 +74,13 @@ async def condition(services: Services, filters: Filters) -> str | None:
         wanted = filters.folder
         folder = await services.read(lambda library: services.folders.find(library, wanted))
         parts.append(in_folder(folder.path))
-    if filters.min_duration is not None:
-        parts.append(f"duration >= {filters.min_duration!r}")
-    if filters.max_duration is not None:
-        parts.append(f"duration <= {filters.max_duration!r}")
+    parts += lasts(filters.min_duration, filters.max_duration)
     if filters.after is not None:
         parts.append(f"modified >= {_nanoseconds(filters.after)}")
     if filters.before is not None:
         parts.append(f"modified < {_nanoseconds(filters.before)}")
     if filters.tag is not None:
-        quoted = filters.tag.replace("'", "''")
-        parts.append(f"array_has(tags, '{quoted}')")
+        parts.append(has_tag(filters.tag))
     return " AND ".join(parts) or None
 
 

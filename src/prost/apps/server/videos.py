@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from prost import __version__
-from prost.apps.server.identity import find_video, folder_id, in_folder
+from prost.apps.server.identity import find_video, folder_id
 from prost.apps.server.media import FileResponse
 from prost.apps.server.problems import Problem, responses
 from prost.apps.server.schemas import (
@@ -35,6 +35,7 @@ from prost.apps.server.schemas import (
 from prost.apps.server.schemas import Query as Sentence
 from prost.apps.server.services import Here
 from prost.printable import printable
+from prost.search.filters import has_tag, in_folder
 from prost.search.library import Library
 from prost.video.fit import MIDDLE
 
@@ -102,8 +103,7 @@ async def videos(here: Here, listed: Annotated[Listed, Query()]) -> VideoPage:
         if listed.folder is not None:
             parts.append(in_folder(here.folders.find(library, listed.folder).path))
         if listed.tag is not None:
-            quoted = listed.tag.replace("'", "''")
-            parts.append(f"array_has(tags, '{quoted}')")
+            parts.append(has_tag(listed.tag))
         rows = library.videos(" AND ".join(parts) or None)
         following = listed.offset + listed.limit
         return VideoPage(
