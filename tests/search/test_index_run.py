@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -18,6 +18,8 @@ import prost.search.index_run as index_run
 from prost.errors import MissingPath, NoVideos, UsageError
 from prost.search.index_run import AddReport, IndexProgress
 from prost.search.library import Library
+from prost.search.records import VideoRow
+from prost.search.store import Store
 from prost.video.reader import ReadEnd, ReadWindow
 from prost.video.reasons import Reason
 
@@ -522,6 +524,25 @@ class TestInterruptions:
             library.add(many, progress=interrupt)
         kept = library.stats().videos
         assert kept == 5
+        decoded.clear()
+        assert len(library.add(many).added) == len(decoded) == 2
+
+    def test_ctrl_c_within_a_commit_keeps_the_whole_commit(
+        self, library: Library, many: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(index_run, "COMMIT_VIDEOS", 5)
+        put_videos = Store.put_videos
+
+        def interrupted(store: Store, videos: Sequence[VideoRow], *, remove: Sequence[str] = ()) -> None:
+            monkeypatch.setattr(Store, "put_videos", put_videos)
+            os.kill(os.getpid(), signal.SIGINT)
+            put_videos(store, videos, remove=remove)
+
+        monkeypatch.setattr(Store, "put_videos", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            library.add(many)
+        assert library.stats().videos == 5
+        assert len(library.search("red")) == 5
         decoded.clear()
         assert len(library.add(many).added) == len(decoded) == 2
 

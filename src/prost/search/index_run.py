@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from prost.errors import VideoError
+from prost.interruption import put_off
 from prost.model.encoding import VideoEncoder
 from prost.model.matching import VideoPrototypes
 from prost.search.encode import EncodedClip, PrototypeModel, WindowEncoding
@@ -169,8 +170,8 @@ class IndexRun:
         try:
             self._read([file for path in paths if (file := self._unknown(path)) is not None])
         except BaseException:
-            # After Ctrl-C, too, what is finished is kept. A commit that was itself interrupted is not repeated,
-            # since its first half may stand already; the next writer deletes that half.
+            # After Ctrl-C, too, what is finished is kept. A commit that failed is not repeated, since its first half
+            # may stand already; the next writer deletes that half.
             if not self._committing:
                 self._commit()
             raise
@@ -402,17 +403,18 @@ class IndexRun:
         )
 
     def _commit(self) -> None:
-        """Clips first, so that a video never stands without them."""
-        self._committing = True
-        if self._pending_clips:
-            self._store.append_clips(self._pending_clips)
-            self._pending_clips = []
-        if self._pending_rows or self._pending_deletions:
-            removed = sorted(self._pending_deletions, key=os.fsencode)
-            self._store.put_videos(list(self._pending_rows.values()), remove=removed)
-            self._pending_rows = {}
-            self._pending_deletions = set()
-        self._committing = False
+        """Clips first, so that a video never stands without them. A stop waits for the end of the commit."""
+        with put_off():
+            self._committing = True
+            if self._pending_clips:
+                self._store.append_clips(self._pending_clips)
+                self._pending_clips = []
+            if self._pending_rows or self._pending_deletions:
+                removed = sorted(self._pending_deletions, key=os.fsencode)
+                self._store.put_videos(list(self._pending_rows.values()), remove=removed)
+                self._pending_rows = {}
+                self._pending_deletions = set()
+            self._committing = False
         self._last_commit = time.monotonic()
 
 

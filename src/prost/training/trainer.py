@@ -18,13 +18,13 @@ from prost.data.frame_tokens import FrameTokenCache, FrameTokens
 from prost.data.toybox_clips import ToyboxFrames
 from prost.data.writing import storage_errors, written_whole
 from prost.errors import BadConfig, BadScores, TrainingInterrupted, TrainingStopped
+from prost.interruption import Interruption
 from prost.model.checkpoint import save
 from prost.model.retrieval_model import VISION_TOWER
 from prost.model.saving import TRAINING
 from prost.training.distributed import Processes, join_processes
 from prost.training.freezing import freeze, trained_parameters, vision_is_frozen
 from prost.training.grad_cache import ContrastiveStep, LossTerms
-from prost.training.interruption import Interruption
 from prost.training.logs import Pace, RunLog, StepLogger, run_facts
 from prost.training.objectives import Batch, FrameObjective, Objective
 from prost.training.optimizer import make_optimizer, make_schedule, warmup_steps

@@ -1,9 +1,11 @@
-"""Signals that stop a training: the current step ends first, so that a complete state is saved."""
+"""Signals that ask to stop, put off until a piece of work has ended: a step of training, a commit."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -15,7 +17,7 @@ class Interruption:
     """Notes that a stop was asked for; a second signal stops at once.
 
     Args:
-        patient: wait for the end of the step after several signals, too: `torchrun` passes on a Ctrl-C that has
+        patient: wait for the end of the work after several signals, too: `torchrun` passes on a Ctrl-C that has
             reached its processes already.
 
     Attributes:
@@ -49,3 +51,20 @@ class Interruption:
         if not self.asked:
             self.received = signal.Signals(number)
         self.asked = True
+
+
+@contextmanager
+def put_off() -> Iterator[None]:
+    """Let some milliseconds of work end before a signal that asks to stop takes its usual effect; a second one stops
+    the work at once.
+
+    An error of the work goes first: it is told, rather than the stop.
+    """
+    with Interruption() as interruption:
+        try:
+            yield
+        except KeyboardInterrupt:  # the second signal; the first is raised below, since its exit code counts
+            if not interruption.asked:
+                raise
+    if interruption.asked:
+        signal.raise_signal(interruption.received)
