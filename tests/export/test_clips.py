@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from fractions import Fraction
 from pathlib import Path
 
@@ -82,6 +84,22 @@ def test_a_clip_beyond_the_end_stops_with_the_video(make_video: MakeVideo, tmp_p
     clip = cut_clip(make_video(frames=20).path, 1.5, 9.0, tmp_path / "clip.mp4", method="encode")
     assert numbers(clip.output) == [15, 16, 17, 18, 19]
     assert clip.end == pytest.approx(2.0, abs=0.05)
+
+
+@pytest.mark.parametrize("method", ["encode", "copy"])
+def test_a_disk_that_refuses_is_no_fault_of_the_video(
+    make_video: MakeVideo, tmp_path: Path, method: str
+) -> None:
+    video = make_video(frames=100, gop=5)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"clip\.mp4") as refused:
+            cut_clip(video.path, 1.0, 8.0, tmp_path / "clip.mp4", method=method)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused.value.errno == errno.EFBIG
+    assert not [path for path in tmp_path.iterdir() if "clip" in path.name]
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])

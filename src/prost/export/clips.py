@@ -212,6 +212,8 @@ def _in_child(
         raise VideoError(
             path, Reason.CRASHED, complaint[-1] if complaint else f"exit code {child.returncode}"
         )
+    if "refusal" in reply:
+        raise OSError(reply["refusal"], os.strerror(reply["refusal"]), request["output"])
     if "reason" in reply:
         raise VideoError(path, reply["reason"], reply["detail"])
     return reply

@@ -6,6 +6,7 @@ decoded and encoded as H.264. The sound is copied or encoded as AAC. Both are pl
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import sys
@@ -39,6 +40,9 @@ CANNOT_BE_CUT = "the clip cannot be written"
 COPIED_PICTURES = ("h264", "hevc", "av1", "mpeg4", "vp9")
 COPIED_SOUNDS = ("aac", "mp3", "ac3", "eac3", "alac")
 
+# What the system says when it does not let a file grow; reading a video never gives these.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
 CLOCK = Fraction(1, 90_000)
 # Quality of encoded pictures: visually lossless by x264's own scale.
 CRF = "18"
@@ -48,6 +52,18 @@ SOUND_JITTER = 0.005
 LONGEST_LOOK_AHEAD = 10.0
 # No codec lets a picture follow more pictures in the file than these that are shown after it.
 MOST_REORDERED = 16
+
+
+class OutputRefused(Exception):
+    """The system does not let the output be written.
+
+    Args:
+        number: the system's error number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +120,7 @@ def cut(request: CutRequest) -> CutReport:
 
     Raises:
         VideoError: the video cannot be read there, or its packets cannot be copied as asked.
+        OutputRefused: a full disk, no permission, or the like.
     """
     with open_video(request.path) as video:
         copied = None if request.method == ENCODE else _copyable(video, request)
@@ -111,21 +128,26 @@ def cut(request: CutRequest) -> CutReport:
             raise VideoError(request.path, NO_KEYFRAME, f"within {request.tolerance:g} s")
         # Sound is placed by the container's clock. Where that is spliced, the two no longer agree.
         start, end = (request.start, request.end) if copied is None else (copied.start, copied.end)
-        with (
-            av.open(request.output, "w", format="mp4", options={"movflags": "+faststart"}) as output,
-            av.open(request.path, metadata_errors="replace") as source,
-        ):
-            if copied is None:
-                pictures, start, end = _encoded(video, output, start, end, request.most_height)
-            else:
-                pictures = _restamped(video, output, copied)
-            sound: list[Packet[Any]] = []
-            if not video.spliced:
-                copy = copied is not None
-                sound = _sound(source, output, video.start + start, video.start + end, copy=copy)
-            packets = [*pictures, *sound]
-            for packet in sorted(packets, key=_decoding_time):
-                output.mux(packet)
+        try:
+            with (
+                av.open(request.output, "w", format="mp4", options={"movflags": "+faststart"}) as output,
+                av.open(request.path, metadata_errors="replace") as source,
+            ):
+                if copied is None:
+                    pictures, start, end = _encoded(video, output, start, end, request.most_height)
+                else:
+                    pictures = _restamped(video, output, copied)
+                sound: list[Packet[Any]] = []
+                if not video.spliced:
+                    copy = copied is not None
+                    sound = _sound(source, output, video.start + start, video.start + end, copy=copy)
+                packets = [*pictures, *sound]
+                for packet in sorted(packets, key=_decoding_time):
+                    output.mux(packet)
+        except FFmpegError as error:
+            if error.errno in NO_ROOM:
+                raise OutputRefused(error.errno) from None
+            raise
     return CutReport(start=start, end=end, method=ENCODE if copied is None else COPY, sound=bool(sound))
 
 
@@ -414,6 +436,8 @@ def serve() -> None:
         reply = {"reason": error.reason, "detail": error.detail}
     except MemoryError as error:
         reply = {"reason": Reason.TOO_MUCH_MEMORY, "detail": str(error)}
+    except OutputRefused as error:
+        reply = {"refusal": error.number}
     except FFmpegError as error:
         reply = {"reason": CANNOT_BE_CUT, "detail": str(error)}
     sys.stdout.write(json.dumps(reply) + "\n")

@@ -78,7 +78,7 @@ class Video(BaseModel):
             width=row.width,
             height=row.height,
             codec=row.codec,
-            modified=datetime.fromtimestamp(row.modified / 1e9, UTC),
+            modified=_instant(row.modified),
             tags=list(row.tags),
             status="indexed" if row.indexed else "failed",
             reason=None if row.reason is None else printable(row.reason),
@@ -86,6 +86,19 @@ class Video(BaseModel):
             media=f"/api/videos/{identifier}/media",
             preview=f"/api/videos/{identifier}/preview",
         )
+
+
+def _instant(nanoseconds: int) -> datetime:
+    """A file's time since 1970. A time beyond the calendar, which some disks give, becomes its first or last day.
+
+    >>> _instant(1_700_000_000_000_000_000).year, _instant(10**21).year, _instant(-(10**21)).year
+    (2023, 9999, 1)
+    """
+    first, last = (edge.replace(tzinfo=UTC) for edge in (datetime.min, datetime.max))
+    seconds = nanoseconds / 1e9
+    if seconds >= last.timestamp():
+        return last
+    return first if seconds <= first.timestamp() else datetime.fromtimestamp(seconds, UTC)
 
 
 class MomentOut(BaseModel):

@@ -21,10 +21,20 @@ export async function request(address, options = {}) {
   return answer;
 }
 
+/** The body of an answer, as `text` or `blob`; a connection that breaks off on the way is told in words. */
+export async function bodyOf(answer, kind = "text") {
+  try {
+    return await answer[kind]();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Trouble(GONE);
+  }
+}
+
 /** Fetch a page. Its problems are part of it. */
 export async function load(address, options = {}) {
   const answer = await request(address, { ...options, headers: { Accept: "text/html", ...options.headers } });
-  const text = await answer.text();
+  const text = await bodyOf(answer);
   const page = new DOMParser().parseFromString(text, "text/html");
   if (!page.querySelector("main")) throw new Trouble(problemIn(text, answer.status));
   return page;

@@ -1,5 +1,5 @@
 // Selected moments, and their export. The form would work alone; this counts, and tells why an export failed.
-import { announce, problemIn, request, showTrouble, Trouble } from "/static/loading.js";
+import { announce, bodyOf, problemIn, request, showTrouble, Trouble } from "/static/loading.js";
 
 export function setUpSelection(form) {
   const [button] = form.querySelectorAll("button");
@@ -23,10 +23,10 @@ export function setUpSelection(form) {
     button.setAttribute("aria-busy", "true");
     try {
       const answer = await request(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-      if (!answer.ok) throw new Trouble(problemIn(await answer.text(), answer.status));
+      if (!answer.ok) throw new Trouble(problemIn(await bodyOf(answer), answer.status));
       const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? "moments";
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(await answer.blob());
+      link.href = URL.createObjectURL(await bodyOf(answer, "blob"));
       link.download = name;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
