@@ -64,6 +64,24 @@ def test_a_signal_ends_all_processes_with_one_line(number: signal.Signals, tmp_p
     assert state["model"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_workers_too_lets_the_step_end(number: signal.Signals, tmp_path: Path) -> None:
+    """A scheduler, like a terminal, signals the processes that make the batches together with the training."""
+    # Batches that take longer to make than to train on, so that the training waits for one when the signal comes.
+    slow = {"model": {**LONG["model"], "frames": 24}, "toybox": {"workers": 2, "grounding": 0.0}}
+    recipe = write_recipe(tmp_path, **{**LONG, **slow})
+    process = start("-m", "prost", "train", recipe, "--output", tmp_path / "out")
+    wait_for_a_step(process)
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + number, err
+    lines = [line for line in err.splitlines() if not line.startswith(FEW_VIDEOS)]
+    assert len(lines) == 1 and lines[0].startswith("stopped in stage 'prost' after step"), err
+    assert torch.load(tmp_path / "out" / "state.pt", weights_only=True)["model"]
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(process.pid, 0)
+
+
 def test_workers_of_torchrun_end_with_one_line(tmp_path: Path) -> None:
     """The traceback of torchrun itself is not ours; our processes add one line to it and keep their state."""
     recipe = write_recipe(tmp_path, **LONG)

@@ -6,6 +6,7 @@ would have seen.
 
 from __future__ import annotations
 
+import signal
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from prost.interruption import SIGNALS
 
 
 def no_twins() -> np.ndarray:
@@ -102,15 +105,28 @@ def load_batches(dataset: IterableDataset[CaptionedVideos], workers: int) -> Ite
     Args:
         dataset: has `steps`, a range, and yields the batch of each step. The steps are dealt to the workers in turn,
             and the batches come back in order.
-        workers: number of processes; 0 makes each batch in this process when it is asked for.
+        workers: number of processes; 0 makes each batch in this process when it is asked for. They leave signals that
+            ask to stop to this process: a terminal and a scheduler send them to the whole process group, and the
+            step that is to end first may still need a batch.
     """
     if workers == 0:
         yield from dataset
         return
     unchanged: Callable[[Any], Any] = _unchanged
     yield from DataLoader(
-        _Dealt(dataset), batch_size=None, num_workers=workers, prefetch_factor=4, collate_fn=unchanged
+        _Dealt(dataset),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
+        collate_fn=unchanged,
+        worker_init_fn=_ignore_stops,
     )
+
+
+def _ignore_stops(worker: int) -> None:
+    """Leave a stop to the process that asked for the batches: it ends its workers when it ends, however it ends."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _unchanged(batch: CaptionedVideos) -> CaptionedVideos:
