@@ -82,9 +82,9 @@ def test_matching_is_timed_and_reported(prost: Callable[..., Any], tmp_path: Pat
     report = json.loads((tmp_path / "r.json").read_text())
     assert {(row["sizes"]["name"], row["sizes"]["frames"]) for row in report["rows"]} == {
         ("MSR-VTT", 12),
-        ("MSR-VTT, training", 12),
+        ("MSR-VTT, training on 3", 12),
         ("DiDeMo", 64),
-        ("DiDeMo, training", 64),
+        ("DiDeMo, training on 3", 64),
     }
     assert {row["sizes"]["width"] for row in report["rows"]} == {64}
     assert {row["sizes"]["texts"] for row in report["rows"]} == {20, 3}

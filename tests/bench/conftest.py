@@ -8,7 +8,8 @@ import torch
 
 from prost.bench.generator import Generator, Recombination
 from prost.bench.real import RealPrototypes
-from prost.model.matching import TextPrototypes, unit
+from prost.model.matching import TextPrototypes
+from prost.model.vectors import unit
 
 VIDEOS, SLOTS, FRAMES, EVENTS, WIDTH, PHRASES = 60, 4, 5, 3, 16, 6
 

@@ -2,26 +2,54 @@ import numpy as np
 import pytest
 import torch
 
-from prost.bench.matching import MSRVTT, MatchingSizes, groups_of, measure_matching, table
+from prost.bench import matching_ways
+from prost.bench.matching import measure_matching, table
+from prost.bench.matching_ways import CPU, MSRVTT, MatchingSizes, groups_of
 from prost.errors import UsageError
 
 TINY = MatchingSizes(name="tiny", frames=3, texts=35, videos=20, phrases=4, slots=2, events=2, width=64)
 
 
 @torch.inference_mode()
-def test_all_ways_of_a_model_give_the_same_scores() -> None:
-    for group in groups_of(TINY, 9):
+@pytest.mark.parametrize("faster", [True, False])
+def test_all_ways_of_a_model_give_the_same_scores(faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching_ways, "bfloat16_is_faster", lambda: faster)
+    for group in groups_of(TINY, [9]):
         scores = {(way.name, way.dtype): way.run(way.units) for way in group.ways}
         first = next(iter(scores.values()))
         assert first.shape == (group.sizes.texts, group.sizes.videos)
         for (name, dtype), others in scores.items():
             tolerance = 1e-5 if dtype == torch.float32 else 0.05
             np.testing.assert_allclose(others, first, atol=tolerance, err_msg=name)
+        if group.sizes == TINY and group.ways[0].name == "ProST, einsum":
+            assert (("ProST, prost.match", torch.bfloat16) in scores) == faster
+
+
+@torch.inference_mode()
+def test_rounded_prototypes_are_a_way_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching_ways.eight_bits, "pay", lambda *_: True)
+    rounded = [way for way in next(groups_of(TINY, [])).ways if way.dtype == torch.int8]
+    assert [way.name for way in rounded] == ["ProST, prost.match, rounded"]
+
+
+@torch.inference_mode()
+def test_a_step_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching_ways, "free_memory", lambda device: 1000.0)
+    *_, step = groups_of(TINY, [9])
+    assert [way.name for way in step.ways] == ["ProST, prost.match and its gradient"]
+    assert step.not_measured == (
+        "tiny, training on 9: ProST, einsum and its gradient (would take 0 GiB; 0 are free)",
+    )
+
+
+def test_free_memory_is_that_of_this_machine() -> None:
+    free = matching_ways.free_memory(CPU)
+    assert free is None or 2**20 < free < 2**50
 
 
 @torch.inference_mode()
 def test_a_part_of_the_work_gives_the_scores_of_the_first_pairs() -> None:
-    scoring, rival, _ = groups_of(TINY, 9)
+    scoring, rival, _ = groups_of(TINY, [9])
     for way in (*scoring.ways, *rival.ways):
         whole, part = way.run(way.units), way.run(3)
         known = ~np.isnan(part)
@@ -42,22 +70,23 @@ FIRST = {"ProST, einsum", "TS2-Net, pairs of batches (authors)", "ProST, einsum 
 
 def test_a_report() -> None:
     calls: list[tuple[int, int, str]] = []
-    report = measure_matching([TINY], 0.01, lambda *call: calls.append(call), batch=9)
-    assert calls[0] == (0, len(report.rows), "tiny: ProST")
-    assert calls[-1] == (len(report.rows), len(report.rows), "done")
+    report = measure_matching([TINY], 0.01, lambda *call: calls.append(call), batches=[9, 4])
+    assert calls[0] == (0, 4, "tiny: ProST")
+    assert calls[-1] == (4, 4, "done")
     names = [row.name for row in report.rows if row.dtype == "float32"]
+    steps = ["ProST, einsum and its gradient", "ProST, prost.match and its gradient"]
     assert names == [
         "ProST, einsum",
         "ProST, pairs of batches (authors)",
         "ProST, prost.match",
         "TS2-Net, pairs of batches (authors)",
         "TS2-Net, one product",
-        "ProST, einsum and its gradient",
-        "ProST, prost.match and its gradient",
+        *steps,
+        *steps,
     ]
     told = report.to_dict()
-    assert told.keys() == {"machine", "gemm_gflops", "rows"}
-    assert told["gemm_gflops"].keys() == {"float32", "bfloat16"}
+    assert told.keys() == {"machine", "gemm_gflops", "rows", "not_measured"}
+    assert told["gemm_gflops"].keys() >= {"float32", "bfloat16"}
     for row in report.rows:
         assert 0 < row.measured_fraction <= 1
         assert row.seconds > 0 and row.share_of_gemm > 0

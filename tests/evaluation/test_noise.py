@@ -12,10 +12,11 @@ from prost.evaluation.noise import noise_test
 from prost.evaluation.post_processing import Assignment
 from prost.evaluation.rows import DIRECTIONS, METHODS, RankingPlan
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
-from prost.model.matching import Similarity, unit
+from prost.model.matching import Similarity
 from prost.model.prost import ProST
 from prost.model.retrieval_model import FrameFeatures, SentenceFeatures
 from prost.model.ts2net import TS2Net, TS2NetConfig
+from prost.model.vectors import unit
 
 CLIP = {
     "image_size": 32, "patch_size": 16, "vision_width": 64, "vision_layers": 1, "text_width": 64, "text_layers": 1,

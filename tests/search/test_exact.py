@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-import prost.model.matching as matching
+import prost.model.tiles as tiles
 import prost.search.scan_kernels  # noqa: F401
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.search import exact
@@ -49,7 +49,7 @@ def text() -> TextPrototypes:
 
 @pytest.mark.parametrize("tile_size", [1, 700, 2**20])
 def test_scores_are_those_of_algorithm_1(clips, text, tile_size, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(matching, "CPU_TILE", tile_size)
+    monkeypatch.setattr(tiles, "CPU_TILE", tile_size)
     codes, scales = quantise(clips[0])
 
     scores = score(text, ClipPrototypes.of(codes, clips[1]), 1.5)

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.search.conftest import COLOURS, ColourModel, paint_video
 
 from prost.errors import BadFilter, MissingPath, UsageError, VideoError
-from prost.model.matching import unit
+from prost.model.vectors import unit
 from prost.search.library import Library
 from prost.search.likeness import encode_picture, most_different, query_like
 from prost.search.records import ClipSettings

@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from prost.bench.generator import Blend, Generator, turn
-from prost.model.matching import TextPrototypes, VideoPrototypes, match, unit
+from prost.model.matching import TextPrototypes, VideoPrototypes, match
+from prost.model.vectors import unit
 from prost.progress import Advance
 
 # Queries whose tables are in memory together; with 3,000 videos of the bundled model each takes 48 MB.

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from prost.data.toybox import Scene, describe, render, scene_stream
 from prost.model.encoding import VideoEncoder, encode_text
-from prost.model.matching import TextPrototypes, unit
+from prost.model.matching import TextPrototypes
 from prost.model.prost import ProST
+from prost.model.vectors import unit
 from prost.progress import Advance
 from prost.video.sampling import sample_times
 

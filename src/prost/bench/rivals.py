@@ -18,13 +18,10 @@ from prost.bench.generator import CLIPS_A_BLOCK, Generator
 from prost.bench.library import GeneratedLibrary
 from prost.bench.measure import CurvePoint, curve
 from prost.errors import UsageError
-from prost.model.matching import (
-    TextPrototypes,
-    bfloat16_is_faster,
-    event_sentence_score,
-    object_phrase_score,
-    unit,
-)
+from prost.model.matching import TextPrototypes, event_sentence_score
+from prost.model.object_phrase import object_phrase_score
+from prost.model.tiles import bfloat16_is_faster
+from prost.model.vectors import unit
 from prost.progress import Advance
 from prost.search.codes import CodedClips, event_directions
 from prost.search.event_index import HNSW, IVF_PQ, WATCHED, EventIndex

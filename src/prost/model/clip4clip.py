@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from prost.config import MOST_LAYERS, MOST_POSITIONS, RetrievalConfig
 from prost.errors import UsageError
 from prost.model.clip import CLIPBackbone
-from prost.model.matching import Similarity, unit
+from prost.model.matching import Similarity
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.tokenizer import WordTokenizer
 from prost.model.towers import HEAD_WIDTH
+from prost.model.vectors import unit
 
 
 class CLIP4ClipConfig(RetrievalConfig):

@@ -12,9 +12,10 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from prost.config import MatchingRule, ModelConfig, RetrievalConfig
 from prost.model.clip import CLIPBackbone
-from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match, unit
+from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import Word, WordTokenizer
+from prost.model.vectors import unit
 
 
 class DualEncoderConfig(RetrievalConfig):

@@ -24,9 +24,11 @@ from torch import Tensor
 
 from prost.config import MatchingRule
 from prost.model.encoding import VideoEncoder
-from prost.model.matching import TextPrototypes, VideoPrototypes, best_phrases, expect_rule, unit
+from prost.model.matching import TextPrototypes, VideoPrototypes, expect_rule
+from prost.model.object_phrase import best_phrases
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import Word
+from prost.model.vectors import unit
 from prost.video.fit import MIDDLE, Fit
 
 # Two event prototypes whose cosine exceeds this are one for all that a score can tell.

@@ -25,8 +25,9 @@ from prost.errors import NeedsTokenizer, UsageError
 from prost.model.clip import CLIPBackbone
 from prost.model.encoding import VideoEncoder, encode_text, join
 from prost.model.known_fingerprints import recall, remember, state_of_files
-from prost.model.matching import Record, Similarity, expect
+from prost.model.matching import Record, Similarity
 from prost.model.tokenizer import Word, WordTokenizer
+from prost.model.vectors import expect
 from prost.video.probe import VideoInfo
 from prost.video.reader import Event, ReadRequest, ReadWindow, VideoReader
 from prost.video.sampling import sample_times

@@ -11,12 +11,13 @@ from torch import Tensor
 from prost.config import MOST_LAYERS, MOST_POSITIONS, TokenShiftConfig
 from prost.errors import UsageError
 from prost.model.clip import CLIPBackbone
-from prost.model.matching import Similarity, unit
+from prost.model.matching import Similarity
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.token_selection import TokenSelector
 from prost.model.tokenizer import WordTokenizer
 from prost.model.towers import HEAD_WIDTH
+from prost.model.vectors import unit
 
 # How sharply a sentence prefers its best frames; a constant of the authors' code.
 FRAME_SHARPNESS = 4.0

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prost.model.matching import unit
+from prost.model.vectors import unit
 
 # A table of this many float32 cosines takes 64 KiB, an eighth of the second-level cache of a common core.
 LARGEST_CODEBOOK = 2**14

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prost.errors import UsageError
-from prost.model.matching import TextPrototypes, unit
+from prost.model.matching import TextPrototypes
+from prost.model.vectors import unit
 from prost.search.candidates import Candidates
 from prost.search.codes import CodedClips
 

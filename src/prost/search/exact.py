@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prost.config import MatchingRule
-from prost.model.matching import TextPrototypes, event_sentence_score, object_phrase_score
+from prost.model.matching import TextPrototypes, event_sentence_score
+from prost.model.object_phrase import object_phrase_score
 
 # The compiled kernel saves about 30 ns a row, and loading it the first time takes nearly a second. So it is used where
 # the scan has loaded it already, or where there are so many rows that loading it pays.

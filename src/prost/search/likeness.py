@@ -20,7 +20,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from prost.config import ModelConfig
 from prost.errors import MissingPath, UsageError
 from prost.model.encoding import VideoEncoder
-from prost.model.matching import TextPrototypes, unit
+from prost.model.matching import TextPrototypes
+from prost.model.vectors import unit
 from prost.search.encode import PrototypeModel
 from prost.search.records import ClipSettings
 from prost.video.fit import PADDING, Fit

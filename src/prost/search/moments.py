@@ -24,7 +24,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from prost.model.matching import best_phrases, unit
+from prost.model.object_phrase import best_phrases
+from prost.model.vectors import unit
 
 Floats = NDArray[np.float64]
 

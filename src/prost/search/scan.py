@@ -21,7 +21,8 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from prost.model.matching import TextPrototypes, unit
+from prost.model.matching import TextPrototypes
+from prost.model.vectors import unit
 from prost.search.candidates import Candidates
 from prost.search.codes import Codebooks, CodedClips
 from prost.search.pruning import PruningThresholds

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from prost.model.matching import unit
+from prost.model.vectors import unit
 
 
 def patch_weights(boxes: Tensor, grid: int) -> Tensor:

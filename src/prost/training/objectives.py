@@ -11,9 +11,10 @@ from torch import Tensor
 from prost.data.batches import CaptionedVideos
 from prost.data.frame_tokens import TokenBatch
 from prost.model.encoding import Precision, autocast
-from prost.model.matching import TextPrototypes, VideoPrototypes, event_sentence_score, unit
+from prost.model.matching import TextPrototypes, VideoPrototypes, event_sentence_score
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.spatial import dead_share
+from prost.model.vectors import unit
 from prost.training.distributed import Processes
 from prost.training.grad_cache import Encoded, LossTerms
 from prost.training.grounding import grounding_loss, patch_weights, region_features

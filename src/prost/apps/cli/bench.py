@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from prost.apps.cli.output import print_table, progress, say
+from prost.apps.cli.output import print_line, print_table, progress, say
+from prost.errors import UsageError
 from prost.model.catalogue import BUNDLED
 
 bench = typer.Typer(help="Measure how fast and how good search is on this machine.", no_args_is_help=True)
@@ -81,8 +82,15 @@ def matching(
         int, typer.Option("--width", min=64, help="Width D of the prototypes, a multiple of 64.")
     ] = 512,
     batch: Annotated[
-        int, typer.Option("--batch", min=2, help="Texts and videos of the batch of a training step.")
-    ] = 128,
+        list[int],
+        typer.Option(
+            "--batch", min=2, help="Texts and videos of the batch of a training step; may be repeated."
+        ),
+    ] = [128],  # noqa: B006 (typer copies it)
+    test_set: Annotated[str | None, typer.Option("--test-set", help="Only MSR-VTT, or only DiDeMo.")] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Where the scores are computed: cpu, cuda or cuda:N.")
+    ] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
     """Time the similarity search of the paper's Table 1 at its sizes: the authors' loops and prost.match.
@@ -92,14 +100,21 @@ def matching(
     """
     import dataclasses
 
-    from prost.bench.matching import DIDEMO, MSRVTT, measure_matching, table
+    from prost.bench.matching import measure_matching, table
+    from prost.bench.matching_ways import DIDEMO, MSRVTT
+    from prost.model.encoding import choose_device
 
-    test_sets = [
-        dataclasses.replace(sizes, texts=texts, videos=videos, width=width) for sizes in (MSRVTT, DIDEMO)
-    ]
-    with progress("bench", "methods") as advance:
-        report = measure_matching(test_sets, seconds, advance, batch=batch)
+    known = {sizes.name: sizes for sizes in (MSRVTT, DIDEMO)}
+    if test_set is not None and test_set not in known:
+        raise UsageError(f"test set {test_set!r}", ", ".join(known))
+    chosen = list(known.values()) if test_set is None else [known[test_set]]
+    test_sets = [dataclasses.replace(sizes, texts=texts, videos=videos, width=width) for sizes in chosen]
+    where = choose_device(device)
+    with progress("bench", "groups") as advance:
+        report = measure_matching(test_sets, seconds, advance, batches=batch, device=where)
     print_table(*table(report), f"Similarity search, {texts} texts x {videos} videos")
+    for line in report.not_measured:
+        print_line(f"not measured: {line}")
     _write_json(json_file, report.to_dict())
 
 
