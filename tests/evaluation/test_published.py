@@ -4,7 +4,7 @@ import pytest
 
 from prost.evaluation.metrics import METRICS
 from prost.evaluation.post_processing import TRANSDUCTIVE
-from prost.evaluation.published import Published, published
+from prost.evaluation.published import Published, backbone_notes, published
 
 
 def one(**wanted: object) -> Published:
@@ -29,7 +29,7 @@ def test_figures_of_the_paper() -> None:
 
 def test_every_row_says_where_it_is_from_and_uses_our_words() -> None:
     for row in published():
-        assert row.source and set(row.values) <= set(METRICS) and row.values
+        assert row.source and row.backbone and set(row.values) <= set(METRICS) and row.values
         assert row.post_processing in {"none", *TRANSDUCTIVE}
         assert all(0 < row.values[column] < 100 for column in row.values if column.startswith("R@"))
 
@@ -37,3 +37,8 @@ def test_every_row_says_where_it_is_from_and_uses_our_words() -> None:
 def test_a_variant_of_a_benchmark_has_the_benchmark_s_figures() -> None:
     assert published(benchmark="didemo-prost") == published(benchmark="didemo") != []
     assert published(benchmark="toybox-1k") == []
+
+
+def test_both_sources_of_a_backbone_are_told_where_they_disagree() -> None:
+    (note,) = backbone_notes(published("layers"))
+    assert "ViT-B/16 by its model card" in note and "ViT-B/32 by the tables of DITS and TAME" in note

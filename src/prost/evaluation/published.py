@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -24,6 +25,7 @@ class Published:
         table: the kind of table.
         model: the authors' name.
         benchmark: the name for `load_benchmark`.
+        backbone: the image and text towers that the model starts from, with the sources where these disagree.
         values: the published columns.
         source: paper and table.
         post_processing: "none", or the name in `evaluation.post_processing`.
@@ -34,6 +36,7 @@ class Published:
     table: PublishedTable
     model: str
     benchmark: str
+    backbone: str
     values: dict[str, float]
     source: str
     post_processing: str = "none"
@@ -45,6 +48,7 @@ class Published:
         return {
             "model": self.model,
             "benchmark": self.benchmark,
+            "backbone": self.backbone,
             "post_processing": self.post_processing,
             **self.values,
             "source": self.source,
@@ -59,6 +63,18 @@ def published(table: PublishedTable | None = None, benchmark: str | None = None)
     """
     benchmark = _SAME.get(benchmark or "", benchmark)
     return [row for row in _read() if table in (None, row.table) and benchmark in (None, row.benchmark)]
+
+
+def backbone_notes(rows: Sequence[Published]) -> list[str]:
+    """The backbone of each model in published rows, one line a model, for below a table.
+
+    >>> backbone_notes(published("models", "youcook2"))[:2]
+    ['published TACo: backbone no CLIP', 'published COOT: backbone no CLIP']
+    """
+    return [
+        f"published {model}: backbone {backbone}"
+        for model, backbone in dict((row.model, row.backbone) for row in rows).items()
+    ]
 
 
 @cache
@@ -84,6 +100,7 @@ def _read() -> tuple[Published, ...]:
                 table=entry["table"],
                 model=entry["model"],
                 benchmark=entry["benchmark"],
+                backbone=document["backbones"][entry["model"]],
                 values={column: float(entry[column]) for column in METRICS if column in entry},
                 source=source,
                 post_processing=entry.get("post_processing", "none"),

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from prost.data.writing import written_whole
 from prost.errors import BadConfig, MissingPath, UsageError
 from prost.evaluation.bootstrap import PairedResult
+from prost.evaluation.hubness import FIRST
 from prost.evaluation.metrics import METRICS, Ranks, RetrievalMetrics, Scores
-from prost.evaluation.published import Published, published
+from prost.evaluation.published import Published, backbone_notes, published
 from prost.evaluation.rows import DIRECTIONS, PLAIN, SCORES, Row
 from prost.evaluation.tables import PaperTable, as_csv, number, with_interval
 
@@ -272,6 +273,7 @@ class EvaluationReport:
                 with_interval(row.values, row.intervals if column in with_intervals else {}, column)
                 for column in METRICS
             ]
+            cells.append(number(row.hubness, 2))
             if shows_twins:
                 plain = row.post_processing == PLAIN
                 cells.append(number(self.twin_accuracy.get(row.score)) if plain else "")
@@ -283,6 +285,9 @@ class EvaluationReport:
                 f"noise test: {result} (random features, with and without ties, {self.noise['seeds']} seeds of "
                 f"{self.noise['videos']} videos: every row inside the binomial interval of chance)"
             )
+        notes.append(
+            f"hubness: skewness of how many queries have an item among their first {FIRST}; near 0 without hubs"
+        )
         if shows_twins:
             ceiling = number(self.order_blind_ceiling) or "unknown"
             notes.append(
@@ -291,7 +296,7 @@ class EvaluationReport:
             )
         return PaperTable(
             title=f"{self.setting.model} on {self.setting.benchmark} ({self.setting.split}): {title}",
-            columns=("score", "post-processing", *METRICS, *(["twins"] if shows_twins else [])),
+            columns=("score", "post-processing", *METRICS, "hubness", *(["twins"] if shows_twins else [])),
             rows=tuple(lines),
             words=2,
             notes=tuple(notes),
@@ -310,7 +315,7 @@ class EvaluationReport:
             "parameters",
         ]
         bounds = [f"{column} {side}" for column in METRICS for side in ("low", "high")]
-        headings = [*first, "queries", "gallery", *METRICS, *bounds]
+        headings = [*first, "queries", "gallery", "hubness", *METRICS, *bounds]
         setting = self.setting
         lines = []
         for row in self.rows:
@@ -319,6 +324,7 @@ class EvaluationReport:
                 [
                     setting.model, setting.benchmark, setting.split, row.score, row.direction, row.post_processing,
                     "yes" if row.transductive else "no", parameters, len(row.ranks), row.gallery,
+                    "" if row.hubness is None else row.hubness,
                     *(row.values.get(column, "") for column in METRICS),
                     *(bound for column in METRICS for bound in row.intervals.get(column, ("", ""))),
                 ]
@@ -431,6 +437,7 @@ def _row(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Row:
         ranks=arrays[key],
         videos=arrays[f"videos/{entry['direction']}"],
         gallery=entry["gallery"],
+        hubness=entry.get("hubness"),
     )
 
 
@@ -454,4 +461,5 @@ def _published_table(figures: Sequence[Published]) -> PaperTable:
         columns=("model", "post-processing", *METRICS, "source"),
         rows=tuple(lines),
         words=2,
+        notes=tuple(backbone_notes(figures)),
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from prost.errors import UsageError
 from prost.evaluation.bootstrap import confidence_intervals
+from prost.evaluation.hubness import hubness
 from prost.evaluation.metrics import METRICS, Ranks, Scores, text_to_video_ranks, video_to_text_ranks
 from prost.evaluation.post_processing import (
     TRANSDUCTIVE,
@@ -100,6 +101,8 @@ class Row:
         ranks: rank of each query `[Q]`.
         videos: the video that each query belongs to `[Q]`.
         gallery: number of items that each query was ranked against.
+        hubness: of the videos, or of single captions, see `evaluation.hubness`; None for an assignment, which gives no
+            second place, for sets of captions, and in a report that was made before it was measured.
     """
 
     score: str
@@ -111,6 +114,7 @@ class Row:
     ranks: Ranks
     videos: NDArray[np.int64]
     gallery: int
+    hubness: float | None = None
 
     @property
     def key(self) -> str:
@@ -132,6 +136,7 @@ class Row:
             "parameters": dict(self.parameters),
             "queries": len(self.ranks),
             "gallery": self.gallery,
+            "hubness": self.hubness,
             **self.values,
             "intervals": {name: [round(bound, 3) for bound in pair] for name, pair in self.intervals.items()},
         }
@@ -188,6 +193,7 @@ def make_rows(
                         ranks=ranks,
                         videos=videos,
                         gallery=gallery,
+                        hubness=_hubness(result, matrix, direction),
                     )
                 )
     return rows
@@ -236,6 +242,14 @@ def _processed(
     for method in methods:
         if method in makers:
             yield method, makers[method]()
+
+
+def _hubness(result: PostProcessed | Assignment | None, scores: Scores, direction: Direction) -> float | None:
+    if isinstance(result, Assignment) or direction == "video_to_text_clip4clip":
+        return None
+    if result is not None:
+        return hubness(result.scores)
+    return hubness(scores if direction == "text_to_video" else scores.T)
 
 
 def _ranks(

@@ -11,7 +11,7 @@ from typing import Any
 from prost.data.writing import written_whole
 from prost.evaluation.comparison import Comparison, compare
 from prost.evaluation.post_processing import TRANSDUCTIVE
-from prost.evaluation.published import Published, published
+from prost.evaluation.published import Published, backbone_notes, published
 from prost.evaluation.report import METHOD_TITLES
 from prost.evaluation.rows import PLAIN, Row
 from prost.evaluation.tables import PAPER_COLUMNS, PaperTable, mean_and_spread, number
@@ -238,6 +238,7 @@ def _notes(result: GridResult, comparisons: Sequence[Comparison]) -> list[str]:
     if grid.published:
         sources = sorted({figure.source for figure in published(grid.published)})
         notes.append(f"published figures are for other data, starts and machines: {'; '.join(sources)}")
+        notes += backbone_notes(published(grid.published))
     return notes
 
 

@@ -60,6 +60,8 @@ def test_9k_as_clip4clip_packs_it(mini: Miniature) -> None:
     assert (benchmark.frames, benchmark.max_words) == (12, 32)
     paths = [record.path for record in benchmark.splits["train"]]
     assert [path and path.name for path in paths] == ["video0.mp4", "video1.webm", None]
+    assert any("missing labels" in note for note in benchmark.notes)
+    assert any("879 of these 1,000" in note for note in benchmark.notes)
     assert any("selected on test" in note for note in benchmark.notes)
 
 
