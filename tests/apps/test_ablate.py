@@ -68,9 +68,9 @@ def test_the_tables_of_the_paper_can_be_read(path: Path) -> None:
     assert len(budgets) == 1  # the same start, clips and steps for every model
 
 
-def test_there_are_four_of_them() -> None:
+def test_there_are_five_of_them() -> None:
     assert [path.stem for path in sorted(TABLES.glob("*.yaml"))] == [
-        "1-time", "2-models", "3-post-processing", "4-layers",
+        "1-time", "2-models", "3-post-processing", "4-layers", "5-long-videos",
     ]  # fmt: skip
     _, cells = read_grid(TABLES / "4-layers.yaml")
     assert len(cells) == 9

@@ -14,7 +14,7 @@ from prost.data.benchmarks import load_benchmark
 from prost.data.clip_sets import ToyboxClipSet
 from prost.data.frame_tokens import FrameTokenCache
 from prost.data.records import Benchmark, VideoRecord
-from prost.data.toybox import gallery, read_captions
+from prost.data.toybox import gallery, long_gallery, read_captions
 from prost.errors import MissingPath, ProstError, UsageError
 from prost.evaluation.benchmark import (
     TEMPERATURES,
@@ -152,6 +152,18 @@ def test_names_and_folders(toy: Any, toybox_folder: Path, tmp_path: Path) -> Non
         open_set(SetConfig(name="msrvtt-9k"))
     with pytest.raises(MissingPath, match=r"holds no captions\.jsonl"):
         folder_set(tmp_path)
+
+
+def test_clips_of_long_videos_are_cut_from_them(toy: Any) -> None:
+    data = open_set(SetConfig(name="toybox-long-10", bank=0))
+    assert isinstance(data.clips, ToyboxClipSet)
+    for clip, excerpt in zip(data.clips.clips, long_gallery("toybox-long-10").excerpts, strict=True):
+        assert (clip.scene, clip.start, clip.end) == (excerpt.scene, excerpt.start, excerpt.end)
+        assert clip.end - clip.start < clip.scene.duration
+    assert any(note.startswith("10 clips of ") for note in data.notes)
+    report = evaluate_set(toy, data, RankingPlan(methods=(), directions=("text_to_video",), samples=20))
+    assert (report.setting.videos, report.setting.captions, report.twins) == (10, 10, 0)
+    assert set(report.row().values) >= {"R@1", "R@5", "R@10", "MdR", "MnR"}
 
 
 def test_a_bank_of_training_captions_and_videos(toy: Any) -> None:

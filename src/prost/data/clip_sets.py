@@ -23,7 +23,7 @@ from torch.utils.data import IterableDataset
 
 from prost.data.batches import CaptionedVideos, generator_of, load_batches
 from prost.data.records import VideoRecord
-from prost.data.toybox import Gallery, Scene
+from prost.data.toybox import Gallery, LongGallery, Scene
 from prost.data.toybox_clips import ClipMix, ToyboxClip, draw_clips
 from prost.data.video_reading import Reading, Sampling, read_records
 from prost.errors import BadConfig, MissingVideos, TrainingStopped, UsageError, VideoError
@@ -310,6 +310,13 @@ class ToyboxClipSet(ClipSet):
     def of_gallery(cls, gallery: Gallery, split: str, workers: int = 0) -> ToyboxClipSet:
         """The whole videos of a gallery of a split."""
         return cls.of_scenes(gallery.scenes, json.dumps(["toybox gallery", split, gallery.name]), workers)
+
+    @classmethod
+    def of_long_gallery(cls, gallery: LongGallery, split: str, workers: int = 0) -> ToyboxClipSet:
+        """The clips of a gallery of long videos of a split."""
+        clips = [ToyboxClip(excerpt.scene, excerpt.start, excerpt.end) for excerpt in gallery.excerpts]
+        description = json.dumps(["toybox gallery", split, gallery.name])
+        return cls(clips, description=description, workers=workers)
 
     @classmethod
     def of_scenes(cls, scenes: Sequence[Scene], description: str, workers: int = 0) -> ToyboxClipSet:

@@ -19,7 +19,17 @@ from prost.config import StrictConfig
 from prost.data.benchmarks import BENCHMARK_NAMES, load_benchmark
 from prost.data.clip_sets import ClipSet, RecordClips, ToyboxClipSet
 from prost.data.records import Benchmark, VideoRecord, captions_of, complete_split, gallery_size
-from prost.data.toybox import GALLERY_NAME, Gallery, describe, gallery, read_captions, scene_stream
+from prost.data.toybox import (
+    GALLERY_NAME,
+    LONG_GALLERY_NAME,
+    Gallery,
+    LongGallery,
+    describe,
+    gallery,
+    long_gallery,
+    read_captions,
+    scene_stream,
+)
 from prost.data.video_reading import Sampling
 from prost.errors import MissingPath, UsageError
 from prost.model.tokenizer import says_nothing
@@ -134,6 +144,32 @@ def gallery_set(
         clips=ToyboxClipSet.of_gallery(scenes, split, workers),
         twin=scenes.twin,
         order_blind_ceiling=scenes.order_blind_ceiling(),
+        bank=_toybox_bank(bank_captions, bank_videos),
+    )
+
+
+def long_gallery_set(
+    clips: LongGallery, *, bank_captions: int = 0, bank_videos: int = 0, split: str = "test", workers: int = 0
+) -> EvaluationSet:
+    """Clips of long Toybox videos, rendered when they are read; each clip has one query.
+
+    Args:
+        clips: the gallery.
+        bank_captions: see `gallery_set`.
+        bank_videos: see `gallery_set`.
+        split: the split of the gallery.
+        workers: processes that render; 0 renders in this one.
+    """
+    return EvaluationSet(
+        name=clips.name,
+        split=split,
+        videos=tuple(f"{clips.name}-{place}" for place in range(len(clips))),
+        captions=tuple(query.text for query in clips.queries),
+        video_of_caption=np.arange(len(clips)),
+        clips=ToyboxClipSet.of_long_gallery(clips, split, workers),
+        notes=(
+            f"{len(clips):,} clips of {clips.videos:,} long videos; the clips of a video show the same things",
+        ),
         bank=_toybox_bank(bank_captions, bank_videos),
     )
 
@@ -301,11 +337,13 @@ def open_set(config: SetConfig) -> EvaluationSet:
     bank = {"bank_captions": config.bank, "bank_videos": config.bank_videos}
     if re.fullmatch(GALLERY_NAME, config.name):
         return gallery_set(gallery(config.name, config.split), split=config.split, **bank)
+    if re.fullmatch(LONG_GALLERY_NAME, config.name):
+        return long_gallery_set(long_gallery(config.name, config.split), split=config.split, **bank)
     if Path(config.name).is_dir():
         return folder_set(Path(config.name), **bank)
     raise MissingPath(
         f"{config.name} is neither a gallery nor a folder nor a benchmark",
-        f"toybox-1k, toybox-200, a folder of `prost toybox`, {', '.join(BENCHMARK_NAMES)}",
+        f"toybox-1k, toybox-200, toybox-long-500, a folder of `prost toybox`, {', '.join(BENCHMARK_NAMES)}",
     )
 
 

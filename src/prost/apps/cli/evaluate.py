@@ -31,8 +31,9 @@ def evaluate(
     benchmark: Annotated[
         str,
         typer.Argument(
-            help="toybox-N for a gallery of N videos, a folder that `prost toybox` wrote, or with --folder a benchmark "
-            "(msrvtt-9k, didemo, vatex, lsmdc, youcook2, msvd, activitynet, pairs ...)."
+            help="toybox-N for a gallery of N videos, toybox-long-N for N clips of long videos, a folder that "
+            "`prost toybox` wrote, or with --folder a benchmark (msrvtt-9k, didemo, vatex, lsmdc, youcook2, "
+            "msvd, activitynet, pairs ...)."
         ),
     ] = "toybox-1k",
     folder: Annotated[

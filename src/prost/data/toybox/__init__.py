@@ -13,6 +13,7 @@ from .grammar import (
     holds_in_any_order,
     vocabulary,
 )
+from .long_gallery import LONG_GALLERY_NAME, LongGallery, excerpts, long_gallery
 from .motion import visible_boxes
 from .render import render
 from .sampling import can_twin, sample_scene, scene_stream, twin_of
@@ -20,10 +21,12 @@ from .scene import Event, Scene, Thing
 
 __all__ = [
     "GALLERY_NAME",
+    "LONG_GALLERY_NAME",
     "Caption",
     "Claim",
     "Event",
     "Gallery",
+    "LongGallery",
     "Scene",
     "Thing",
     "can_twin",
@@ -31,9 +34,11 @@ __all__ = [
     "describe_event",
     "describe_frame",
     "describe_thing",
+    "excerpts",
     "gallery",
     "holds",
     "holds_in_any_order",
+    "long_gallery",
     "read_captions",
     "render",
     "sample_scene",

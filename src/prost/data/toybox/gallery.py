@@ -24,7 +24,7 @@ _GALLERIES = 0x67616C
 _FOLDERS = 0x666F6C
 
 
-class _Index:
+class StoryIndex:
     """Finds the videos in which certain kinds do certain things, without checking all videos."""
 
     def __init__(self, scenes: Sequence[Scene]) -> None:
@@ -35,10 +35,12 @@ class _Index:
                 self.places[scene.objects[event.thing].kind, event.action].add(index)
 
     def candidates(self, claims: Sequence[Claim]) -> list[int]:
+        """Places of the scenes in which things of these kinds do these actions, whatever else is claimed."""
         found = [self.places.get((claim.kind, claim.action), set()) for claim in claims]
         return sorted(set.intersection(*found))
 
     def true_of(self, claims: Sequence[Claim]) -> list[int]:
+        """Places of the scenes of which all claims are true."""
         return [index for index in self.candidates(claims) if holds(claims, self.scenes[index])]
 
 
@@ -60,10 +62,10 @@ class Gallery:
     scenes: tuple[Scene, ...]
     queries: tuple[Caption, ...]
     twin: tuple[int | None, ...]
-    _index: _Index = field(init=False, repr=False, compare=False)
+    _index: StoryIndex = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_index", _Index(self.scenes))
+        object.__setattr__(self, "_index", StoryIndex(self.scenes))
         for place, query in enumerate(self.queries):
             if self._index.true_of(query.claims) != [place]:
                 raise ValueError(f"query {place} ({query.text!r}) is not true of video {place} alone")
@@ -141,7 +143,7 @@ def _fill(name: str, rng: np.random.Generator, makers: Sequence[_Maker], split: 
     groups = [make(rng, split) for make in makers]
     while True:
         scenes, twin = _spread(groups)
-        queries, hopeless = _queries(rng, scenes)
+        queries, hopeless = true_queries(rng, scenes)
         if not hopeless:
             return Gallery(name, scenes, queries, twin)
         for index, group in enumerate(groups):
@@ -163,9 +165,9 @@ def _spread(groups: Sequence[tuple[Scene, ...]]) -> tuple[tuple[Scene, ...], tup
     return tuple(placed[place] for place in range(count)), tuple(twin)
 
 
-def _queries(rng: np.random.Generator, scenes: Sequence[Scene]) -> tuple[tuple[Caption, ...], list[int]]:
+def true_queries(rng: np.random.Generator, scenes: Sequence[Scene]) -> tuple[tuple[Caption, ...], list[int]]:
     """A query for each scene, and the places of scenes for which no query was true of that scene only."""
-    index = _Index(scenes)
+    index = StoryIndex(scenes)
     queries, hopeless = [], []
     for place, scene in enumerate(scenes):
         for _ in range(30):

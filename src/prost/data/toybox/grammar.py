@@ -260,7 +260,7 @@ def describe_frame(scene: Scene, time: float, rng: np.random.Generator, most: in
     for index in shown[:most]:
         thing = scene.objects[index]
         pose = pose_at(scene, thing, events_of(scene, index), time)
-        look = _look(rng, replace(thing, size=_size_at(pose.side)), colour=0.92, size=0.45)
+        look = _look(rng, replace(thing, size=size_at(pose.side)), colour=0.92, size=0.45)
         part = _with_article(_name(rng, look))
         if rng.random() < 0.35:
             part = f"{part} {_place(rng, pose.x, pose.y)}"
@@ -278,7 +278,7 @@ def describe_thing(scene: Scene, index: int, time: float, rng: np.random.Generat
     """A sentence about what one thing is at a time, without what it does; its size is that in the picture."""
     thing = scene.objects[index]
     pose = pose_at(scene, thing, events_of(scene, index), time)
-    claim = _look(rng, replace(thing, size=_size_at(pose.side)), colour=0.5, size=0.3)
+    claim = _look(rng, replace(thing, size=size_at(pose.side)), colour=0.5, size=0.3)
     return Caption(_with_article(_name(rng, claim)), (claim,))
 
 
@@ -294,7 +294,8 @@ def _look(rng: np.random.Generator, thing: Thing, colour: float, size: float) ->
     )
 
 
-def _size_at(side: float) -> str:
+def size_at(side: float) -> str:
+    """The size that a thing is called by when its drawing has this side, a fraction of the stage's."""
     return min(SIZES, key=lambda name: abs(np.log(SIZES[name] / side)))
 
 
