@@ -21,7 +21,7 @@ from prost.model.retrieval_model import RetrievalModel
 from prost.places import data_folder
 
 # Part of every key. Raise it when the forms or the gate change.
-RULE = 1
+RULE = 2
 LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino")
 
 log = logging.getLogger("prost")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from prost.errors import FormRefused, UsageError
+from prost.model.bf16 import with_bf16_vision
 from prost.model.encoding import PrecisionClass, VideoEncoder
 from prost.model.int8 import with_int8_vision
 from prost.model.retrieval_model import RetrievalModel
@@ -137,8 +138,16 @@ def _example(model: RetrievalModel[Any, Any]) -> Tensor:
     return torch.zeros(2, 3, size, size, device=model.device)
 
 
-def _in_torch(model: RetrievalModel[Any, Any], *, precision: Literal["fp32", "bf16"]) -> VideoEncoder[Any]:
-    return VideoEncoder(model, precision=precision)
+def _is_ours(model: RetrievalModel[Any, Any]) -> bool:
+    return hasattr(model.clip.towers, "vision_model")
+
+
+def _in_bf16(model: RetrievalModel[Any, Any]) -> VideoEncoder[Any]:
+    # open_clip's towers are not ours to rewrite, and on a GPU autocast rounds the weights in no time.
+    if model.device.type != "cpu" or not _is_ours(model):
+        return VideoEncoder(model, precision="bf16")
+    rounded = with_bf16_vision(model)
+    return VideoEncoder(model, below_shift=rounded.below_shift, from_shift=rounded.from_shift)
 
 
 def _in_int8(model: RetrievalModel[Any, Any]) -> VideoEncoder[Any]:
@@ -237,16 +246,25 @@ def _in_openvino(model: RetrievalModel[Any, Any], *, precision: Literal["f32", "
         "CPU",
         {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": torch.get_num_threads()},
     )
+    above: Callable[[Tensor], Tensor] | None = None
+    if precision == "bf16" and _is_ours(model):  # its blocks from the token shift on are bfloat16, too
+        rounded = with_bf16_vision(model)
+
+        def above(states: Tensor) -> Tensor:
+            return rounded.from_shift(states.bfloat16())
+
     return VideoEncoder(
-        model, below_shift=lambda frames: torch.from_numpy(compiled(frames.numpy())[0].copy())
+        model,
+        below_shift=lambda frames: torch.from_numpy(compiled(frames.numpy())[0].copy()),
+        from_shift=above,
     )
 
 
 ONNX = ("onnx", "onnxruntime")
 # The first of each class is in torch; see `form_of_class`.
 FORMS = (
-    Form(name="fp32", precision="fp32", cpu_only=False, encoder=partial(_in_torch, precision="fp32")),
-    Form(name="bf16", precision="bf16", cpu_only=False, encoder=partial(_in_torch, precision="bf16")),
+    Form(name="fp32", precision="fp32", cpu_only=False, encoder=VideoEncoder),
+    Form(name="bf16", precision="bf16", cpu_only=False, encoder=_in_bf16),
     Form(name="int8", precision="int8", cpu_only=False, encoder=_in_int8),
     Form(name="compile", precision="fp32", encoder=_compiled),
     Form(name="onnx-fp32", precision="fp32", needs=ONNX, encoder=partial(_in_onnx_runtime, int8=False)),

@@ -6,14 +6,13 @@ large token does not take the resolution from the others.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prost.errors import UsageError
 from prost.model.retrieval_model import RetrievalModel
+from prost.model.vision_copy import with_vision_copy
 
 LARGEST = 127
 SMALLEST_SCALE = 1e-12
@@ -61,12 +60,8 @@ def with_int8_vision(model: RetrievalModel[Any, Any]) -> RetrievalModel[Any, Any
     Raises:
         UsageError: a model whose vision tower is run by open_clip.
     """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    quantised = copy.deepcopy(model, memo=dict(shared))
-    vision = getattr(quantised.clip.towers, "vision_model", None)
-    if vision is None:
-        raise UsageError("a vision tower that open_clip runs", "one of our own towers")
-    _replace_linears(vision.encoder)
+    quantised = with_vision_copy(model)
+    _replace_linears(quantised.clip.towers.vision_model.encoder)
     return quantised
 
 

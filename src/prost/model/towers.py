@@ -22,11 +22,12 @@ HEAD_WIDTH = 64
 # With fewer tokens, plain matrix products beat the fused attention of a CPU: at 26 tokens by a fifth of a training
 # step.
 FUSED_FROM = 64
+QUICK_GELU_SLOPE = 1.702
 
 
 def quick_gelu(inner: Tensor) -> Tensor:
     """OpenAI's approximation of GELU."""
-    return inner * torch.sigmoid(1.702 * inner)
+    return inner * torch.sigmoid(QUICK_GELU_SLOPE * inner)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -215,6 +216,7 @@ class VisionEmbeddings(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Embed frames `[N, 3, R, R]`: `[N, T, width]`, where T counts the patches and the class token, if any."""
+        frames = frames.to(self.patch_embedding.weight.dtype)
         tokens = self.patch_embedding(frames).flatten(2).transpose(1, 2)  # [N, patches, width]
         if self.class_embedding is not None:
             first = self.class_embedding.expand(frames.shape[0], 1, -1)  # traced: len() would be a constant
