@@ -186,6 +186,10 @@ class NotCoded(LibraryError):
     """A search by codes or by an index that the library does not have."""
 
 
+class ShardsGone(LibraryError):
+    """None of the processes that search the parts of a library answers."""
+
+
 class StorageError(ProstError):
     """The disk refused: no space, no permission, read-only."""
 

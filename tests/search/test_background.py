@@ -15,7 +15,7 @@ import pytest
 from prost.errors import PackDamaged
 from prost.model.checkpoint import load_prost
 from prost.search import background as background_module
-from prost.search import searching as searching_module
+from prost.search import ranking as ranking_module
 from prost.search.background import BACKGROUND, FEW, TEXTS, Background, BackgroundFile, score_unrelated
 from prost.search.library import Library
 from prost.search.packs import pack_folder
@@ -84,7 +84,7 @@ class TestClipsWithoutCodes:
 
     @pytest.fixture(autouse=True)
     def large(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in (background_module, searching_module):
+        for module in (background_module, ranking_module):
             monkeypatch.setattr(module, "SCAN_FROM", 200)
 
     def scored(self, library: Library, model: Any, opened: OpenedPacks | None) -> Background | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import prost.search.searching as searching
+import prost.search.ranking as ranking
 from prost.search.codes import code_clips
 from prost.search.coding import Coding
 from prost.search.compaction import carry_codes
@@ -122,6 +122,6 @@ def test_optimize_codes_no_clip_twice(filled: Library, fill_store, monkeypatch) 
     filled.search("red", coarse="scan")
     report = filled.optimize()
     assert (report.coding.coded, report.coding.clips, report.fragments) == (60, 300, (2, 1))
-    monkeypatch.setattr(searching, "_exact", None)  # every clip is covered
+    monkeypatch.setattr(ranking, "_exact", None)  # every clip is covered
     assert len(filled.search("red", coarse="scan", limit=999)) == 150
     assert len(filled.search("red", coarse="index")) == 10

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import prost.search.event_index as event_index
-import prost.search.searching as searching
+import prost.search.ranking as ranking
+import prost.search.view as view
 from prost.errors import NotCoded, UsageError
 from prost.search.coding import Coding
 from prost.search.library import Library
@@ -68,7 +69,7 @@ def test_more_hits_than_there_are_videos(filled: Library) -> None:
 def test_a_long_video_does_not_push_the_others_out(
     filled: Library, fill_store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "CANDIDATES", 8)
+    monkeypatch.setattr(ranking, "CANDIDATES", 8)
     fill_store(Store.open(filled.path), 500, 1, clips=150)
     filled.optimize()
     found, exact = answers(filled, "scan", recall=1.0), answers(filled, "exact")
@@ -81,14 +82,14 @@ def test_small_libraries_are_scored_exactly_and_large_ones_scanned(
     filled: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    shortlist = searching.View.shortlist
+    shortlist = view.View.shortlist
     monkeypatch.setattr(
-        searching.View, "shortlist", lambda view, coarse: asked.append(coarse) or shortlist(view, coarse)
+        view.View, "shortlist", lambda seen, coarse: asked.append(coarse) or shortlist(seen, coarse)
     )
     filled.optimize()
     filled.search("red")
     assert asked == []
-    monkeypatch.setattr(searching, "SCAN_FROM", 100)
+    monkeypatch.setattr(ranking, "SCAN_FROM", 100)
     filled.search("red")
     assert set(asked) == {"scan"}
 
@@ -120,7 +121,7 @@ def test_an_index_that_reaches_none_of_the_allowed_clips(
     model,  # type: ignore[no-untyped-def]
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(searching, "CANDIDATES", 1)
+    monkeypatch.setattr(ranking, "CANDIDATES", 1)
     monkeypatch.setattr(event_index, "WATCHED", 1)
     filled.optimize(index="hnsw")
     wheres = [f"name = 'content{number:05}.mp4'" for number in range(0, 120, 4)]

@@ -47,13 +47,15 @@ class Confidence:
         false_alarm_rate: how often a sentence that has nothing to do with the library scores as high, from 0 to 1.
         interval: of the rate, at 95 %: it is estimated from a limited number of sentences.
         of_best: whether the hit is the best one, so that the statement is about all that was searched.
-        filtered: whether only a part of the library was searched; it matters for the best hit alone.
+        filtered: whether only the videos that a filter leaves were searched; it matters for the best hit alone.
+        partly: whether a part of the library could not be searched; likewise.
     """
 
     false_alarm_rate: float
     interval: tuple[float, float]
     of_best: bool = False
     filtered: bool = False
+    partly: bool = False
 
     @property
     def level(self) -> Level:
@@ -74,6 +76,8 @@ class Confidence:
         nothing = "This does not fit well"
         if self.of_best:
             searched = "among the filtered videos" if self.filtered else "in this library"
+            if self.partly:
+                searched = "in the part that was searched"
             nothing = f"Nothing {searched} fits well"
         begin = {"good": "This fits well", "possible": "This may fit", "none": nothing}[self.level]
         return f"{begin}: {_often(self.false_alarm_rate)} as high."

@@ -12,7 +12,7 @@ from prost.search.filters import expect_filter
 from prost.search.records import VideoRow
 from prost.search.schema import video_rows
 from prost.search.storage_errors import storage_errors
-from prost.search.store import Store
+from prost.search.store import VIDEOS, Store
 
 INDEXED = "status = 'indexed'"
 
@@ -22,15 +22,16 @@ class FindableVideos:
 
     Args:
         store: the library.
+        version: of the table; None for the latest.
 
     Attributes:
         version: of the table.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, version: int | None = None) -> None:
         self._store = store
         with storage_errors(store.root):
-            self._table = store.videos()
+            self._table = store.table(VIDEOS, version)
             self.version: int = self._table.version
             columns = self._table.to_table(columns=["content"], with_row_address=True)
             self._addresses = columns["_rowaddr"].to_numpy()

@@ -209,6 +209,7 @@ class RowReader:
         addresses: Lance's address of each row: its fragment and its place in there `[n]`.
         pages: where data files hold their prototypes, by the names of the files for which this is known.
         sizes: of the library.
+        first: place in the table of the first row.
     """
 
     def __init__(
@@ -217,10 +218,12 @@ class RowReader:
         addresses: NDArray[np.uint64],
         pages: Mapping[str, Mapping[str, Pages]],
         sizes: PrototypeSizes,
+        first: int = 0,
     ) -> None:
         self._table = table
         self._addresses = addresses
         self._sizes = sizes
+        self._first = first
         self._flat: dict[int, FlatRows] = {}
         for fragment in table.get_fragments():
             name = data_file(fragment)
@@ -238,7 +241,7 @@ class RowReader:
         fragments = (self._addresses[rows] >> np.uint64(OFFSET_BITS)).astype(np.int64)
         if not self._flat.keys() >= set(fragments.tolist()):
             with storage_errors(self._table.uri):
-                table = self._table.take(rows.tolist(), columns=PROTOTYPES)
+                table = self._table.take((rows + self._first).tolist(), columns=PROTOTYPES)
             codes, event = (column_array(table, name, self._sizes) for name in PROTOTYPES)
             return ClipPrototypes.of(codes.copy(), event.copy())
         offsets = (self._addresses[rows] & np.uint64(2**OFFSET_BITS - 1)).astype(np.int64)

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from prost.errors import LibraryDamaged, UsageError
 from prost.search.hits import PICTURE, WORDS, Hit, Moment, SearchResult
-from prost.search.searching import Request, Searcher
+from prost.search.request import Request
+from prost.search.searching import Searcher
 from prost.search.store import Store
 from prost.search.words import FoundWords, find_words
 
@@ -65,12 +66,13 @@ def search_sources(
             notes.append(f"words were not searched: {damage.arrived}; `prost index` reads them again")
     if not found:
         result = searcher.search(request) if PICTURE in sources else SearchResult()
-        return SearchResult(result, [*result.notes, *notes], result.confidence)
+        return SearchResult(result, [*result.notes, *notes], result.confidence, result.searched)
     pictured = searcher.search(replace(request, limit=depth)) if PICTURE in sources else SearchResult()
     return SearchResult(
         _fused(searcher, request, pictured, found)[: request.limit],
         [*pictured.notes, *notes],
         pictured.confidence,
+        pictured.searched,
     )
 
 

@@ -156,14 +156,21 @@ class SearchResult(list[Hit]):
         notes: what the user should know about the search, such as that the query was cut.
         confidence: whether anything that was searched fits, by pictures: that of the video that fits best, even if
             words put others before it. None where nothing is known to compare with.
+        searched: fraction of the library's clips that was searched by pictures: 1, unless other processes search parts
+            of the library and some of them do not answer.
     """
 
     def __init__(
-        self, hits: Iterable[Hit] = (), notes: Iterable[str] = (), confidence: Confidence | None = None
+        self,
+        hits: Iterable[Hit] = (),
+        notes: Iterable[str] = (),
+        confidence: Confidence | None = None,
+        searched: float = 1.0,
     ) -> None:
         super().__init__(hits)
         self.notes = list(notes)
         self.confidence = confidence
+        self.searched = searched
 
     def to_table(self) -> pa.Table:
         r"""One row for each moment of each hit, best hit first.

@@ -45,9 +45,11 @@ from prost.search.pack_cache import CacheState, cache_state
 from prost.search.packs import pack_folder
 from prost.search.records import ClipSettings, PrototypeSizes, VideoRow
 from prost.search.repairing import RepairReport, repair_library
+from prost.search.request import Request
 from prost.search.rerank import RECALL
 from prost.search.schema import path_key
-from prost.search.searching import Request, Searcher
+from prost.search.searching import Searcher
+from prost.search.sharding import ShardedRanker, Shards
 from prost.search.snapshot import StoredClip
 from prost.search.store import Store
 from prost.search.verifying import Problem, verify_library
@@ -146,7 +148,8 @@ class Library:
         self._precision = precision
         self._storage_options = storage_options
         self._packs = pack_folder(self._store)
-        self._searcher = Searcher(self._store, memory, moment_rule, UnrelatedTexts.of(model))
+        self._shards: Shards | None = None
+        self._searcher = self._make_searcher()
         self._explainer: Explainer | None = None
 
     @property
@@ -176,6 +179,28 @@ class Library:
         """Let go of the memory; nothing on disk waits for it."""
         self._searcher.forget()
 
+    def search_through(self, shards: Shards) -> None:
+        """Let other processes score the clips, each those of a part of the library; see `prost.search.sharding`.
+
+        Searches then see a new version of the library once the shards have opened it. If a shard does not answer, a
+        result is partial: its `searched` says how much was searched.
+
+        Args:
+            shards: the processes; they outlive this library.
+        """
+        self._searcher.forget()
+        self._shards = shards
+        self._searcher = self._make_searcher()
+
+    def _make_searcher(self) -> Searcher:
+        return Searcher(
+            self._store,
+            self._memory,
+            self._moment_rule,
+            UnrelatedTexts.of(self.model),
+            None if self._shards is None else ShardedRanker(self._store, self._shards),
+        )
+
     def reopen(self, model: PrototypeModel | None) -> Library:
         """The library that is at this path now, which may be another one.
 
@@ -185,13 +210,16 @@ class Library:
         Raises:
             as `Library`.
         """
-        return Library(
+        library = Library(
             self.path,
             model,
             moment_rule=self._moment_rule,
             memory=self._memory,
             storage_options=self._storage_options,
         )
+        if self._shards is not None:
+            library.search_through(self._shards)
+        return library
 
     def versions(self) -> tuple[int, int]:
         """Versions of the tables of videos and clips: when they stay, nothing changed.
@@ -442,7 +470,7 @@ class Library:
             all_duplicates=all_duplicates,
         )
         found = search_sources(self._searcher, self._store, request, query, sources)
-        return SearchResult(found, [*_notes(model, query), *found.notes], found.confidence)
+        return SearchResult(found, [*_notes(model, query), *found.notes], found.confidence, found.searched)
 
     def search_like(
         self,

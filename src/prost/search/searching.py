@@ -7,135 +7,80 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prost.errors import LibraryDamaged, NotCoded, PackDamaged, UsageError
+from prost.errors import LibraryDamaged, PackDamaged
 from prost.model.matching import TextPrototypes
-from prost.search.background import (
-    BEHIND,
-    FEW,
-    Background,
-    BackgroundFile,
-    UnrelatedTexts,
-    profile_rows,
-    score_unrelated,
-)
-from prost.search.candidates import Candidates
-from prost.search.coding import SCAN_FROM
-from prost.search.confidence import Confidence, FalseAlarms, Profile
-from prost.search.exact import ClipPrototypes, ClipScores, total_scores
-from prost.search.findable import FindableVideos
-from prost.search.fragments import RowReader
+from prost.search.background import BEHIND, FEW, Background, BackgroundFile, UnrelatedTexts, score_unrelated
+from prost.search.confidence import Confidence, FalseAlarms
+from prost.search.exact import ClipScores
 from prost.search.hits import Hit, Moment, SearchResult
 from prost.search.moments import MomentRule, merge_moments, moment, relevance, winning_event
 from prost.search.near_duplicates import collapse
-from prost.search.packs import Current, pack_folder
+from prost.search.packs import pack_folder
+from prost.search.ranking import Ranked, rank
 from prost.search.reading import places_of
 from prost.search.records import VideoRow
-from prost.search.rerank import CANDIDATES, RECALL, Ranking, Reranking
-from prost.search.shortlist import OpenedPacks, Shortlist, open_packs
+from prost.search.request import INDEX, Request
 from prost.search.snapshot import ClipSnapshot, StoredClip
 from prost.search.store import Store
 from prost.search.unrelated import COUNT
+from prost.search.view import Sight, View, Views
 from prost.video.subtitles import Cue
 
-SCAN, INDEX, EXACT = "scan", "index", "exact"
 # Searches begun anew because a writer had replaced the files meanwhile, before the error is believed.
 ATTEMPTS = 5
-COARSE = (SCAN, INDEX, EXACT)
 Read = TypeVar("Read")
 
 
+class Ranker(Protocol):
+    """Who scores the clips of a library exactly that may be among the best: this process, or others."""
+
+    def versions(self) -> tuple[int, int]:
+        """The versions of videos and clips to search."""
+
+    def rank(self, sight: Sight, request: Request) -> Ranked:
+        """Scores of clips of `sight.view.snapshot`; at least one clip may be found."""
+
+    def renew(self) -> None:
+        """Search the latest versions from now on, since the files of older ones may be gone."""
+
+    def close(self) -> None:
+        """Let go of what the next search would take anew."""
+
+
+class OwnRanker:
+    """This process ranks, in the latest version.
+
+    Args:
+        store: the library.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.versions = store.versions
+
+    def rank(self, sight: Sight, request: Request) -> Ranked:
+        """As `prost.search.ranking.rank`."""
+        return rank(sight.view, request, sight.allowed)
+
+    def renew(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to search for.
+class _Found:
+    """Hits, the clips that each of them was made of, notes, and the fraction of the clips that was searched."""
 
-    Attributes:
-        text: prototypes of one sentence, on the CPU.
-        object_phrase_weight: of the model's configuration.
-        limit: hits at most.
-        per_video: moments of a hit at most.
-        where: an expression over the videos.
-        coarse: how candidates are chosen; None chooses what suits the library.
-        recall: expected fraction of the best clips that is found.
-        all_duplicates: whether files that show the film of a better hit are hits as well.
-        with_confidence: whether the scores of hits are compared with those of unrelated sentences.
-    """
-
-    text: TextPrototypes
-    object_phrase_weight: float
-    limit: int
-    per_video: int
-    where: str | None = None
-    coarse: str | None = None
-    recall: float = RECALL
-    all_duplicates: bool = False
-    with_confidence: bool = True
-
-    def __post_init__(self) -> None:
-        for name, value in (("limit", self.limit), ("per_video", self.per_video)):
-            if value < 1:
-                raise UsageError(f"{name} {value}", "1 or more")
-        if self.coarse is not None and self.coarse not in COARSE:
-            raise UsageError(f"coarse {self.coarse!r}", "scan, index or exact", "leave it out")
-        if not 0 < self.recall <= 1:
-            raise UsageError(f"recall {self.recall:g}", "above 0, at most 1")
-
-
-@dataclass(kw_only=True)
-class View:
-    """One version of the clips, and what is derived from it.
-
-    Attributes:
-        snapshot: of the clips.
-        current: what `current.json` named.
-        opened: the files; None if none were made yet, or all are damaged.
-        damaged: what is wrong with them, a line each.
-    """
-
-    snapshot: ClipSnapshot
-    current: Current | None
-    opened: OpenedPacks | None
-    damaged: tuple[str, ...]
-    _shortlists: dict[str, Shortlist] = field(default_factory=dict)
-    _reader: RowReader | None = None
-    _profiled: ClipPrototypes | None = None
-
-    def shortlist(self, coarse: str) -> Shortlist:
-        """A way to choose candidates.
-
-        Raises:
-            NotCoded: the library lacks what it needs.
-        """
-        if self.opened is None:
-            raise NotCoded("the library has no codes", "coarse='exact'", "prost optimize")
-        if coarse not in self._shortlists:
-            self._shortlists[coarse] = self.opened.shortlist(self.snapshot.rows, coarse)
-        return self._shortlists[coarse]
-
-    def reader(self) -> RowReader:
-        """A reader of the prototypes of single clips."""
-        if self._reader is None:
-            self._reader = self.snapshot.reader(self.opened.pages if self.opened else {})
-        return self._reader
-
-    def profile(self, request: Request, ranking: Ranking) -> Profile | None:
-        """How the sentence scores over the library, whatever the filter.
-
-        Args:
-            request: the search.
-            ranking: exact scores of some clips; if they are all, no others are computed.
-        """
-        rows = profile_rows(self.snapshot)
-        if len(ranking.rows) == len(self.snapshot):
-            return Profile.of(ranking.scores.total[np.argsort(ranking.rows)][rows])
-        if self._profiled is None:
-            self._profiled = self.reader().read(rows)
-        scores = total_scores(request.text, self._profiled, request.object_phrase_weight)[0]
-        return Profile.of(scores)
+    hits: list[Hit] = field(default_factory=list)
+    clips: list[list[StoredClip]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    searched: float = 1.0
 
 
 class Searcher:
@@ -146,29 +91,32 @@ class Searcher:
         memory: bytes of prototypes that may stay in memory.
         rule: for the start and end of moments.
         unrelated: sentences to compare with where the library stores no scores of them; None where there is no model.
+        ranker: who scores the clips; None for this process.
     """
 
-    def __init__(self, store: Store, memory: int, rule: MomentRule, unrelated: UnrelatedTexts | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        memory: int,
+        rule: MomentRule,
+        unrelated: UnrelatedTexts | None,
+        ranker: Ranker | None = None,
+    ) -> None:
         self._store = store
+        self._ranker = OwnRanker(store) if ranker is None else ranker
         self._unrelated = unrelated
         self._background_file = BackgroundFile.of(store)
         self._background_lock = threading.Lock()
         # How far a stored background is behind a snapshot, and a background that was made for one.
         self._behind: tuple[Background, ClipSnapshot, float] | None = None
         self._made: tuple[ClipSnapshot, Background] | None = None
-        self._memory = memory
         self._rule = rule
-        self._packs = pack_folder(store)
-        self._lock = threading.Lock()
-        self._findable: FindableVideos | None = None
-        self._view: View | None = None
-        # Videos and clips that may be found without a filter, for one version of the videos and one of the clips.
-        self._all: tuple[FindableVideos, ClipSnapshot, NDArray[np.int64], NDArray[np.bool_]] | None = None
+        self._views = Views(store, pack_folder(store), memory)
 
     def forget(self) -> None:
         """Free the memory."""
-        with self._lock:
-            self._findable, self._view, self._all = None, None, None
+        self._views.forget()
+        self._ranker.close()
         with self._background_lock:
             self._behind, self._made = None, None
 
@@ -183,13 +131,15 @@ class Searcher:
         """
         wanted = request.limit
         while True:
-            hits, clips, notes = self._current(replace(request, limit=wanted))
-            confidence = _best_confidence(hits, filtered=request.where is not None)
-            if request.all_duplicates:
-                return SearchResult(hits, notes, confidence)
-            kept = collapse(hits, clips)
-            if len(kept) >= request.limit or len(hits) < wanted:
-                return SearchResult(kept[: request.limit], notes, confidence)
+            asked = replace(request, limit=wanted)
+            found = self._retried(lambda asked=asked: self._found(asked))  # type: ignore[misc]
+            kept = found.hits if request.all_duplicates else collapse(found.hits, found.clips)
+            enough = request.all_duplicates or len(kept) >= request.limit or len(found.hits) < wanted
+            if enough:
+                confidence = _best_confidence(
+                    found.hits, filtered=request.where is not None, partly=found.searched < 1
+                )
+                return SearchResult(kept[: request.limit], found.notes, confidence, found.searched)
             wanted *= 2  # near-duplicates took places that belong to other videos
 
     def moments_at(self, request: Request, spans: Sequence[tuple[str, float, float]]) -> list[Moment | None]:
@@ -213,14 +163,14 @@ class Searcher:
         """
 
         def read() -> list[StoredClip]:
-            _, _, view, _ = self._look(None)
+            view = self._look(None).view
             rows = view.snapshot.clips_of(content)
             return view.snapshot.stored_clips(rows, view.reader()) if len(rows) else []
 
         return self._retried(read)
 
     def _moments_at(self, request: Request, spans: Sequence[tuple[str, float, float]]) -> list[Moment | None]:
-        _, _, view, _ = self._look(None)
+        view = self._look(None).view
         snapshot = view.snapshot
         tiles = [snapshot.clips_at(*span) for span in spans]
         rows = np.unique(np.concatenate(tiles)) if tiles else np.empty(0, dtype=np.intp)
@@ -268,10 +218,6 @@ class Searcher:
             words=words,
         )
 
-    def _current(self, request: Request) -> tuple[list[Hit], list[list[StoredClip]], list[str]]:
-        """As `_found`, of a version of the library whose files are still there."""
-        return self._retried(lambda: self._found(request))
-
     def _retried(self, read: Callable[[], Read]) -> Read:
         """What `read` returns, of a version of the library whose files are still there."""
         for _ in range(ATTEMPTS):
@@ -282,21 +228,21 @@ class Searcher:
                     raise
             # A writer has replaced the files that this search was reading.
             self.forget()
+            self._ranker.renew()
         return read()
 
     def _is_behind(self) -> bool:
         """Whether the library has changed since a search looked at it."""
-        with self._lock:
-            seen = (self._findable and self._findable.version, self._view and self._view.snapshot.version)
-        return seen != self._store.versions()
+        return self._views.seen() != self._store.versions()
 
-    def _found(self, request: Request) -> tuple[list[Hit], list[list[StoredClip]], list[str]]:
-        """Hits, the clips that each of them was made of, and notes."""
-        findable, places, view, allowed = self._look(request.where, request.coarse == INDEX)
-        notes: list[str] = []
-        if not allowed.any():
-            return [], [], notes
-        ranking = self._ranked(view, request, allowed, notes)
+    def _found(self, request: Request) -> _Found:
+        sight = self._look(request.where, request.coarse == INDEX)
+        if not sight.allowed.any():
+            return _Found()
+        ranked = self._ranker.rank(sight, request)
+        view, ranking, notes = sight.view, ranked.ranking, ranked.notes
+        if not len(ranking.rows):
+            return _Found(notes=notes, searched=ranked.searched)
         snapshot, scores = view.snapshot, ranking.scores
         false_alarms = self._false_alarms(view, request, notes) if request.with_confidence else None
         profile = None
@@ -305,7 +251,7 @@ class Searcher:
         best = _best_videos(snapshot.content_of[ranking.rows], request.limit)
         last_score = scores.total[best[-1][1][0]]
         contents = [snapshot.contents[content].as_py() for content, _ in best]
-        owners = findable.owners(contents, places)
+        owners = sight.findable.owners(contents, sight.places)
         members = [
             self._members(request, owners[content][0], found[scores.total[found] >= last_score])
             for content, (_, found) in zip(contents, best, strict=True)
@@ -335,112 +281,10 @@ class Searcher:
                     missing=video is None,
                 )
             )
-        return hits, clips_of_hits, notes
+        return _Found(hits=hits, clips=clips_of_hits, notes=notes, searched=ranked.searched)
 
-    def _look(
-        self, where: str | None, with_index: bool = False
-    ) -> tuple[FindableVideos, NDArray[np.int64], View, NDArray[np.bool_]]:
-        """The latest versions, and the clips that may be found.
-
-        The version of the videos is read first, because clips are committed before their video.
-        """
-        with self._lock:
-            videos, clips = self._store.versions()
-            if self._findable is None or self._findable.version != videos:
-                self._findable = FindableVideos(self._store)
-            view = self._latest_view(clips, with_index)
-            findable, snapshot = self._findable, view.snapshot
-            if where is None:
-                if self._all is None or self._all[0] is not findable or self._all[1] is not snapshot:
-                    places = findable.matching()
-                    self._all = (findable, snapshot, places, _owned(findable, snapshot, places))
-                return findable, self._all[2], view, self._all[3]
-        places = findable.matching(where)
-        return findable, places, view, _owned(findable, snapshot, places)
-
-    def _latest_view(self, version: int, with_index: bool) -> View:
-        damaged: tuple[str, ...] = ()
-        current, opened = None, None
-        try:
-            current = self._packs.current()
-        except PackDamaged as damage:
-            damaged = (damage.arrived,)
-        if (
-            self._view is not None
-            and not self._view.damaged  # a file that was made again may have the same name
-            and (self._view.snapshot.version, self._view.current) == (version, current)
-            and (not with_index or current is None or current.index is None or _has_index(self._view.opened))
-            and self._packs.unchanged()
-        ):
-            return self._view
-        snapshot = self._view.snapshot if self._view is not None else None
-        self._view = None  # so that two versions need not fit in memory
-        if snapshot is None or snapshot.version != version:
-            snapshot = None
-            snapshot = ClipSnapshot(self._store, self._memory)
-        if current is not None:
-            try:
-                opened = open_packs(self._packs, with_index=with_index)
-            except PackDamaged as damage:
-                damaged = (damage.arrived,)
-        if opened is not None:
-            damaged = opened.damaged
-            current = opened.current
-        self._view = View(snapshot=snapshot, current=current, opened=opened, damaged=damaged)
-        return self._view
-
-    def _ranked(self, view: View, request: Request, allowed: NDArray[np.bool_], notes: list[str]) -> Ranking:
-        """Exact scores of the clips that may be among the best, best first."""
-        coarse = request.coarse or (SCAN if len(view.snapshot) >= SCAN_FROM and view.opened else EXACT)
-        if view.damaged and coarse != EXACT:
-            notes.append(
-                f"{'; '.join(view.damaged)}; clips without codes were scored exactly; try: prost optimize"
-            )
-        if coarse == EXACT or (view.damaged and view.opened is None):
-            return _exact(view.snapshot, request, np.flatnonzero(allowed))
-        if coarse == INDEX and view.damaged and not _has_index(view.opened):
-            coarse = SCAN
-        unknown = np.flatnonzero(allowed & ~view.shortlist(coarse).covered)
-        if len(unknown) > SCAN_FROM and not view.damaged:
-            notes.append(
-                f"{len(unknown)} clips have no codes yet and were scored exactly; try: prost optimize"
-            )
-        rankings = self._rankings(view, coarse, request, allowed)
-        if len(unknown):
-            rankings.append(_exact(view.snapshot, request, unknown))
-        return Ranking.joined(rankings)
-
-    def _rankings(
-        self, view: View, coarse: str, request: Request, allowed: NDArray[np.bool_]
-    ) -> list[Ranking]:
-        """Exact scores of candidates among the allowed clips that `coarse` covers, until they hold enough videos.
-
-        One long video can fill the list of candidates. The videos found so far are then left out of the next list.
-        """
-        content_of = view.snapshot.content_of
-        shortlist = view.shortlist(coarse)
-        left = allowed & shortlist.covered
-        rankings: list[Ranking] = []
-        found = np.empty(0, dtype=content_of.dtype)
-        while len(found) < request.limit and left.any():
-            count = max(CANDIDATES, request.limit)
-            candidates = shortlist.find(
-                request.text, request.object_phrase_weight, count, None if left.all() else left
-            )
-            if len(candidates) == 0:
-                # An index need not reach the clips that a filter leaves. What the scan cannot reach is scored exactly.
-                scanned = left & view.shortlist(SCAN).covered if coarse == INDEX else np.zeros_like(left)
-                if scanned.any():
-                    rankings += self._rankings(view, SCAN, request, scanned)
-                if (left & ~scanned).any():
-                    rankings.append(_exact(view.snapshot, request, np.flatnonzero(left & ~scanned)))
-                break
-            ranking = _reranked(view, candidates, request, request.limit - len(found))
-            rankings.append(ranking)
-            found = np.union1d(found, content_of[ranking.rows])
-            if len(found) < request.limit:
-                left = left & ~np.isin(content_of, found)
-        return rankings
+    def _look(self, where: str | None, with_index: bool = False) -> Sight:
+        return self._views.look(self._ranker.versions(), where, with_index)
 
     def _false_alarms(self, view: View, request: Request, notes: list[str]) -> FalseAlarms | None:
         """What the scores of hits are compared with; None, with a note, where there is nothing."""
@@ -508,44 +352,13 @@ class Searcher:
         )
 
 
-def _best_confidence(hits: Sequence[Hit], *, filtered: bool) -> Confidence | None:
+def _best_confidence(hits: Sequence[Hit], *, filtered: bool, partly: bool) -> Confidence | None:
     """The confidence of the hit that fits best; None where no hit has one."""
     known = [hit.confidence for hit in hits if hit.confidence is not None]
     if not known:
         return None
-    return replace(min(known, key=lambda each: each.false_alarm_rate), of_best=True, filtered=filtered)
-
-
-def _has_index(opened: OpenedPacks | None) -> bool:
-    return opened is not None and opened.index is not None
-
-
-def _owned(findable: FindableVideos, snapshot: ClipSnapshot, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which clips belong to one of some videos."""
-    if not len(snapshot):
-        return np.zeros(0, dtype=bool)
-    return findable.owned(snapshot.contents, places)[snapshot.content_of]
-
-
-def _exact(snapshot: ClipSnapshot, request: Request, rows: NDArray[np.int64]) -> Ranking:
-    """Exact scores of some clips."""
-    return Ranking.of(rows, snapshot.score(request.text, rows, request.object_phrase_weight))
-
-
-def _reranked(view: View, candidates: Candidates, request: Request, videos: int) -> Ranking:
-    """Exact scores of candidates, until the best of them hold `videos` videos or all are scored."""
-    reranking = Reranking(request.text, candidates, view.reader().read, request.object_phrase_weight)
-    wanted = videos
-    while True:
-        ranking = reranking.rank(wanted, request.recall)
-        if reranking.finished:
-            return ranking
-        first_of_each = np.sort(np.unique(view.snapshot.content_of[ranking.rows], return_index=True)[1])
-        # The last wanted video comes with its first clip, so the ranking has to be right up to there.
-        needed = int(first_of_each[videos - 1]) + 1 if len(first_of_each) >= videos else 2 * len(ranking.rows)
-        if needed <= wanted:
-            return ranking
-        wanted = needed
+    best = min(known, key=lambda each: each.false_alarm_rate)
+    return replace(best, of_best=True, filtered=filtered, partly=partly)
 
 
 def _best_videos(content_of: NDArray[np.integer], limit: int) -> list[tuple[int, NDArray[np.intp]]]:

@@ -8,7 +8,7 @@ the search can score it exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -178,6 +178,11 @@ class OpenedPacks:
             for fragment in pack.rows.fragments
             if fragment.pages is not None
         }
+
+    def only(self, files: set[str]) -> OpenedPacks:
+        """The same with the packed clips of some data files alone; their codes are copied."""
+        packs = tuple(part for pack in self.packs if (part := pack.only(files)) is not None)
+        return replace(self, packs=packs)
 
     def shortlist(self, rows: TableRows, coarse: str) -> Shortlist:
         """A way to choose candidates: `scan` or `index`.

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from prost.model.matching import TextPrototypes
 from prost.search.exact import ClipPrototypes, ClipScores, score, total_scores
 from prost.search.fragments import PROTOTYPES, Pages, RowReader, column_array, data_file
+from prost.search.parts import Part, divide
 from prost.search.quantise import dequantise
 from prost.search.records import PrototypeSizes
 from prost.search.shortlist import TableRows
 from prost.search.storage_errors import storage_errors
-from prost.search.store import Store
+from prost.search.store import CLIPS, Store
 
 # What else is known of a clip; its prototypes are read without Lance where possible.
 OTHER_COLUMNS = ["key", "frame_times", "object_scales", "event_attention"]
@@ -60,27 +61,41 @@ class ClipSnapshot:
         store: the library.
         memory: bytes of prototypes that may stay in memory once all clips were scored. If they take more, each search
             reads them from the disk.
+        version: of the table; None for the latest.
+        part: the part of its fragments whose clips are seen; None for all.
 
     Attributes:
         version: of the table.
+        whole: number of clips of the whole table.
         contents: the contents that have clips.
         content_of: place in `contents` of each clip `[n]`.
         rows: where the clips are stored.
     """
 
-    def __init__(self, store: Store, memory: int) -> None:
+    def __init__(
+        self, store: Store, memory: int, *, version: int | None = None, part: Part | None = None
+    ) -> None:
         self._store = store
         self._sizes = store.description.sizes
         with storage_errors(store.root):
-            self._table: lance.LanceDataset = store.clips()
+            self._table: lance.LanceDataset = store.table(CLIPS, version)
             self.version: int = self._table.version
-            columns = self._table.to_table(columns=["content", "start", "end"], with_row_address=True)
+            self._fragments = self._table.get_fragments()
+            self._counts = [each.count_rows() for each in self._fragments]
+            self.whole = sum(self._counts)
+            # Place of the first clip in the whole table.
+            self._first = 0
+            if part is not None:
+                owned = part.owned(self._counts)
+                self._first = sum(self._counts[: owned.start])
+                self._fragments = self._fragments[owned]
+            columns = self._columns(["content", "start", "end"])
             encoded = columns["content"].combine_chunks().dictionary_encode()
             self.contents: pa.StringArray = encoded.dictionary
             self.content_of = encoded.indices.to_numpy(zero_copy_only=False)
             self._starts = columns["start"].to_numpy()
             self._ends = columns["end"].to_numpy()
-            fragments = {data_file(each): each.fragment_id for each in self._table.get_fragments()}
+            fragments = {data_file(each): each.fragment_id for each in self._fragments}
             self.rows = TableRows(columns["_rowaddr"].to_numpy(), fragments)
         self._clips_at_once = max(1, PIECE_BYTES // _clip_bytes(self._sizes))
         self._fits = len(self) * _clip_bytes(self._sizes) <= memory
@@ -88,6 +103,10 @@ class ClipSnapshot:
 
     def __len__(self) -> int:
         return len(self.content_of)
+
+    def clips_of_parts(self, count: int) -> list[int]:
+        """Number of clips of each part, were the whole table divided into so many."""
+        return [sum(self._counts[owned]) for owned in divide(self._counts, count)]
 
     def clips_at(self, content: str, start: float, end: float) -> NDArray[np.intp]:
         """The clips of a content that share most time with a stretch, seconds; none where the content has no clips.
@@ -129,7 +148,7 @@ class ClipSnapshot:
             reader: of this snapshot.
         """
         with storage_errors(self._store.root):
-            table = self._table.take(rows.tolist(), columns=OTHER_COLUMNS)
+            table = self._table.take((rows + self._first).tolist(), columns=OTHER_COLUMNS)
         prototypes = reader.read(rows) if self._resident is None else self._resident[torch.from_numpy(rows)]
         times, scales, attention = (column_array(table, name, self._sizes) for name in OTHER_COLUMNS[1:])
         object = dequantise(prototypes.object_codes.numpy(), scales)
@@ -161,13 +180,23 @@ class ClipSnapshot:
             pages: where data files hold them row after row, by the names of the files for which this is known.
         """
         with storage_errors(self._store.root):
-            return RowReader(self._table, self.rows.addresses, pages, self._sizes)
+            return RowReader(self._table, self.rows.addresses, pages, self._sizes, first=self._first)
+
+    def keep(self) -> None:
+        """Read all prototypes into memory, if they fit and are not there yet.
+
+        Raises:
+            LibraryDamaged: they cannot be read.
+            StorageError: the disk refuses.
+        """
+        if self._fits and self._resident is None:
+            with storage_errors(self._store.root):
+                self._resident = self._load()
 
     def _blocks(self, rows: NDArray[np.intp]) -> Iterator[ClipPrototypes]:
         few = FEW * len(rows) < len(self)
-        if self._fits and self._resident is None and not few:
-            with storage_errors(self._store.root):
-                self._resident = self._load()
+        if not few:
+            self.keep()
         if self._resident is not None:
             if len(rows) == len(self):
                 yield self._resident
@@ -201,9 +230,25 @@ class ClipSnapshot:
         return ClipPrototypes.of(codes, event)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        scanner = self._table.scanner(columns=PROTOTYPES, batch_size=self._clips_at_once, scan_in_order=True)
+        if not self._fragments:
+            return
+        scanner = self._table.scanner(
+            columns=PROTOTYPES,
+            fragments=self._fragments,
+            batch_size=self._clips_at_once,
+            scan_in_order=True,
+        )
         with storage_errors(self._store.root):
             yield from scanner.to_batches()
+
+    def _columns(self, names: list[str]) -> pa.Table:
+        """Columns of the clips, and their addresses."""
+        if not self._fragments:
+            empty = self._table.schema.empty_table().select(names)
+            return empty.append_column("_rowaddr", pa.array([], pa.uint64()))
+        return self._table.scanner(
+            columns=names, fragments=self._fragments, with_row_address=True, scan_in_order=True
+        ).to_table()
 
 
 def _clip_bytes(sizes: PrototypeSizes) -> int:

@@ -398,9 +398,9 @@ class Store:
         """Where a table is, as Lance takes it."""
         return f"{self.root.rstrip('/')}/{name}"
 
-    def table(self, name: str) -> lance.LanceDataset:
-        """The latest version of a table."""
-        return lance.dataset(self.uri(name), storage_options=self.storage_options)
+    def table(self, name: str, version: int | None = None) -> lance.LanceDataset:
+        """A version of a table; None for the latest."""
+        return lance.dataset(self.uri(name), version=version, storage_options=self.storage_options)
 
     def existing_table(self, name: str) -> lance.LanceDataset | None:
         """The latest version of a table; None where there is none.

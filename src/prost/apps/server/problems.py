@@ -37,6 +37,7 @@ STATUS: tuple[tuple[type[errors.ProstError], int], ...] = (
     (errors.LibraryDamaged, 503),
     (errors.PackDamaged, 503),
     (errors.NotCoded, 503),
+    (errors.ShardsGone, 503),
     (errors.LibraryError, 409),
     (errors.StorageError, 503),
     (errors.OutOfMemory, 503),

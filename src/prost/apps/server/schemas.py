@@ -195,6 +195,9 @@ class SearchAnswer(BaseModel):
     query: str
     confidence: ConfidenceOut | None
     notes: list[str] = Field(description="What people should know about this search.")
+    searched: float = Field(
+        description="Fraction of the clips that was searched: below 1 where a part of the library does not answer."
+    )
     hits: list[SearchHit]
     next_offset: int | None = Field(description="`offset` of the next page; null at the end.")
     milliseconds: float

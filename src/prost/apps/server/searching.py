@@ -99,6 +99,7 @@ def page_of(result: SearchResult, query: str, filters: Filters, started: float) 
         query=query,
         confidence=ConfidenceOut.of(result.confidence),
         notes=result.notes,
+        searched=result.searched,
         hits=[SearchHit.of(hit) for hit in shown],
         next_offset=following if more else None,
         milliseconds=1000 * (time.perf_counter() - started),
