@@ -9,7 +9,7 @@ logit scale.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -107,12 +107,16 @@ class Processes:
             ):
                 gradient.copy_(summed.view_as(gradient))
 
-    def mean(self, values: dict[str, float]) -> dict[str, float]:
+    def mean(self, values: Mapping[str, Tensor | float]) -> dict[str, float]:
         """The mean over the processes of a few numbers that each has for its own rows."""
-        if self.world == 1 or not values:
-            return values
-        together = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
-        dist.all_reduce(together)
+        if not values:
+            return {}
+        numbers = [
+            torch.as_tensor(value, dtype=torch.float64, device=self.device) for value in values.values()
+        ]
+        together = torch.stack(numbers)
+        if self.world > 1:
+            dist.all_reduce(together)
         return dict(zip(values, (together / self.world).tolist(), strict=True))
 
     def any(self, asked: bool) -> bool:

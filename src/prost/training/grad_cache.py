@@ -18,7 +18,8 @@ from torch import Tensor
 from prost.model.encoding import join
 
 MicroBatch = TypeVar("MicroBatch")
-LossTerms = dict[str, float]
+# Single numbers; left on the device, since reading one waits for it, and most steps are not logged.
+LossTerms = dict[str, Tensor]
 
 
 class Encoded(NamedTuple):
@@ -128,7 +129,7 @@ class ContrastiveStep(Generic[MicroBatch]):
                 loss = loss + share * encoded.own_loss.detach()
                 reached.append((share * encoded.own_loss, torch.ones_like(encoded.own_loss)))
             for name, value in encoded.measured.items():
-                measured[name] = measured.get(name, 0.0) + share * value
+                measured[name] = share * value + measured.get(name, torch.zeros_like(value))
             torch.autograd.backward([tensor for tensor, _ in reached], [gradient for _, gradient in reached])
         after.restore(self.device)
         return loss, measured, text.mapped(Tensor.detach), video.mapped(Tensor.detach)

@@ -63,7 +63,7 @@ def region_features(frame_tokens: Tensor, video: Tensor, weights: Tensor) -> Ten
 
 def grounding_loss(
     regions: Tensor, words: Tensor, mask: Tensor, true: Tensor, logit_scale: Tensor
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Symmetric cross-entropy between regions and sentences; other true pairs are not used as negatives.
 
     The loss is computed for the end token of a sentence and for its last word, because the same words can be a phrase
@@ -88,4 +88,4 @@ def grounding_loss(
         best = logits.detach().argmax(dim=1)
         logits = logits.masked_fill(others, float("-inf"))
         losses.append(0.5 * (cross_entropy(logits, truth) + cross_entropy(logits.T, truth)))
-    return 0.5 * (losses[0] + losses[1]), {"grounded": round(true[rows, best].float().mean().item(), 3)}
+    return 0.5 * (losses[0] + losses[1]), {"grounded": true[rows, best].float().mean()}

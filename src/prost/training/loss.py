@@ -55,7 +55,7 @@ def retrieval_loss(similarity: Similarity, logit_scale: Tensor) -> Tensor:
     return prost_loss(similarity, logit_scale)
 
 
-def accuracies(similarity: Similarity) -> dict[str, float]:
+def accuracies(similarity: Similarity) -> dict[str, Tensor]:
     """For each score, the fraction of texts whose own video has the highest score in the batch."""
     truth = torch.arange(len(similarity.total), device=similarity.total.device)
     parts = {
@@ -64,7 +64,7 @@ def accuracies(similarity: Similarity) -> dict[str, float]:
         "sum": similarity.total,
     }
     return {
-        name: (scores.detach().argmax(dim=1) == truth).float().mean().item()
+        name: (scores.detach().argmax(dim=1) == truth).float().mean()
         for name, scores in parts.items()
         if scores is not None
     }

@@ -89,7 +89,7 @@ class Objective:
         loss = retrieval_loss(similarity, self.model.logit_scale)
         return loss / self.processes.world, accuracies(similarity)
 
-    def prototype_health(self, text: Any, video: Any) -> LossTerms:
+    def prototype_health(self, text: Any, video: Any) -> dict[str, float]:
         """For a ProST: the fractions of prototypes that are zero vectors, and how similar a video's events are."""
         if not (isinstance(text, TextPrototypes) and isinstance(video, VideoPrototypes)):
             return {}
@@ -178,4 +178,4 @@ class FrameObjective(Objective):
         scores = self.processes.gather(unit(text.sentence) @ unit(frames).T)
         right = scores.detach().argmax(dim=1) == torch.arange(len(scores), device=scores.device)
         loss = 0.5 * contrastive_loss(scores, self.model.logit_scale)
-        return loss / self.processes.world, {"accuracy": right.float().mean().item()}
+        return loss / self.processes.world, {"accuracy": right.float().mean()}

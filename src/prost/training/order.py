@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 
-def order_loss(scores: Tensor, logit_scale: Tensor) -> tuple[Tensor, dict[str, float]]:
+def order_loss(scores: Tensor, logit_scale: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Logistic loss of each right pair against the two wrong pairs with the same sentence or the same video.
 
     Args:
@@ -34,7 +34,7 @@ def order_loss(scores: Tensor, logit_scale: Tensor) -> tuple[Tensor, dict[str, f
     losses = [
         softplus(-logit_scale * (own - swapped)).mean() for swapped in (swapped_videos, swapped_sentences)
     ]
-    return 0.5 * (losses[0] + losses[1]), {"order": (own > swapped_videos).float().mean().item()}
+    return 0.5 * (losses[0] + losses[1]), {"order": (own > swapped_videos).float().mean()}
 
 
 def paired_scores(scores: Tensor) -> Tensor:

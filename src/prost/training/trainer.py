@@ -181,10 +181,11 @@ class Trainer:
                 )
                 self.model.train()
                 optimizer.zero_grad(set_to_none=True)
-                loss, measured, finite = self._backward(objective, stage, batch)
+                loss, measured, text, video = self._backward(objective, stage, batch)
                 norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.gradient_clip)
-                if not (torch.isfinite(loss) and torch.isfinite(norm)):
-                    raise self._broken(name, step, loss.item(), batch, finite)
+                # The one time that a step waits for the device, unless it is logged.
+                if not torch.stack([loss, norm]).isfinite().all():
+                    raise self._broken(name, step, loss.item(), batch, _finite_rows(text, video))
                 optimizer.step()
                 schedule.step()
                 pace.step()
@@ -192,6 +193,7 @@ class Trainer:
                 if step % LOG_EVERY == 0 or done == last:
                     # Before a step has been timed, the remaining time is unknown.
                     remaining = pace.remaining(done)
+                    numbers = self.processes.mean({**measured, **objective.prototype_health(text, video)})
                     self._log(
                         stage=name,
                         step=done,
@@ -201,7 +203,7 @@ class Trainer:
                         logit_scale=round(self.model.logit_scale.item(), 2),
                         seconds=round(pace.seconds, 1),
                         **({} if remaining is None else {"remaining": remaining}),
-                        **{name: round(value, 3) for name, value in self.processes.mean(measured).items()},
+                        **{name: round(value, 3) for name, value in numbers.items()},
                     )
                 asked = self.processes.any(interruption.asked)
                 due = done % evaluate_every == 0 or done == last
@@ -253,15 +255,14 @@ class Trainer:
 
     def _backward(
         self, objective: Objective, stage: StageConfig, batch: Batch
-    ) -> tuple[Tensor, LossTerms, list[bool]]:
-        """Compute the gradient of the whole batch; return the loss, measurements, and which rows are finite."""
+    ) -> tuple[Tensor, LossTerms, Any, Any]:
+        """Compute the gradient of the whole batch; return the loss, measurements, and both records."""
         size = stage.micro_batch or len(batch)
         parts: list[Batch] = [batch[first : first + size] for first in range(0, len(batch), size)]
         step = ContrastiveStep(objective.encode, objective.loss_of, self.device)
         loss, measured, text, video = step.backward(parts)
         self.processes.sum_gradients(self.model.parameters())
-        measured |= objective.prototype_health(text, video)
-        return loss * self.processes.world, measured, _finite_rows(text, video)
+        return loss * self.processes.world, measured, text, video
 
     def _broken(self, name: str, step: int, loss: float, batch: Batch, finite: list[bool]) -> TrainingStopped:
         """The error for a loss or gradient that is not finite; it names the videos to check."""
