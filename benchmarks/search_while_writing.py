@@ -3,21 +3,27 @@
     python benchmarks/search_while_writing.py                      20,000 clips, about 0.6 GB on disk, minutes
     python benchmarks/search_while_writing.py --clips 200000 --seconds 60
 
-The same sentences are searched repeatedly (a) without another process, (b) while another process adds videos in small
-commits and codes them, as `prost index` does with encoded videos, and (c) while another process runs `optimize` with
-new codebooks. A search is correct if its hits are those of exact scores of all clips in a version of the library that
-was the latest one during the search. Times of (b) and (c) are given as multiples of (a); all processes share the cores.
+The same sentences are searched again and again while another process (a) adds videos in small commits and codes them,
+as `prost index` does with encoded videos, (b) adds a few videos and then runs `prost optimize`, which merges files, and
+`prost optimize --retrain`, which codes all clips again, in turn, or (c) does so with `--eager`, as a process that does
+not give way. The other process is stopped every other slice of time (SIGSTOP), and the searches meanwhile are the quiet
+ones that the times beside it are compared with. So both are measured in the same minute, with the same other work on
+the machine. A search is correct if its hits are those of exact scores of all clips in a version of the library that was
+the latest one during the search.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +45,10 @@ WANTED = 10
 CLIPS_A_VIDEO, CLIP_SECONDS = 8, 12.0
 # Videos in each commit of the writer, and seconds of pause after it.
 VIDEOS_A_COMMIT, PAUSE = 16, 0.5
+# Seconds in which the other process runs, and then as long not.
+SLICE = 2.0
 SCORE_TOLERANCE = 1e-4
-QUIET, ADDING, OPTIMIZING = "nothing beside", "another process adds", "another process optimizes"
+ADDING, OPTIMIZING, EAGERLY = "adds videos", "optimizes", "optimizes with --eager"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,7 @@ class Searched:
         began, ended: seconds since 1970.
         hits: path and score of each hit, best first.
         uncoded: whether clips without codes were scored exactly, according to the notes of the result.
+    beside: whether the other process ran.
     """
 
     query: int
@@ -59,17 +68,12 @@ class Searched:
     ended: float
     hits: list[tuple[str, float]]
     uncoded: bool
+    beside: bool
 
-
-@dataclass
-class Phase:
-    """Searches during one kind of work of another process."""
-
-    searches: list[Searched] = field(default_factory=list)
-
-    def milliseconds(self) -> np.ndarray:
-        """Time of each search."""
-        return np.array([1000 * (each.ended - each.began) for each in self.searches])
+    @property
+    def milliseconds(self) -> float:
+        """Time that it took."""
+        return 1000 * (self.ended - self.began)
 
 
 def generator(model: Any, given: argparse.Namespace) -> Generator:
@@ -122,17 +126,14 @@ def put_videos(store: Store, clips: Generator, block: int, first: int, count: in
 
 
 def write(given: argparse.Namespace) -> None:
-    """The other process: write until the time is over, and print for each commit its time and what it added."""
+    """The other process: write until told to stop, and print for each commit its time and what it added."""
     model = load_prost(given.model)
-    library = Library(given.library, model)
-    store = Store.open(library.path)
-    clips, ended = generator(model, given), time.time() + given.seconds
+    store = Store.open(given.library)
+    clips = generator(model, given)
+    optimize = [sys.executable, "-m", "prost", "optimize", "--library", given.library]
     print("ready", flush=True)
     block, first = given.first_block, 0
-    while time.time() < ended:
-        if given.write == OPTIMIZING:
-            library.optimize(retrain=True)
-            continue
+    while not stop_file(given).exists():
         with store.writing():
             paths = put_videos(store, clips, block, first, VIDEOS_A_COMMIT)
             print(json.dumps({"at": time.time(), "paths": paths}), flush=True)
@@ -142,41 +143,72 @@ def write(given: argparse.Namespace) -> None:
         first += VIDEOS_A_COMMIT
         if CLIPS_A_VIDEO * (first + VIDEOS_A_COMMIT) > CLIPS_A_BLOCK:
             block, first = block + 1, 0
-        time.sleep(PAUSE)
+        if given.write == ADDING:
+            time.sleep(PAUSE)
+            continue
+        eager = ["--eager"] if given.write == EAGERLY else []
+        for options in (eager, [*eager, "--retrain"]):
+            subprocess.run([*optimize, *options], check=True, stdout=subprocess.DEVNULL)
 
 
-def search_beside(
+def stop_file(given: argparse.Namespace) -> Path:
+    """When it is there, the other process ends."""
+    return Path(given.work, "stop")
+
+
+def searches(
     library: Library, queries: list[str], given: argparse.Namespace, work: str
-) -> tuple[Phase, list[dict[str, Any]]]:
-    """Search while another process works; returns the searches and the commits of that process."""
+) -> tuple[list[Searched], list[dict[str, Any]]]:
+    """Search while another process works, and while it is stopped; returns the searches and its commits."""
     log = given.work / "commits.txt"
-    writer = None
-    if work != QUIET:
-        with log.open("w", encoding="utf-8") as output:
-            writer = subprocess.Popen(
-                [sys.executable, __file__, "--write", work, "--library", library.path, "--work", str(given.work),
-                 "--seconds", str(given.seconds), "--videos", str(given.videos), "--model", given.model,
-                 "--first-block", str(-(-given.clips // CLIPS_A_BLOCK))],
-                stdout=output,
-            )  # fmt: skip
+    stop_file(given).unlink(missing_ok=True)
+    with log.open("w", encoding="utf-8") as output:
+        writer = subprocess.Popen(
+            [sys.executable, __file__, "--write", work, "--library", library.path, "--work", str(given.work),
+             "--videos", str(given.videos), "--model", given.model,
+             "--first-block", str(-(-given.clips // CLIPS_A_BLOCK))],
+            stdout=output, process_group=0,
+        )  # fmt: skip
+    try:
         while not log.read_text(encoding="utf-8"):
             if writer.poll() is not None:
                 raise SystemExit(f"the writer ended with {writer.returncode}")
             time.sleep(0.05)
-    phase, ended = Phase(), time.time() + given.seconds
-    while time.time() < ended or (writer is not None and writer.poll() is None):
-        query = len(phase.searches) % len(queries)
-        began = time.time()
-        found = library.search(queries[query], limit=WANTED, per_video=1, coarse="scan")
-        ended_at = time.time()
-        hits = [(hit.path, hit.moments[0].score) for hit in found]
-        uncoded = any("no codes" in note for note in found.notes)
-        phase.searches.append(Searched(query=query, began=began, ended=ended_at, hits=hits, uncoded=uncoded))
-    if writer is None:
-        return phase, []
-    if writer.wait():
-        raise SystemExit(f"the writer ended with {writer.returncode}")
-    return phase, [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()[1:]]
+        found = []
+        for beside in slices(writer, given.seconds):
+            query = len(found) % len(queries)
+            began = time.time()
+            result = library.search(queries[query], limit=WANTED, per_video=1, coarse="scan")
+            ended = time.time()
+            hits = [(hit.path, hit.moments[0].score) for hit in result]
+            uncoded = any("no codes" in note for note in result.notes)
+            found.append(
+                Searched(query=query, began=began, ended=ended, hits=hits, uncoded=uncoded, beside=beside)
+            )
+        stop_file(given).touch()
+        if writer.wait():
+            raise SystemExit(f"the writer ended with {writer.returncode}")
+    finally:
+        if writer.poll() is None:
+            os.killpg(writer.pid, signal.SIGKILL)
+    return found, [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()[1:]]
+
+
+def slices(writer: subprocess.Popen[bytes], seconds: float) -> Iterator[bool]:
+    """Let the other process run and stop it in turn; gives before each search whether its time counts as beside."""
+    for _ in range(max(1, round(seconds / SLICE))):
+        for beside in (True, False):
+            if not beside:
+                # The first search after the stop meets what was written last, so it belongs to the writing.
+                os.killpg(writer.pid, signal.SIGSTOP)
+                yield True
+            ended = time.time() + SLICE
+            while time.time() < ended:
+                if writer.poll() is not None:
+                    raise SystemExit(f"the writer ended with {writer.returncode}")
+                yield beside
+            if not beside:
+                os.killpg(writer.pid, signal.SIGCONT)
 
 
 def agreement(search: Searched, exact: list[tuple[str, float]], commits: list[dict[str, Any]]) -> float:
@@ -200,7 +232,7 @@ def agreement(search: Searched, exact: list[tuple[str, float]], commits: list[di
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """Make a library, search it in three phases, and compare with exact scores of all clips."""
+    """Make a library, search it beside each writer, and compare with exact scores of all clips."""
     model = load_prost(given.model)
     folder = given.work / f"writing-{given.clips}.prost"
     shutil.rmtree(folder, ignore_errors=True)
@@ -216,8 +248,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         library.search(query, limit=WANTED, per_video=1, coarse="scan")  # warms the caches
 
     phases, commits = {}, []
-    for work in (QUIET, ADDING, OPTIMIZING):
-        phases[work], added = search_beside(library, queries, given, work)
+    for work in (ADDING, OPTIMIZING, EAGERLY):
+        phases[work], added = searches(library, queries, given, work)
         commits += added
     # A version lacks at most the videos that were added later, so its best videos are among these.
     limit = WANTED + sum(len(each["paths"]) for each in commits)
@@ -226,22 +258,27 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         found = library.search(query, limit=limit, per_video=1, coarse="exact")
         exact.append([(hit.path, hit.moments[0].score) for hit in found])
     rows = []
-    quiet = phases[QUIET].milliseconds()
-    for work, phase in phases.items():
-        shares = [agreement(each, exact[each.query], commits) for each in phase.searches]
-        p50, p95 = np.percentile(phase.milliseconds(), [50, 95])
+    for work, found in phases.items():
+        shares = [agreement(each, exact[each.query], commits) for each in found]
+        quiet, beside = (
+            np.percentile([each.milliseconds for each in found if each.beside == when], [50, 95])
+            for when in (False, True)
+        )
         rows.append(
             {
-                "beside": work,
-                "searches": len(shares),
-                "p50_ms": float(p50),
-                "p95_ms": float(p95),
-                "p50_ratio": float(p50 / np.median(quiet)),
-                "p95_ratio": float(p95 / np.percentile(quiet, 95)),
+                "other": work,
+                "searches_quiet": sum(not each.beside for each in found),
+                "searches_beside": sum(each.beside for each in found),
+                "quiet_p50_ms": float(quiet[0]),
+                "quiet_p95_ms": float(quiet[1]),
+                "beside_p50_ms": float(beside[0]),
+                "beside_p95_ms": float(beside[1]),
+                "p50_ratio": float(beside[0] / quiet[0]),
+                "p95_ratio": float(beside[1] / quiet[1]),
                 "right_hits": float(np.mean(shares)),
                 "all_right": float(np.mean(np.array(shares) == 1)),
                 "worst": float(min(shares)),
-                "uncoded": float(np.mean([each.uncoded for each in phase.searches])),
+                "uncoded": float(np.mean([each.uncoded for each in found if each.beside])),
             }
         )
     library.close()
@@ -266,7 +303,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=20_000)
     parser.add_argument("--queries", type=int, default=20)
     parser.add_argument("--videos", type=int, default=500, help="drawn videos that the clips are made from")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each of the three ways")
+    parser.add_argument("--seconds", type=float, default=20.0, help="beside each writer, and as long without")
     parser.add_argument("--work", type=Path, default=Path("bench"))
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     for name in ("--write", "--library"):
@@ -276,15 +313,19 @@ def main() -> None:
     if given.write:
         write(given)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a stopped writer must not stay behind
     report = measure(given)
     print(f"{given.clips:,} clips; {report['videos_added']} videos added in {report['commits']} commits\n")
     print(
-        "| beside | searches | p50, ms | p95, ms | p50 | p95 | right hits | searches all right | clips without codes |"
+        "| other process | searches quiet, beside | quiet p50 / p95, ms | beside p50 / p95, ms | p50 | p95 "
+        "| right hits | searches all right | met clips without codes |"
     )
     print("|---" * 9 + "|")
     for row in report["phases"]:
         print(
-            f"| {row['beside']} | {row['searches']} | {row['p50_ms']:.1f} | {row['p95_ms']:.1f} "
+            f"| {row['other']} | {row['searches_quiet']}, {row['searches_beside']} "
+            f"| {row['quiet_p50_ms']:.1f} / {row['quiet_p95_ms']:.1f} "
+            f"| {row['beside_p50_ms']:.1f} / {row['beside_p95_ms']:.1f} "
             f"| {row['p50_ratio']:.2f} x | {row['p95_ratio']:.2f} x "
             f"| {100 * row['right_hits']:.2f}% | {100 * row['all_right']:.1f}% "
             f"| {100 * row['uncoded']:.1f}% |"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import prost.search.optimizing as optimizing
 import prost.search.ranking as ranking
 from prost.search.codes import code_clips
 from prost.search.coding import Coding
 from prost.search.compaction import carry_codes
-from prost.search.fragments import column_array
+from prost.search.fragments import column_array, data_file
 from prost.search.library import Library
 from prost.search.optimizing import optimize
 from prost.search.packs import Pack, PackFolder, pack_folder
@@ -125,3 +126,56 @@ def test_optimize_codes_no_clip_twice(filled: Library, fill_store, monkeypatch) 
     monkeypatch.setattr(ranking, "_exact", None)  # every clip is covered
     assert len(filled.search("red", coarse="scan", limit=999)) == 150
     assert len(filled.search("red", coarse="index")) == 10
+
+
+def test_a_search_at_any_step_of_a_compaction_is_answered_by_codes(
+    filled: Library, model, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
+    filled.optimize(retrain=True)
+    monkeypatch.setattr(Store, "_rows_per_fragment", lambda store: 100)  # files that are merged and split
+    store = Store.open(filled.path)
+    store.delete_videos(["/videos/content00050.mp4"])
+    store.sweep()
+    exact = [(hit.path, hit.moments) for hit in filled.search("red", coarse="exact", limit=999)]
+    reader = Library(filled.path, model)
+    monkeypatch.setattr(ranking, "_exact", None)  # no clip lacks codes
+    steps = []
+
+    def search(step: str) -> None:
+        for each in (reader, Library(filled.path, model)):  # one has an older version open
+            found = each.search("red", coarse="scan", limit=999)
+            assert [(hit.path, hit.moments) for hit in found] == exact
+            assert not found.notes
+        steps.append(step)
+
+    def carry(*given) -> None:  # type: ignore[no-untyped-def]
+        search("files written")
+        carry_codes(*given)
+        search("codes carried")
+
+    monkeypatch.setattr(optimizing, "carry_codes", carry)
+    search("before")
+    before = {data_file(each) for each in store.clips().get_fragments()}
+    report = filled.optimize()
+    search("after")
+    assert steps == ["before", "files written", "codes carried", "after"]
+    assert report.coding.coded == 0
+    assert not before & {data_file(each) for each in store.clips().get_fragments()}
+
+
+def test_an_older_version_can_be_read_after_a_compaction(filled: Library, fill_store) -> None:  # type: ignore[no-untyped-def]
+    store = Store.open(filled.path)
+    for first in range(500, 520):  # more small files than are left alone
+        fill_store(store, first, 1)
+    folder = pack_folder(store)
+    Coding(store, folder).run(smallest=1)
+    older = ClipSnapshot(store, memory=0)
+    rows = np.arange(len(older))
+    before = older.stored_clips(rows, older.reader({}))
+    optimizing.bring_up_to_date(store, folder)
+    now = ClipSnapshot(store, memory=0)
+    assert now.version > older.version
+    assert not older.rows.fragments.keys() & now.rows.fragments.keys()
+    after = older.stored_clips(rows, older.reader({}))
+    assert [each.key for each in after] == [each.key for each in before]
+    assert all(np.array_equal(one.object, other.object) for one, other in zip(before, after, strict=True))
