@@ -65,7 +65,7 @@ def optimize(
 
 
 def _optimized(
-    library: str | None, retrain: bool, index: IndexKind | None, wait: bool
+    library: str, retrain: bool, index: IndexKind | None, wait: bool
 ) -> tuple[OptimizeReport, int]:
     """What was done, and the number of clips."""
     from prost.errors import MissingPath, ModelNotHere
