@@ -57,6 +57,21 @@ def serve(
         ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Let replicas on Ray Serve score the clips, each those of a part of the library: HOST:PORT of a "
+            "cluster whose machines reach the library at the same path, or `local` for processes of this machine.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            "--replicas", min=1, show_default="by the size of the library", help="Number of these replicas."
+        ),
+    ] = None,
 ) -> None:
     """Serve a library over HTTP, until Ctrl-C or SIGTERM.
 
@@ -65,6 +80,9 @@ def serve(
     missing = [name for name in NEEDED if not find_spec(name)]
     if missing:
         raise UsageError(f"prost serve needs {', '.join(missing)}", "the extra `serve`", INSTALL)
+    if replicas is not None and ray is None:
+        raise UsageError("--replicas without --ray", "both", "--ray local")
+    from prost.apps.server.on_ray import served_through
     from prost.apps.server.running import Server, bound_socket
     from prost.apps.server.settings import ServerSettings
 
@@ -87,14 +105,17 @@ def serve(
             device=device,
             load_model=load_model,
         )
-        with open_library(library, model, device) as opened:
+        with (
+            open_library(library, model, device) as opened,
+            served_through(opened, ray, replicas) as places,
+        ):
             from prost.apps.server.app import create_app
 
             shown = f"[{host}]" if ":" in host else host
             address = f"http://{shown}:{settings.port}/"
 
             def announce() -> None:
-                print_line(f"serving {opened.path} at {address}")
+                print_line(f"serving {opened.path} at {address}{places}")
                 if open_page and not webbrowser.open(address):
                     say(f"no browser was found; open {address}")
 
