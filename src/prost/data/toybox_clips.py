@@ -94,16 +94,19 @@ class ToyboxClip:
         scene: the scene.
         start: seconds in the scene; `end` likewise.
         event: the event that its caption describes; None where the caption describes the whole story.
+        backwards: whether it is played backwards, for evaluation; `tell` still describes what it is forwards.
     """
 
     scene: Scene
     start: float
     end: float
     event: int | None = None
+    backwards: bool = False
 
     def times(self, frames: int) -> np.ndarray:
-        """The middles of L equal parts, seconds in the scene `[L]`."""
-        return sample_times(self.start, self.end, frames)
+        """The middles of L equal parts, seconds in the scene `[L]`, in the order of playing."""
+        times = sample_times(self.start, self.end, frames)
+        return times[::-1] if self.backwards else times
 
     def show(self, frames: int, size: int) -> np.ndarray:
         """Its frames at these times: uint8 `[L, R, R, 3]`."""

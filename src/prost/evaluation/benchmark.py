@@ -23,6 +23,7 @@ from prost.evaluation.machine import machine_line
 from prost.evaluation.metrics import Scores, text_to_video_ranks
 from prost.evaluation.post_processing import inverted_softmax
 from prost.evaluation.report import EvaluationReport, Setting
+from prost.evaluation.reversal import reversed_accuracy
 from prost.evaluation.rows import PLAIN, Bank, RankingPlan, Row, left_out, make_rows
 from prost.evaluation.sets import BankSet, EvaluationSet
 from prost.model.encoding import Precision, VideoEncoder, encode_text, join, takes_bf16
@@ -68,7 +69,7 @@ def evaluate_set(
     bank_text = bank_video = None
     if plan.needs_bank:
         bank_text, bank_video = _encode_bank(model, data.bank, precision)
-    return evaluate_features(
+    report = evaluate_features(
         model,
         text,
         video,
@@ -80,6 +81,24 @@ def evaluate_set(
         bank_text=bank_text,
         bank_video=bank_video,
         seconds=seconds,
+    )
+    if not len(data.reversed.clips):
+        return report
+    with _timed(seconds, "reversed"):
+        backwards = encode_clips(model, data.reversed.clips, precision=precision)
+        places = list(data.reversed.captions)
+        scores = match_scores(model, text[places], backwards)
+    return replace(
+        report,
+        reversed_accuracy={
+            part: reversed_accuracy(
+                matrix[places, data.video_of_caption[places]],
+                scores[part].diagonal(),
+                samples=plan.samples,
+                seed=plan.seed,
+            )
+            for part, matrix in report.score_matrices().items()
+        },
     )
 
 

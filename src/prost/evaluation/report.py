@@ -17,6 +17,7 @@ from prost.evaluation.bootstrap import PairedResult
 from prost.evaluation.hubness import FIRST
 from prost.evaluation.metrics import METRICS, Ranks, RetrievalMetrics, Scores
 from prost.evaluation.published import Published, backbone_notes, published
+from prost.evaluation.reversal import ReversedAccuracy
 from prost.evaluation.rows import DIRECTIONS, PLAIN, SCORES, Row
 from prost.evaluation.tables import PaperTable, as_csv, number, with_interval
 
@@ -167,6 +168,7 @@ class EvaluationReport:
         order_blind_ceiling: R@1 in percent of a perfect model that is blind to order; None where there are no twins.
         comparisons: paired bootstrap of R@1, text to video: the sum against each part, "sum - event_sentence".
         seconds: wall time of waiting for pixels ("read"), of encoding and of matching.
+        reversed_accuracy: for each score; empty where no video was shown backwards.
         noise: the result of the noise test, if it was run.
         scores: the matrices `[C, V]` by score; None in a report that was read from files.
     """
@@ -178,6 +180,7 @@ class EvaluationReport:
     order_blind_ceiling: float | None
     comparisons: Mapping[str, PairedResult]
     seconds: Mapping[str, float]
+    reversed_accuracy: Mapping[str, ReversedAccuracy] = field(default_factory=dict)
     noise: Mapping[str, Any] | None = None
     scores: Mapping[str, Scores] | None = None
 
@@ -224,6 +227,7 @@ class EvaluationReport:
                 **part.metrics.to_dict(),
                 "R@1_interval": [round(bound, 2) for bound in part.interval],
                 "twin_accuracy": part.twin_accuracy,
+                "reversed": self.reversed_accuracy[score].to_dict() if self.reversed_accuracy else None,
             }
             for score, part in self.parts.items()
         }
@@ -265,6 +269,7 @@ class EvaluationReport:
 
     def _table(self, direction: str, title: str, with_intervals: Collection[str]) -> PaperTable:
         shows_twins = direction == "text_to_video" and self.twins > 0
+        shows_reversed = direction == "text_to_video" and bool(self.reversed_accuracy)
         lines = []
         for row in self.rows:
             if row.direction != direction:
@@ -277,6 +282,8 @@ class EvaluationReport:
             if shows_twins:
                 plain = row.post_processing == PLAIN
                 cells.append(number(self.twin_accuracy.get(row.score)) if plain else "")
+            if shows_reversed:
+                cells.append(self._reversed_cell(row))
             lines.append((SCORE_TITLES[row.score], method_title(row), *cells))
         notes = list(self.setting.lines())
         if self.noise is not None:
@@ -294,13 +301,30 @@ class EvaluationReport:
                 "twins: percent of queries that score their video above its order-swapped twin (chance 50); "
                 f"{self.twins:,} videos have one; R@1 of a perfect model that is blind to order: {ceiling}"
             )
+        if shows_reversed:
+            count = next(iter(self.reversed_accuracy.values())).videos
+            notes.append(
+                "reversed: percent of queries that score their video above the same video played backwards (chance "
+                f"50), with its interval; {count:,} videos, each with a query that is false of it backwards"
+            )
         return PaperTable(
             title=f"{self.setting.model} on {self.setting.benchmark} ({self.setting.split}): {title}",
-            columns=("score", "post-processing", *METRICS, "hubness", *(["twins"] if shows_twins else [])),
+            columns=(
+                *("score", "post-processing", *METRICS, "hubness"),
+                *(["twins"] if shows_twins else []),
+                *(["reversed"] if shows_reversed else []),
+            ),
             rows=tuple(lines),
             words=2,
             notes=tuple(notes),
         )
+
+    def _reversed_cell(self, row: Row) -> str:
+        """The reversed accuracy of a plain row and its interval."""
+        if row.post_processing != PLAIN:
+            return ""
+        found = self.reversed_accuracy[row.score]
+        return with_interval({"reversed": found.accuracy}, {"reversed": found.interval}, "reversed")
 
     def csv(self) -> str:
         """All rows with all columns, bounds of the intervals and settings, one line each."""
@@ -415,6 +439,11 @@ def read_report(folder: Path) -> EvaluationReport:
             order_blind_ceiling=values["gallery"]["order_blind_ceiling"],
             comparisons={name: PairedResult(**result) for name, result in values["comparisons"].items()},
             seconds=values["seconds"],
+            reversed_accuracy={
+                score: ReversedAccuracy.of_dict(values[score]["reversed"])
+                for score in SCORES
+                if values.get(score, {}).get("reversed")
+            },
             noise=values["noise_test"],
         )
     except FileNotFoundError as error:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -22,10 +22,13 @@ from prost.data.records import Benchmark, VideoRecord, captions_of, complete_spl
 from prost.data.toybox import (
     GALLERY_NAME,
     LONG_GALLERY_NAME,
+    Caption,
     Gallery,
     LongGallery,
+    Scene,
     describe,
     gallery,
+    is_changed_by_reversal,
     long_gallery,
     read_captions,
     scene_stream,
@@ -64,6 +67,19 @@ class BankSet:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class ReversedSet:
+    """Videos played backwards, each for a caption of the set that is then false.
+
+    Attributes:
+        captions: positions of the captions in the set; each is true of its video, and false of that video backwards.
+        clips: the videos of these captions, backwards.
+    """
+
+    captions: tuple[int, ...] = ()
+    clips: ClipSet = field(default_factory=_no_clips)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class EvaluationSet:
     """Videos and captions to rank.
 
@@ -82,6 +98,7 @@ class EvaluationSet:
         order_blind_ceiling: R@1 in percent of a perfect model that is blind to order.
         notes: what is printed with every number.
         bank: earlier queries.
+        reversed: videos played backwards, as distractors that differ in the order of frames alone.
     """
 
     name: str
@@ -98,6 +115,7 @@ class EvaluationSet:
     order_blind_ceiling: float | None = None
     notes: tuple[str, ...] = ()
     bank: BankSet = field(default_factory=BankSet)
+    reversed: ReversedSet = field(default_factory=ReversedSet)
 
     @property
     def digest(self) -> str:
@@ -122,6 +140,7 @@ def gallery_set(
     *,
     bank_captions: int = 0,
     bank_videos: int = 0,
+    reversed_videos: int = 0,
     split: str = "test",
     workers: int = 0,
 ) -> EvaluationSet:
@@ -131,46 +150,60 @@ def gallery_set(
         scenes: the gallery.
         bank_captions: number of captions in the bank; they describe scenes of the train split that no training draws.
         bank_videos: number of those scenes that are rendered as the bank's videos.
+        reversed_videos: largest number of videos that are also shown backwards.
         split: the split of the gallery.
         workers: processes that render; 0 renders in this one.
     """
     count = len(scenes)
+    clips = ToyboxClipSet.of_gallery(scenes, split, workers)
     return EvaluationSet(
         name=scenes.name,
         split=split,
         videos=tuple(f"{scenes.name}-{place}" for place in range(count)),
         captions=tuple(query.text for query in scenes.queries),
         video_of_caption=np.arange(count),
-        clips=ToyboxClipSet.of_gallery(scenes, split, workers),
+        clips=clips,
         twin=scenes.twin,
         order_blind_ceiling=scenes.order_blind_ceiling(),
         bank=_toybox_bank(bank_captions, bank_videos),
+        reversed=_reversed(scenes.queries, scenes.scenes, clips, reversed_videos),
     )
 
 
 def long_gallery_set(
-    clips: LongGallery, *, bank_captions: int = 0, bank_videos: int = 0, split: str = "test", workers: int = 0
+    excerpts: LongGallery,
+    *,
+    bank_captions: int = 0,
+    bank_videos: int = 0,
+    reversed_videos: int = 0,
+    split: str = "test",
+    workers: int = 0,
 ) -> EvaluationSet:
     """Clips of long Toybox videos, rendered when they are read; each clip has one query.
 
     Args:
-        clips: the gallery.
+        excerpts: the gallery.
         bank_captions: see `gallery_set`.
         bank_videos: see `gallery_set`.
+        reversed_videos: see `gallery_set`.
         split: the split of the gallery.
         workers: processes that render; 0 renders in this one.
     """
+    count = len(excerpts)
+    clips = ToyboxClipSet.of_long_gallery(excerpts, split, workers)
+    stories = [excerpt.story() for excerpt in excerpts.excerpts]
     return EvaluationSet(
-        name=clips.name,
+        name=excerpts.name,
         split=split,
-        videos=tuple(f"{clips.name}-{place}" for place in range(len(clips))),
-        captions=tuple(query.text for query in clips.queries),
-        video_of_caption=np.arange(len(clips)),
-        clips=ToyboxClipSet.of_long_gallery(clips, split, workers),
+        videos=tuple(f"{excerpts.name}-{place}" for place in range(count)),
+        captions=tuple(query.text for query in excerpts.queries),
+        video_of_caption=np.arange(count),
+        clips=clips,
         notes=(
-            f"{len(clips):,} clips of {clips.videos:,} long videos; the clips of a video show the same things",
+            f"{count:,} clips of {excerpts.videos:,} long videos; the clips of a video show the same things",
         ),
         bank=_toybox_bank(bank_captions, bank_videos),
+        reversed=_reversed(excerpts.queries, stories, clips, reversed_videos),
     )
 
 
@@ -313,10 +346,15 @@ class SetConfig(StrictConfig):
     seed: int = Field(0, ge=0)
 
 
-def open_set(config: SetConfig) -> EvaluationSet:
+def open_set(config: SetConfig, *, reversed_videos: int = 0) -> EvaluationSet:
     """Open the set that a configuration names.
 
     A name wins over a folder of the same name, as it does for models; `./toybox-1k` means the folder.
+
+    Args:
+        config: the name and the options.
+        reversed_videos: largest number of videos that are also shown backwards; only galleries of Toybox have any,
+            because only a scene tells which sentences reversal makes false.
 
     Raises:
         MissingPath: no such gallery, folder or benchmark, or files that do not exist.
@@ -335,10 +373,11 @@ def open_set(config: SetConfig) -> EvaluationSet:
             seed=config.seed,
         )
     bank = {"bank_captions": config.bank, "bank_videos": config.bank_videos}
+    options = {**bank, "reversed_videos": reversed_videos}
     if re.fullmatch(GALLERY_NAME, config.name):
-        return gallery_set(gallery(config.name, config.split), split=config.split, **bank)
+        return gallery_set(gallery(config.name, config.split), split=config.split, **options)
     if re.fullmatch(LONG_GALLERY_NAME, config.name):
-        return long_gallery_set(long_gallery(config.name, config.split), split=config.split, **bank)
+        return long_gallery_set(long_gallery(config.name, config.split), split=config.split, **options)
     if Path(config.name).is_dir():
         return folder_set(Path(config.name), **bank)
     raise MissingPath(
@@ -354,6 +393,25 @@ def _toybox_bank(captions: int, videos: int) -> BankSet:
     return BankSet(
         captions=tuple(describe(scene, rng).text for scene in scenes[:captions]),
         clips=ToyboxClipSet.of_scenes(scenes[:videos], f"toybox bank of {videos}"),
+    )
+
+
+def _reversed(
+    queries: Sequence[Caption], stories: Sequence[Scene], clips: ToyboxClipSet, most: int
+) -> ReversedSet:
+    """The first videos whose query is false when they are played backwards; symmetric stories are left out."""
+    changed = (
+        place
+        for place, (query, story) in enumerate(zip(queries, stories, strict=True))
+        if is_changed_by_reversal(query, story)
+    )
+    places = tuple(islice(changed, most))
+    return ReversedSet(
+        captions=places,
+        clips=ToyboxClipSet(
+            [replace(clips.clips[place], backwards=True) for place in places],
+            description=json.dumps([clips.description, "backwards", places]),
+        ),
     )
 
 

@@ -65,6 +65,14 @@ def evaluate(
         int,
         typer.Option("--bank-videos", min=0, help="Number of training videos that they use, video to text."),
     ] = 0,
+    reversed_videos: Annotated[
+        int,
+        typer.Option(
+            "--reversed",
+            min=0,
+            help="Largest number of videos of a Toybox gallery to show backwards too; others cannot be tested so.",
+        ),
+    ] = 200,
     plain: Annotated[bool, typer.Option("--plain", help="Without post-processing.")] = False,
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Seed of the bootstrap and of the choice of the bank.")
@@ -138,7 +146,7 @@ def evaluate(
         bank_videos=0 if plain else bank_videos,
         seed=seed,
     )
-    data = open_set(config)
+    data = open_set(config, reversed_videos=reversed_videos)
     overrides = overrides_of(max_words=max_words, object_phrase_weight=object_phrase_weight)
     opened = load(model, device, **overrides)
     plan = RankingPlan(methods=(), seed=seed) if plain else RankingPlan(seed=seed)

@@ -16,6 +16,7 @@ from .grammar import (
 from .long_gallery import LONG_GALLERY_NAME, LongGallery, excerpts, long_gallery
 from .motion import visible_boxes
 from .render import render
+from .reversal import backwards, is_changed_by_reversal
 from .sampling import can_twin, sample_scene, scene_stream, twin_of
 from .scene import Event, Scene, Thing
 
@@ -29,6 +30,7 @@ __all__ = [
     "LongGallery",
     "Scene",
     "Thing",
+    "backwards",
     "can_twin",
     "describe",
     "describe_event",
@@ -38,6 +40,7 @@ __all__ = [
     "gallery",
     "holds",
     "holds_in_any_order",
+    "is_changed_by_reversal",
     "long_gallery",
     "read_captions",
     "render",
