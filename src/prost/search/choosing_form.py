@@ -68,14 +68,7 @@ def encoder_for(
     if form == AUTO:
         chosen = _choose(store, model, files, None if is_open else made_in, announce)
     else:
-        chosen = form_named(form)
-        if not is_open and chosen.precision != made_in:
-            raise LibraryError(
-                f"{store.root} holds prototypes computed in {made_in}, and the form {form} computes in "
-                f"{chosen.precision}",
-                ", ".join(each.name for each in FORMS if each.precision == made_in),
-                "--form auto, or index into a new library",
-            )
+        chosen = _form_for(store, form, is_open)
     try:
         encoder = encoder_of(chosen, model)
     except FormRefused as refusal:
@@ -88,6 +81,42 @@ def encoder_for(
     if is_open:
         store.set_precision(chosen.precision)
     return encoder
+
+
+def form_elsewhere(store: Store, form: str = AUTO, *, class_is_open: bool = False) -> Form:
+    """The form in which other machines encode; the class of a library without clips becomes that of the form.
+
+    `auto` takes plain torch, since what was measured on this machine says nothing about others.
+
+    Args:
+        store: the library; the caller holds its writer's lock.
+        form: name of a form, or `auto`.
+        class_is_open: as for `encoder_for`.
+
+    Raises:
+        UsageError: there is no such form.
+        LibraryError: the form is of another class of precision than the library.
+    """
+    if form == AUTO:
+        return form_of_class(store.description.precision)
+    is_open = class_is_open and not store.clips().count_rows()
+    chosen = _form_for(store, form, is_open)
+    if is_open:
+        store.set_precision(chosen.precision)
+    return chosen
+
+
+def _form_for(store: Store, form: str, is_open: bool) -> Form:
+    """The form of a name, whose class must be the library's unless that is open."""
+    chosen, made_in = form_named(form), store.description.precision
+    if not is_open and chosen.precision != made_in:
+        raise LibraryError(
+            f"{store.root} holds prototypes computed in {made_in}, and the form {form} computes in "
+            f"{chosen.precision}",
+            ", ".join(each.name for each in FORMS if each.precision == made_in),
+            "--form auto, or index into a new library",
+        )
+    return chosen
 
 
 def encoder_of_class(model: PrototypeModel, precision: PrecisionClass) -> VideoEncoder[VideoPrototypes]:

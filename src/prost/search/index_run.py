@@ -11,9 +11,7 @@ from datetime import UTC, datetime
 
 from prost.errors import VideoError
 from prost.interruption import put_off
-from prost.model.encoding import VideoEncoder
-from prost.model.matching import VideoPrototypes
-from prost.search.encode import EncodedClip, PrototypeModel, WindowEncoding
+from prost.search.encode import EncodedClip
 from prost.search.missing_files import is_gone, sort_gone
 from prost.search.reading import (
     STILL_BEING_WRITTEN,
@@ -23,13 +21,13 @@ from prost.search.reading import (
     expect_unchanged,
     look_at,
     refusal,
-    requests,
     windows_of,
 )
 from prost.search.records import ClipRows, VideoRow
+from prost.search.source import EncodedFile, Source, SourceEvent, WrittenClips
 from prost.search.store import Store
 from prost.video.files import SeenFile
-from prost.video.reader import FailedWindow, ReadEnd, VideoReader
+from prost.video.reader import ReadEnd
 
 NOT_FINITE = "the model gave numbers that are not finite"
 
@@ -107,9 +105,7 @@ class IndexRun:
 
     Args:
         store: the library.
-        model: makes the prototypes.
-        encoder: makes its encoder for the files that must be read; called if there are some.
-        reader: reads the files.
+        source: reads and encodes the files that must be read; called if there are some.
         tags: words for all the files.
         retry_failed: try files again that failed before, though they did not change.
         verify: read the content of all files, also of those whose size and modification time are the same.
@@ -121,9 +117,7 @@ class IndexRun:
         self,
         *,
         store: Store,
-        model: PrototypeModel,
-        encoder: Callable[[Sequence[SeenFile]], VideoEncoder[VideoPrototypes]],
-        reader: VideoReader,
+        source: Source,
         tags: Sequence[str] = (),
         retry_failed: bool = False,
         verify: bool = False,
@@ -131,9 +125,7 @@ class IndexRun:
         progress: Callable[[IndexProgress], None] | None = None,
     ) -> None:
         self._store = store
-        self._model = model
-        self._encoder = encoder
-        self._reader = reader
+        self._source = source
         self._tags = tuple(tags)
         self._retry_failed = retry_failed
         self._verify = verify
@@ -145,6 +137,7 @@ class IndexRun:
         # Never forgotten within a run: clips stay in their table until its end, though their last row may go.
         self._known: dict[str, VideoRow] = {}
         self._pending_clips: list[ClipRows] = []
+        self._pending_written: list[WrittenClips] = []
         self._pending_rows: dict[str, VideoRow] = {}
         self._pending_deletions: set[str] = set()
         # Clips of the file that is being read: how many were shown, and how many gave no finite numbers.
@@ -203,17 +196,20 @@ class IndexRun:
         return row is not None and (row.indexed or not self._retry_failed)
 
     def _read(self, files: Sequence[SeenFile]) -> None:
-        if not files:
-            return
-        frames, settings = self._model.config.frames, self._store.description.clips
-        encoding = WindowEncoding(self._encoder(files), self._take)
-        encoding.run(self._reader.read(requests(files, self._needs_no_decoding, settings, frames)))
+        if files:
+            self._source(files, self._needs_no_decoding, self._take)
 
-    def _take(self, event: EncodedClip | FailedWindow | ReadEnd | KnownContent | Refused) -> None:
+    def _take(self, event: SourceEvent) -> None:
         match event:
             case EncodedClip():
                 self._keep_clip(event)
+            case WrittenClips():
+                self._pending_written.append(event)
             case ReadEnd():
+                encoded = EncodedFile(end=event, shown=self._shown, not_finite=self._not_finite)
+                self._shown = self._not_finite = 0
+                self._end(encoded)
+            case EncodedFile():
                 self._end(event)
             case KnownContent():
                 self._recognise(event)
@@ -225,12 +221,14 @@ class IndexRun:
     def _keep_clip(self, clip: EncodedClip) -> None:
         windows = windows_of(clip.window.info, self._store.description.clips)
         self._tell_clip(clip, len(windows))
+        # Counted before anybody knows which clips are finite, so that clips of one file can be encoded in any order.
+        place = self._shown + self._not_finite
         if not clip.finite:
             self._not_finite += 1
             return
         start, end = windows[clip.window.index]
         content = clip.window.request.key.content
-        self._pending_clips.append(clip.rows(content, self._shown, start, end))
+        self._pending_clips.append(clip.rows(content, place, start, end))
         self._shown += 1
 
     def _tell_clip(self, clip: EncodedClip, clips: int) -> None:
@@ -247,14 +245,14 @@ class IndexRun:
                 )
             )
 
-    def _end(self, end: ReadEnd) -> None:
+    def _end(self, encoded: EncodedFile) -> None:
         """All clips of a file have been taken: it is indexed, or refused."""
+        end, shown = encoded.end, encoded.shown
         read: FileToRead = end.request.key
-        shown, damaged = self._shown, end.failed + self._not_finite
+        damaged = end.failed + encoded.not_finite
         failure = end.failure
         if failure is None and not shown:
             failure = VideoError(read.file.path, NOT_FINITE)
-        self._shown = self._not_finite = 0
         try:
             if failure is not None:
                 raise failure
@@ -398,7 +396,9 @@ class IndexRun:
     def _commit_is_due(self) -> bool:
         return (
             len(self._pending_rows) >= COMMIT_VIDEOS
-            or sum(clips.nbytes for clips in self._pending_clips) >= COMMIT_BYTES
+            or sum(clips.nbytes for clips in self._pending_clips)
+            + sum(written.nbytes for written in self._pending_written)
+            >= COMMIT_BYTES
             or time.monotonic() - self._last_commit >= COMMIT_SECONDS
         )
 
@@ -409,6 +409,11 @@ class IndexRun:
             if self._pending_clips:
                 self._store.append_clips(self._pending_clips)
                 self._pending_clips = []
+            if self._pending_written:
+                self._store.append_fragments(
+                    [part for each in self._pending_written for part in each.fragments]
+                )
+                self._pending_written = []
             if self._pending_rows or self._pending_deletions:
                 removed = sorted(self._pending_deletions, key=os.fsencode)
                 self._store.put_videos(list(self._pending_rows.values()), remove=removed)

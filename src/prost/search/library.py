@@ -23,7 +23,7 @@ from prost.model.tokenizer import says_nothing
 from prost.printable import is_utf8
 from prost.progress import Advance
 from prost.search.background import UnrelatedTexts, bring_background_up_to_date
-from prost.search.choosing_form import AUTO, encoder_for
+from prost.search.choosing_form import AUTO, encoder_for, form_elsewhere
 from prost.search.coding import codes_are_current
 from prost.search.description import Description, expect_same_model, library_top
 from prost.search.encode import PrototypeModel
@@ -51,6 +51,7 @@ from prost.search.schema import path_key
 from prost.search.searching import Searcher
 from prost.search.sharding import ShardedRanker, Shards
 from prost.search.snapshot import StoredClip
+from prost.search.source import Source, ThisMachine, WorkForOthers
 from prost.search.store import Store
 from prost.search.verifying import Problem, verify_library
 from prost.search.words import index_words, sweep_words
@@ -243,6 +244,7 @@ class Library:
         form: str = AUTO,
         progress: Callable[[IndexProgress], None] | None = None,
         announce: Callable[[str], None] | None = None,
+        elsewhere: Callable[[WorkForOthers], Source] | None = None,
     ) -> AddReport:
         """Bring the library up to date with files and folders (with all that is below them).
 
@@ -272,6 +274,8 @@ class Library:
                 clips or more, and remembered on this machine.
             progress: called after each clip of a file of several clips, and after each file.
             announce: told in one line when the forms are measured.
+            elsewhere: has other machines read and encode, see `prost.scale.indexing`; `form` then is theirs, and
+                `workers` is not looked at.
 
         Raises:
             LibraryError: the form is of another class of precision.
@@ -296,9 +300,14 @@ class Library:
         ):
             run = IndexRun(
                 store=self._store,
-                model=model,
-                encoder=lambda files: self._encoder(model, files, form, announce),
-                reader=reader,
+                source=ThisMachine(
+                    encoder=lambda files: self._encoder(model, files, form, announce),
+                    reader=reader,
+                    settings=self._store.description.clips,
+                    frames=model.config.frames,
+                )
+                if elsewhere is None
+                else elsewhere(self._work_for_others(model, form)),
                 tags=words,
                 retry_failed=retry_failed,
                 verify=verify,
@@ -799,6 +808,19 @@ class Library:
             form=form,
             class_is_open=self._precision is None,
             announce=announce,
+        )
+
+    def _work_for_others(self, model: PrototypeModel, form: str) -> WorkForOthers:
+        """What other machines need to know; the caller holds the writer's lock."""
+        self._store.refresh_description()
+        _expect_same_precision(self._store, self._precision)
+        chosen = form_elsewhere(self._store, form, class_is_open=self._precision is None)
+        return WorkForOthers(
+            root=self._store.root,
+            description=self._store.description,
+            storage_options=self._storage_options,
+            model=model,
+            form=chosen.name,
         )
 
     def _settle(self) -> None:

@@ -86,7 +86,11 @@ def refusal(file: SeenFile, content: str | None, error: VideoError) -> Refused:
 
 
 def requests(
-    files: Iterable[SeenFile], known: Callable[[str], bool], settings: ClipSettings, frames: int
+    files: Iterable[SeenFile],
+    known: Callable[[str], bool],
+    settings: ClipSettings,
+    frames: int,
+    content_of: Callable[[str], str] = content_hash,
 ) -> Iterator[ReadRequest | KnownContent | Refused]:
     """What to read of some files; each content is read once. Hashing happens here, as the iterator advances.
 
@@ -95,16 +99,13 @@ def requests(
         known: whether a content needs no decoding.
         settings: how videos are cut into clips.
         frames: L.
+        content_of: hash of the content at a path; may raise VideoError.
     """
-
-    def windows(info: VideoInfo) -> list[NDArray[np.float64]]:
-        return [sample_times(*window, frames) for window in windows_of(info, settings)]
-
     started: set[str] = set()
     for file in files:
         content = None
         try:
-            content = content_hash(file.path)
+            content = content_of(file.path)
             if content in started or known(content):
                 expect_unchanged(file)
                 yield KnownContent(file=file, content=content)
@@ -113,7 +114,16 @@ def requests(
             yield refusal(file, content, error)
             continue
         started.add(content)
-        yield ReadRequest(path=file.path, windows=windows, key=FileToRead(file=file, content=content))
+        yield request_for(FileToRead(file=file, content=content), settings, frames)
+
+
+def request_for(read: FileToRead, settings: ClipSettings, frames: int) -> ReadRequest:
+    """The request of all clips of a file, of L frames each."""
+
+    def windows(info: VideoInfo) -> list[NDArray[np.float64]]:
+        return [sample_times(*window, frames) for window in windows_of(info, settings)]
+
+    return ReadRequest(path=read.file.path, windows=windows, key=read)
 
 
 def windows_of(info: VideoInfo, settings: ClipSettings) -> list[tuple[float, float]]:

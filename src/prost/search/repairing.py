@@ -18,6 +18,7 @@ from prost.search.index_run import IndexProgress, IndexRun
 from prost.search.optimizing import bring_up_to_date
 from prost.search.packs import pack_folder
 from prost.search.records import VideoRow
+from prost.search.source import ThisMachine
 from prost.search.storage_errors import storage_errors
 from prost.search.store import CLIPS, VIDEOS, Store, noted_description
 from prost.search.verifying import (
@@ -106,9 +107,12 @@ def repair_library(
                 precision = store.description.precision
                 run = IndexRun(
                     store=store,
-                    model=model,
-                    encoder=lambda files: encoder_of_class(model, precision),
-                    reader=reader,
+                    source=ThisMachine(
+                        encoder=lambda files: encoder_of_class(model, precision),
+                        reader=reader,
+                        settings=store.description.clips,
+                        frames=model.config.frames,
+                    ),
                     progress=progress,
                 ).run(lost, [])
             report.encoded, report.failed = [*run.added, *run.unchanged, *run.moved], run.failed

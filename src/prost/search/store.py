@@ -244,18 +244,28 @@ class Store:
 
     def append_clips(self, clips: Sequence[ClipRows]) -> None:
         """Commit clips; they become visible with the video of their content."""
-        table = clip_table(clips, self.description.sizes)
+        self.append_fragments(self.write_fragments(clips))
+
+    def write_fragments(self, clips: Sequence[ClipRows]) -> list[lance.FragmentMetadata]:
+        """Write clips to files of the table that nobody sees before `append_fragments`; needs no lock.
+
+        What is never appended a later writer removes: in a folder the next, on an object store after some days.
+        """
         with storage_errors(self.root):
-            before = self.clips()
-            fragments = lance.fragment.write_fragments(
-                table,
+            return lance.fragment.write_fragments(
+                clip_table(clips, self.description.sizes),
                 self.uri(CLIPS),
-                schema=before.schema,
+                schema=self.clips().schema,
                 max_rows_per_file=self._rows_per_fragment(),
                 max_bytes_per_file=2 * FRAGMENT_BYTES,
                 storage_options=self.storage_options,
             )
-            self._commit(CLIPS, lance.LanceOperation.Append(fragments), before.version)
+
+    def append_fragments(self, fragments: Sequence[lance.FragmentMetadata]) -> None:
+        """Commit what `write_fragments` wrote, in this process or in others."""
+        with storage_errors(self.root):
+            version = self.clips().version
+            self._commit(CLIPS, lance.LanceOperation.Append(list(fragments)), version)
 
     def put_videos(self, videos: Sequence[VideoRow], *, remove: Sequence[str] = ()) -> None:
         """Commit rows of files, in one step with the removal of others; a row of the same path is replaced.

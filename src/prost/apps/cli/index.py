@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +28,7 @@ from prost.apps.cli.options import (
     note_model,
 )
 from prost.apps.cli.output import ShowProgress, print_json, print_line, progress, say
-from prost.errors import LibraryError, MissingPath, ModelMismatch, NoVideos, ProstError
+from prost.errors import LibraryError, MissingPath, ModelMismatch, NoVideos, ProstError, UsageError
 
 if TYPE_CHECKING:
     from prost.model.dual_encoder import DualEncoder
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from prost.search.index_run import AddReport, IndexProgress
     from prost.search.library import Library
     from prost.search.records import ClipSettings, VideoRow
+    from prost.search.source import Source, WorkForOthers
     from prost.video.files import FoundVideos
 
 # More files with a note are counted, not listed.
@@ -84,6 +86,16 @@ def index(
             "--remove-old", help="After a change of the model, delete the tables that the former model made."
         ),
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Decode and encode on a Ray cluster: `local` starts one on this machine, HOST:PORT is the head of one "
+            "that this machine belongs to. All its machines must see the videos, and a library in a folder, under the "
+            "same paths. --workers is the number of decoding processes in all. Needs the extra `ray`.",
+        ),
+    ] = None,
     wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -111,12 +123,24 @@ def index(
             as_json=as_json,
         )
         return
-    given, loaded = load_for_adding(library, model, device, ["prost", "index", *map(str, paths)])
+    if ray is not None:
+        from prost.scale.cluster import expect_reachable
+
+        expect_reachable(ray)
+    # The encoders of a cluster have devices of their own.
+    here = device if ray is None else "cpu"
+    given, loaded = load_for_adding(library, model, here, ["prost", "index", *map(str, paths)])
     try:
         opened = make_or_open_library(library, given, loaded, clips=clips)
     except ModelMismatch:
         if model is None:
             raise
+        if ray is not None:
+            raise UsageError(
+                f"--ray, and another model than that of {library}",
+                "the library's own model",
+                "change the model without --ray, or index into a new library",
+            ) from None
         _expect_clips(library, clips)
         _change_model(
             library,
@@ -133,7 +157,7 @@ def index(
             as_json=as_json,
         )
         return
-    with opened:
+    with opened, _cluster(ray, device, workers) as elsewhere:
         failed_before = {row.path: row for row in _failed_rows(opened)}
         report = add(
             opened,
@@ -145,6 +169,7 @@ def index(
             verify=verify,
             remove_missing=yes,
             wait=wait,
+            elsewhere=elsewhere,
         )
         failed_now = {row.path: row for row in _failed_rows(opened)}
     if remove_old:
@@ -167,6 +192,21 @@ def index(
     else:
         _print_report(report, failures)
     _exit_if_failed(paths, report, failures)
+
+
+@contextmanager
+def _cluster(
+    address: str | None, device: str, decoders: int | None
+) -> Iterator[Callable[[WorkForOthers], Source] | None]:
+    """Context with the machines that read and encode; None for this one alone."""
+    if address is None:
+        yield None
+        return
+    from prost.scale.cluster import connected
+    from prost.scale.indexing import on_ray
+
+    with connected(address):
+        yield on_ray(device=device, decoders=decoders)
 
 
 def _expect_clips(library: str, clips: ClipSettings | None) -> None:

@@ -1,0 +1,1 @@
+"""The same library on many machines, by Ray (extra `ray`)."""
