@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ def connected(address: str) -> Iterator[None]:
         ProstError: something answers that is no cluster, or one that this machine does not belong to.
     """
     expect_reachable(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     import ray
 
     if ray.is_initialized():
