@@ -14,14 +14,15 @@ from prost.bench.library import (
     expect_room,
     needed_bytes,
     open_library,
-    sizes_of,
 )
 from prost.bench.measure import curve
 from prost.bench.rivals import RIVALS, measure_exhaustive, measure_rivals
+from prost.bench.sizes import PrototypeSource
 from prost.config import ModelConfig
 from prost.errors import StorageError
 from prost.model.matching import TextPrototypes
 from prost.model.prost import ProST
+from prost.search.description import Description
 from prost.search.quantise import dequantise
 from prost.search.rerank import rerank
 from prost.search.shortlist import open_packs
@@ -33,8 +34,8 @@ MADE_OF = {"clips": CLIPS}
 
 
 @pytest.fixture(scope="module")
-def small_model() -> ProST:
-    """A model with the sizes of the drawn prototypes; its weights do not matter."""
+def made_by() -> Description:
+    """Of a model with the sizes of the drawn prototypes; its weights do not matter."""
     config = {
         "clip": {
             "image_size": 16,
@@ -49,15 +50,15 @@ def small_model() -> ProST:
         "event_prototypes": EVENTS,
         "token_shift_blocks": [],
     }
-    return ProST(ModelConfig.parse(config)).eval()
+    return PrototypeSource(model=ProST(ModelConfig.parse(config)).eval()).description
 
 
 @pytest.fixture(scope="module")
 def library(
-    tmp_path_factory: pytest.TempPathFactory, small_model: ProST, generator: Generator
+    tmp_path_factory: pytest.TempPathFactory, made_by: Description, generator: Generator
 ) -> GeneratedLibrary:
     return build_library(
-        tmp_path_factory.mktemp("bench") / "made", small_model, generator, CLIPS, MADE_OF, nothing
+        tmp_path_factory.mktemp("bench") / "made", made_by, generator, CLIPS, MADE_OF, nothing
     )
 
 
@@ -99,26 +100,28 @@ def test_a_library_is_opened_again_only_if_it_was_made_of_the_same(library: Gene
     assert open_library(library.folder / "elsewhere", MADE_OF) is None
 
 
-def test_a_build_tells_what_is_on_the_disk(library: GeneratedLibrary, small_model: ProST) -> None:
+def test_a_build_tells_what_is_on_the_disk(library: GeneratedLibrary, made_by: Description) -> None:
     tables = (library.folder / TABLES).rglob("*")
     files = sum(file.stat().st_size for file in tables if file.is_file())
     told = sum(library.build.bytes.values())
     assert told < files < 1.1 * told
     # Centroids and checksums do not grow with the library; rows do.
-    assert files < needed_bytes(CLIPS, sizes_of(small_model)) + 2_000_000
+    assert files < needed_bytes(CLIPS, made_by.sizes) + 2_000_000
     assert 1 <= library.build.codes_a_slot <= FRAMES
     json.dumps(library.build.bytes)
 
 
-def test_too_little_room_is_one_clear_line(tmp_path: Path, small_model: ProST, generator: Generator) -> None:
-    needed = needed_bytes(10**15, sizes_of(small_model))
+def test_too_little_room_is_one_clear_line(
+    tmp_path: Path, made_by: Description, generator: Generator
+) -> None:
+    needed = needed_bytes(10**15, made_by.sizes)
     with pytest.raises(
         StorageError, match=r"the clips take [0-9.]+ GB in .*GB are free; expected: .*fewer --clips"
     ):
         expect_room(tmp_path / "not" / "there", needed)
     assert expect_room(tmp_path / "not" / "there", 0) > 0
     with pytest.raises(StorageError):
-        build_library(tmp_path / "made", small_model, generator, 10**15, {}, nothing)
+        build_library(tmp_path / "made", made_by, generator, 10**15, {}, nothing)
     assert not (tmp_path / "made").exists()
 
 

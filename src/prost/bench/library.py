@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from prost.bench.encoder import BlockEncoder, CodingQuality, EncodedBlock
 from prost.bench.generator import CLIPS_A_BLOCK, ClipBlock, Generator
 from prost.errors import StorageError
-from prost.model.prost import ProST
 from prost.progress import Advance
 from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
 from prost.search.codes import Codebooks, CodedClips, event_directions, pack_codes
@@ -32,7 +31,7 @@ from prost.search.description import Description
 from prost.search.fragments import data_file, find_pages
 from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder, pack_folder
 from prost.search.quantise import dequantise
-from prost.search.records import ClipRows, ClipSettings, PrototypeSizes, VideoRow
+from prost.search.records import ClipRows, PrototypeSizes, VideoRow
 from prost.search.snapshot import ClipSnapshot
 from prost.search.store import Store
 from prost.video.sampling import sample_times
@@ -90,11 +89,6 @@ class GeneratedLibrary:
         return np.load(self.folder / MEANS, mmap_mode="r")
 
 
-def sizes_of(model: ProST) -> PrototypeSizes:
-    """Sizes of a model's prototypes."""
-    return PrototypeSizes.of(model.config)
-
-
 def needed_bytes(clips: int, sizes: PrototypeSizes) -> int:
     """Upper bound of the size of a generated library on disk, in bytes, also while it is written."""
     slots = sizes.frames * sizes.objects
@@ -120,9 +114,9 @@ def expect_room(folder: Path, needed: int) -> int:
     return free
 
 
-def library_folder(work: Path, fingerprint: str, clips: int) -> Path:
+def library_folder(work: Path, made_by: Description, clips: int) -> Path:
     """Folder of a generated library."""
-    return work / f"library-{fingerprint[:12]}-{clips}"
+    return work / f"library-{made_by.model}-{made_by.fingerprint[:12]}-{clips}"
 
 
 def open_library(folder: Path, made_of: dict[str, Any]) -> GeneratedLibrary | None:
@@ -140,13 +134,18 @@ def open_library(folder: Path, made_of: dict[str, Any]) -> GeneratedLibrary | No
 
 
 def build_library(
-    folder: Path, model: ProST, generator: Generator, clips: int, made_of: dict[str, Any], progress: Advance
+    folder: Path,
+    made_by: Description,
+    generator: Generator,
+    clips: int,
+    made_of: dict[str, Any],
+    progress: Advance,
 ) -> GeneratedLibrary:
     """Write a library of generated clips and replace what is in the folder.
 
     Args:
         folder: folder of this library; created with its parents.
-        model: model of the prototypes.
+        made_by: what the prototypes are.
         generator: generator of the clips.
         clips: number of clips.
         made_of: settings that identify the build, as plain values.
@@ -155,14 +154,11 @@ def build_library(
     Raises:
         StorageError: not enough free space.
     """
-    sizes = sizes_of(model)
+    sizes = made_by.sizes
     shutil.rmtree(folder, ignore_errors=True)
     expect_room(folder, needed_bytes(clips, sizes))
     folder.mkdir(parents=True)
-    description = Description(
-        model=model.config.name, fingerprint=model.fingerprint, sizes=sizes, clips=ClipSettings()
-    )
-    store = Store.create(str(folder / TABLES), description)
+    store = Store.create(str(folder / TABLES), made_by)
     seconds = {}
 
     start = time.perf_counter()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from prost.bench.exact_answers import ExactAnswers
 from prost.bench.library import TABLES, GeneratedLibrary
-from prost.model.checkpoint import load_prost
+from prost.bench.sizes import PrototypeSource
 from prost.model.matching import TextPrototypes
 from prost.search.exact import ClipPrototypes, score
 from prost.search.rerank import CANDIDATES, Ranking, rerank
@@ -87,19 +87,20 @@ class Measurement:
 
 
 def measure_search(
-    library: GeneratedLibrary, model: str, captions: Sequence[str], truth: ExactAnswers
+    library: GeneratedLibrary, model: str, like: str | None, captions: Sequence[str], truth: ExactAnswers
 ) -> Measurement:
     """Measure in a new process that loads only what a search needs.
 
     Args:
         library: library to search.
         model: name or path, as for `prost.load`.
+        like: sizes of the prototypes; see `PrototypeSource`.
         captions: the queries.
         truth: the exact best clips of the queries.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
-        return process.submit(_measure, library, model, list(captions), truth).result()
+        return process.submit(_measure, library, model, like, list(captions), truth).result()
 
 
 def curve(
@@ -137,9 +138,11 @@ def _rank(text: TextPrototypes, find: Find, read: Read, object_phrase_weight: fl
 
 
 @torch.inference_mode()
-def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: ExactAnswers) -> Measurement:
-    model = load_prost(name)
-    weight = model.config.object_phrase_weight
+def _measure(
+    library: GeneratedLibrary, name: str, like: str | None, captions: list[str], truth: ExactAnswers
+) -> Measurement:
+    source = PrototypeSource.open(name, like)
+    weight = source.object_phrase_weight
     snapshot, packs = library.snapshot(), open_packs(library.packs())
     assert packs is not None
     shortlist = packs.shortlist(snapshot.rows, "scan")
@@ -148,7 +151,7 @@ def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: E
 
     def search(caption: str, read: Read) -> tuple[Ranking, tuple[float, float, float]]:
         start = time.perf_counter()
-        text = model.encode_text([caption])
+        text = source.sentences([caption])
         encoded = time.perf_counter()
         candidates = shortlist.find(text, weight, min(CANDIDATES, len(snapshot)), None)
         chosen = time.perf_counter()
@@ -169,7 +172,7 @@ def _measure(library: GeneratedLibrary, name: str, captions: list[str], truth: E
         # The same candidates as in a search, cut to `count`.
         return shortlist.find(text, weight, min(max(count, CANDIDATES), len(snapshot)), None).rows[:count]
 
-    text = model.encode_text(captions)
+    text = source.sentences(captions)
     points = curve(text, truth, find, read, weight, len(snapshot))
     own, mapped = max(memory)
     return Measurement(

@@ -30,6 +30,7 @@ def to_dict(outcome: Outcome) -> dict[str, Any]:
     return {
         "clips": clips,
         "dim": outcome.width,
+        "like": outcome.plan.like,
         "p50_ms": _percentiles(measured.warm.whole())[0],
         "p95_ms": _percentiles(measured.warm.whole())[1],
         "recall_at_10": measured.recall,

@@ -18,15 +18,14 @@ from prost.bench.library import (
     library_folder,
     needed_bytes,
     open_library,
-    sizes_of,
 )
 from prost.bench.measure import Measurement, measure_search
-from prost.bench.real import encode_captions, held_out_captions, real_prototypes
+from prost.bench.real import held_out_captions
 from prost.bench.realism import Realism, fit_recombination, judge
 from prost.bench.rivals import RIVALS, Exhaustive, Rival, measure_exhaustive, measure_rivals
+from prost.bench.sizes import PUBLISHED, PrototypeSource
 from prost.errors import UsageError
 from prost.evaluation.machine import describe_machine
-from prost.model.checkpoint import load_prost
 from prost.model.matching import TextPrototypes
 from prost.progress import Advance
 
@@ -45,6 +44,7 @@ class BenchSettings:
         clips: number of clips in the generated library.
         work: folder for real prototypes and libraries; results of earlier runs there are used again.
         model: name or path, as for `prost.load`.
+        like: key in `PUBLISHED`, for prototypes of the sizes of a published model; None for the model's own.
         queries: number of held-out captions, each with its exact best ten clips.
         videos: number of real videos to encode; three quarters are recombined, the others are compared with the result.
         rivals: keys in `RIVALS`.
@@ -54,6 +54,7 @@ class BenchSettings:
     clips: int
     work: Path
     model: str = "toybox"
+    like: str | None = None
     queries: int = 50
     videos: int = 4000
     rivals: Sequence[str] = tuple(RIVALS)
@@ -64,6 +65,8 @@ class BenchSettings:
             raise UsageError(f"a library of {self.clips} clips", f"{WANTED} clips or more")
         if self.videos < FEWEST_VIDEOS:
             raise UsageError(f"{self.videos} real videos", f"{FEWEST_VIDEOS} or more")
+        if self.like is not None and self.like not in PUBLISHED:
+            raise UsageError(f"no sizes are called {self.like!r}", " or ".join(PUBLISHED))
         unknown = sorted(set(self.rivals) - set(RIVALS))
         if unknown:
             raise UsageError(f"no rival is called {unknown[0]!r}", ", ".join(RIVALS))
@@ -111,17 +114,17 @@ def run(plan: BenchSettings, say: Say, progress: Advance) -> Outcome:
     Raises:
         StorageError: not enough free space for the library.
     """
-    model = load_prost(plan.model)
-    sizes, weight = sizes_of(model), model.config.object_phrase_weight
-    folder = library_folder(plan.work, model.fingerprint, plan.clips)
+    source = PrototypeSource.open(plan.model, plan.like)
+    sizes, weight = source.sizes, source.object_phrase_weight
+    folder = library_folder(plan.work, source.description, plan.clips)
     if not folder.is_dir():
         expect_room(folder, needed_bytes(plan.clips, sizes))  # before minutes of encoding
 
-    real = real_prototypes(model, plan.work, plan.videos, progress)
+    real = source.videos(plan.work, plan.videos, progress)
     recombined = len(real) * 3 // 4
     fitted_to = recombined + (len(real) - recombined) // 3
     base, held_out, unseen = real[:recombined], real[recombined:fitted_to], real[fitted_to:]
-    text = encode_captions(model, held_out_captions(plan.queries))
+    text = source.sentences(held_out_captions(plan.queries))
     progress(0, 1, "fitting the generator")
     recombination = fit_recombination(base, held_out, plan.seed)
     generator = Generator(base, recombination)
@@ -133,14 +136,14 @@ def run(plan: BenchSettings, say: Say, progress: Advance) -> Outcome:
         needed = needed_bytes(plan.clips, sizes)
         free = expect_room(folder, needed)
         say(f"{folder} will take up to {needed / 1e9:.1f} GB on disk; {free / 1e9:.1f} GB are free")
-        library = build_library(folder, model, generator, plan.clips, made_of, progress)
+        library = build_library(folder, source.description, generator, plan.clips, made_of, progress)
     say(f"library: {plan.clips} clips, built in {sum(library.build.seconds.values()):.0f} s")
 
     truth, truth_s = _truth(library, generator, plan, text, weight, progress)
     say(f"exact best of {plan.queries} queries: {truth_s:.0f} s")
     difference = largest_difference(generator, min(CHECKED_CLIPS, plan.clips), text[:8], weight)
     progress(0, 1, "searching")
-    measured = measure_search(library, plan.model, held_out_captions(plan.queries), truth)
+    measured = measure_search(library, plan.model, plan.like, held_out_captions(plan.queries), truth)
     progress(0, 1, "scoring all clips exactly")
     exhaustive = measure_exhaustive(generator, plan.clips, text, weight)
     rivals = measure_rivals(library, plan.rivals, text, truth, weight, progress)
