@@ -178,7 +178,9 @@ def searches(
         for beside in slices(writer, given.seconds):
             query = len(found) % len(queries)
             began = time.time()
-            result = library.search(queries[query], limit=WANTED, per_video=1, coarse="scan")
+            result = library.search(
+                queries[query], limit=WANTED, per_video=1, coarse="scan", all_duplicates=True
+            )
             ended = time.time()
             hits = [(hit.path, hit.moments[0].score) for hit in result]
             uncoded = any("no codes" in note for note in result.notes)
@@ -255,7 +257,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     limit = WANTED + sum(len(each["paths"]) for each in commits)
     exact = []
     for query in queries:
-        found = library.search(query, limit=limit, per_video=1, coarse="exact")
+        found = library.search(query, limit=limit, per_video=1, coarse="exact", all_duplicates=True)
         exact.append([(hit.path, hit.moments[0].score) for hit in found])
     rows = []
     for work, found in phases.items():
