@@ -145,6 +145,11 @@ def test_an_interrupted_save_leaves_the_old_model_or_the_new_one(
     assert (tmp_path / "README.md").read_text() == ("old" if step == 0 else "new")
 
 
+def test_all_files_of_a_model_can_be_read_by_the_same_people(model: ProST, tmp_path: Path) -> None:
+    save(model, tmp_path / "model")
+    assert len({path.stat().st_mode for path in (tmp_path / "model").iterdir()}) == 1
+
+
 def test_a_model_without_a_vocabulary_does_not_inherit_one(model: ProST, tmp_path: Path) -> None:
     save(model, tmp_path)
     model.tokenizer = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import util
@@ -212,6 +213,8 @@ def save(
         with replaced_together(folder) as new:
             save_file({key: tensor.contiguous() for key, tensor in kept.items()}, new / WEIGHTS)
             (new / CONFIG).write_text(model.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            # safetensors lets only the owner read its files, whatever the umask says.
+            (new / WEIGHTS).chmod(stat.S_IMODE((new / CONFIG).stat().st_mode))
             if model.tokenizer is not None:
                 model.tokenizer.save(new)
             for name, text in (beside or {}).items():
