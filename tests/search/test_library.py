@@ -475,3 +475,9 @@ def test_the_precision_of_older_libraries_is_fp32(tmp_path: Path) -> None:
     place.write_text(json.dumps({**stored, "precision": "int3"}))
     with pytest.raises(LibraryDamaged, match="int3"):
         Library(tmp_path / "a.prost", model)
+
+
+def test_the_name_of_a_model_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"prost\.load\('toybox'\)"):
+        Library(tmp_path / "a.prost", "toybox")  # type: ignore[arg-type]
+    assert not (tmp_path / "a.prost").exists()

@@ -124,6 +124,9 @@ class Library:
         memory: int = MEMORY,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
+        if isinstance(model, str | os.PathLike):
+            name = os.fspath(model)
+            raise UsageError(f"the name {name!r} for a model", "a model", f"prost.load({name!r})")
         if model is not None:
             expect_rule(model.config, SEARCHED_RULES, "search")
         root = library_root(path)
