@@ -23,7 +23,8 @@
     │   ├── LibraryBusy             another process is writing to the library
     │   ├── LibraryDamaged          tables that cannot be read
     │   ├── PackDamaged             a derived file that is truncated, changed, or from another library
-    │   └── NotCoded                a search by codes or by an index that the library does not have
+    │   ├── NotCoded                a search by codes or by an index that the library does not have
+    │   └── ShardsGone              no process answers that has a part of the library
     ├── StorageError                the disk refused: no space, no permission, read-only
     ├── FormRefused                 a form of the vision tower that cannot be made here, or computes something else
     ├── OutOfMemory                 the machine's or the GPU's memory is exhausted

@@ -62,15 +62,16 @@ def test_a_grid_that_cannot_be_read_is_wrong_use(prost: Prost, tmp_path: Path) -
 @pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_tables_of_the_paper_can_be_read(path: Path) -> None:
     grid, cells = read_grid(path)
-    assert len(grid.seeds) >= 3 and grid.published is not None
+    # The last one compares two decoders, of which the paper has one.
+    assert len(grid.seeds) >= 3 and (grid.published is not None or path.stem == "6-events")
     recipes = [recipe for cell in cells for recipe in cell.recipe.values()]
     budgets = {(recipe["start"], str(recipe["toybox"]), str(recipe["prost"])) for recipe in recipes}
     assert len(budgets) == 1  # the same start, clips and steps for every model
 
 
-def test_there_are_five_of_them() -> None:
+def test_there_are_six_of_them() -> None:
     assert [path.stem for path in sorted(TABLES.glob("*.yaml"))] == [
-        "1-time", "2-models", "3-post-processing", "4-layers", "5-long-videos",
+        "1-time", "2-models", "3-post-processing", "4-layers", "5-long-videos", "6-events",
     ]  # fmt: skip
     _, cells = read_grid(TABLES / "4-layers.yaml")
     assert len(cells) == 9

@@ -130,6 +130,7 @@ def event_sentence_score(sentence: Tensor, event: Tensor) -> Tensor:
     Raises:
         UsageError: shapes that do not fit together.
 
+    >>> import torch
     >>> event_sentence_score(torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0], [1.0, 1.0]]]))
     tensor([[0.7071]])
     """

@@ -44,6 +44,7 @@ EXTRAS = {
     "onnx": "encoding videos by ONNX Runtime",
     "openvino": "encoding videos by OpenVINO",
     "s3": "libraries on object storage",
+    "ray": "indexing and serving on a Ray cluster",
     "bench": "what prost bench needs to draw and to compare",
 }
 RED = (200, 30, 30)
