@@ -122,6 +122,9 @@ class Server(uvicorn.Server):
                 app,
                 http=Protocol,
                 ws="none",
+                # Not uvloop, which uvicorn takes where it is installed: it forks by itself to start child processes, of
+                # which Lance warns.
+                loop="asyncio",
                 log_config=None,
                 access_log=False,
                 server_header=False,
