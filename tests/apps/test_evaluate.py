@@ -186,3 +186,37 @@ def test_a_weight_for_a_model_without_parts_is_refused(
         "a field that the configuration of a clip4clip model has; try: leave object_phrase_weight out"
         in answer.err
     )
+
+
+def test_a_folder_is_evaluated_by_mteb(
+    prost: Prost, untrained_folder: Path, toybox_folder: Path, tmp_path: Path
+) -> None:
+    from tests.evaluation.test_mteb_model import write_task
+
+    task = write_task(tmp_path / "task", toybox_folder)
+    ours = prost("eval", untrained_folder, toybox_folder, "--plain", "--json").json["sum"]
+    said = prost("eval", untrained_folder, "--mteb", task, "--output", tmp_path / "out", "--json")
+    assert said.code == 0, said.err
+    assert f"the result is in {tmp_path / 'out' / 'task.json'}" in said.err
+    scores = said.json["scores"]["test"][0]
+    for at in (1, 5):
+        assert 100 * scores[f"recall_at_{at}"] == pytest.approx(ours[f"R@{at}"], abs=1e-3)
+    table = prost("eval", untrained_folder, "--mteb", task)
+    assert table.code == 0 and f"{ours['R@5']:.1f}" in table.out and "recall_at_5" in table.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("toybox-20", "--mteb", "MSRVTTT2V"), "--mteb with toybox-20"),
+        (("--mteb", "MSRVTTT2V", "--noise-test"), "--mteb with --noise-test"),
+        (("--mteb", "MSRVTTT2V", "--seed", "1"), "--mteb with --seed"),
+        (("--mteb", "/no/such"), "/no/such is neither a folder nor a task of mteb"),
+        (("toybox-20", "--download"), "--download without --mteb"),
+    ],
+)
+def test_what_mteb_cannot_do_is_one_line(
+    prost: Prost, untrained_folder: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    answer = prost("eval", untrained_folder, *arguments)
+    assert (answer.code, answer.out) == (2, "") and said in answer.err and answer.err.count("\n") == 1

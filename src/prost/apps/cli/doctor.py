@@ -45,6 +45,7 @@ EXTRAS = {
     "openvino": "encoding videos by OpenVINO",
     "s3": "libraries on object storage",
     "ray": "indexing and serving on a Ray cluster",
+    "mteb": "models on the tasks of mteb",
     "bench": "what prost bench needs to draw and to compare",
 }
 RED = (200, 30, 30)

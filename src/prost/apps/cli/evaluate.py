@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,12 +21,31 @@ from prost.apps.cli.output import print_json, print_line, print_table, say
 from prost.errors import UsageError
 from prost.model.catalogue import BUNDLED
 
+if TYPE_CHECKING:
+    from prost.evaluation.mteb_model import MtebModel
+
 Sampling = Literal["middles", "authors"]
 Split = Literal["train", "val", "test"]
 COMPARED = ("R@1", "R@5", "R@10", "MnR")
 
 
+# What `--mteb` runs on and prints, and what it can be given; the rest belongs to our own reports.
+_WITH_MTEB = {
+    "model",
+    "mteb",
+    "download",
+    "sampling",
+    "output",
+    "max_words",
+    "object_phrase_weight",
+    "device",
+    "precision",
+    "as_json",
+}
+
+
 def evaluate(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help=MODEL_HELP)] = BUNDLED,
     benchmark: Annotated[
         str,
@@ -117,6 +136,18 @@ def evaluate(
             help="Choose the temperature by R@1 on the val split of the same benchmark.",
         ),
     ] = False,
+    mteb: Annotated[
+        str | None,
+        typer.Option(
+            "--mteb",
+            help="Instead: a task of mteb of text and video (MSRVTTT2V ...), or a folder with corpus.jsonl, "
+            "queries.jsonl and qrels.jsonl. Needs the extra mteb.",
+        ),
+    ] = None,
+    download: Annotated[
+        bool,
+        typer.Option("--download", help="With --mteb: fetch the task's videos where they are not here."),
+    ] = False,
     max_words: MaxWordsOption = None,
     object_phrase_weight: ObjectPhraseWeightOption = None,
     device: DeviceOption = "auto",
@@ -125,6 +156,7 @@ def evaluate(
 ) -> None:
     """Measure how well a model retrieves: each score, both directions, each post-processing, with intervals."""
     from prost.evaluation.benchmark import evaluate_set, training_seed, tuned_plan
+    from prost.evaluation.mteb_model import MtebModel
     from prost.evaluation.noise import noise_test
     from prost.evaluation.report import write_report, write_scores
     from prost.evaluation.rows import RankingPlan
@@ -132,6 +164,21 @@ def evaluate(
     from prost.model.checkpoint import load
     from prost.model.encoding import choose_device
 
+    if mteb is not None:
+        _expect_alone(context)
+        opened = load(
+            model, device, **overrides_of(max_words=max_words, object_phrase_weight=object_phrase_weight)
+        )
+        _evaluate_with_mteb(
+            MtebModel(opened, model, precision=precision, sampling=sampling),
+            mteb,
+            download=download,
+            output=output,
+            as_json=as_json,
+        )
+        return
+    if download:
+        raise UsageError("--download without --mteb", "a task of mteb to fetch")
     if tune_temperature and temperature is not None:
         raise UsageError("--temperature with --tune-temperature", "one of them")
     choose_device(device)  # before data and model are opened: a wrong name is reported at once
@@ -184,6 +231,35 @@ def evaluate(
         print_table(headings, table.rows, table.title)
     for note in tables[0].notes:
         print_line(note)
+
+
+def _expect_alone(context: typer.Context) -> None:
+    """Refuse what was given beside `--mteb` and would have no effect."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in _WITH_MTEB and source is not None and source.name == "COMMANDLINE":
+            shown = parameter.opts[0] if parameter.opts[0].startswith("-") else str(context.params[name])
+            raise UsageError(f"--mteb with {shown}", "a task of mteb alone: it has its own videos and scores")
+
+
+def _evaluate_with_mteb(
+    model: MtebModel, name: str, *, download: bool, output: Path | None, as_json: bool
+) -> None:
+    """Run the task and show what mteb found."""
+    from prost.evaluation.mteb_tasks import open_task, run_task, shown_scores, write_result
+
+    result = run_task(model, open_task(name, say, download=download))
+    if output is not None:
+        say(f"the result is in {write_result(result, output)}")
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+        return
+    print_table(
+        ["split", "subset", "score", ">percent"],
+        [[split, subset, score, f"{value:.1f}"] for split, subset, score, value in shown_scores(result)],
+        f"mteb {result.mteb_version}: {result.task_name}, data {result.dataset_revision}",
+    )
 
 
 def compare(
