@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -294,8 +295,9 @@ def find_tokenizer(folder: Path) -> WordTokenizer | None:
         if (folder / "vocab.txt").is_file():
             return _word_pieces(folder)
         if (folder / "bpe_simple_vocab_16e6.txt.gz").is_file():
-            text = gzip.decompress((folder / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode("utf-8")
-            merges = _merges(text.split("\n"))[:CLIP_MERGES]
+            with gzip.open(folder / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
+                # The file holds five times as many; those after CLIP's would only make a search wait.
+                merges = _merges(list(islice(file, 1 + CLIP_MERGES)))
             return _byte_pairs(_openai_vocabulary(merges), merges)
     except Exception as error:  # the tokenizers library raises bare Exception
         raise CheckpointError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from prost.apps.cli.importing import collector_off
 from prost.apps.cli.output import say
 from prost.errors import UsageError
 from prost.places import data_folder
@@ -229,7 +230,9 @@ def open_library(path: str, model: str | None, device: str, **overrides: Any) ->
         ModelMismatch: the library was made by another model.
         UsageError: the device is unknown or absent, or the model does not have what is to be changed.
     """
-    from prost.search.library import Library
+    with collector_off():
+        import prost.model.checkpoint  # noqa: F401
+        from prost.search.library import Library
 
     Library(path)  # before the model is loaded: a wrong path is reported at once
     return Library(path, load_library_model(path, model, device, **overrides))
