@@ -30,9 +30,12 @@ def test_an_address_that_nobody_answers() -> None:
 
 
 @needs_ray
-def test_an_address_that_somebody_answers() -> None:
+def test_an_address_where_something_else_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        expect_reachable(f"127.0.0.1:{taken.getsockname()[1]}")
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"what answers at {address} is no Ray cluster"):
+            expect_reachable(address)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

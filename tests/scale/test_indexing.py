@@ -16,6 +16,7 @@ from tests.search.bucket_server import BUCKET, bucket_server
 from tests.search.conftest import COLOURS, ColourModel, paint_video
 
 from prost.errors import LibraryBusy
+from prost.scale.cluster import expect_reachable
 from prost.scale.indexing import Shares, on_ray
 from prost.search.library import Library
 from prost.search.store import Store
@@ -55,6 +56,10 @@ def single(root: Path, films: Path) -> tuple[list[Any], list[Any]]:
     with Library(root, ColourModel(sick=True)) as library:
         library.add(films)
     return rows_of(root)
+
+
+def test_a_cluster_that_answers_can_be_reached(cluster: str) -> None:
+    expect_reachable(cluster)
 
 
 class TestSameAsOneMachine:

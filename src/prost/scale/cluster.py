@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -34,6 +35,7 @@ def connected(address: str) -> Iterator[None]:
     """
     expect_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what goes wrong is told by exceptions
     import ray
 
     if ray.is_initialized():
@@ -43,7 +45,10 @@ def connected(address: str) -> Iterator[None]:
         {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES} if address == LOCAL else {}
     )
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        with warnings.catch_warnings():
+            # The processes that Ray forks here run other programs at once.
+            warnings.filterwarnings("ignore", "lance is not fork-safe")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
         raise ProstError(
             f"Ray at {address} does not take this machine ({_first_line(error)})",
@@ -78,6 +83,25 @@ def expect_reachable(address: str) -> None:
         raise UsageError(
             f"no Ray cluster answers at {address} ({error.strerror or error})", ADDRESSES, "--ray local"
         ) from None
+    if os.environ.get("RAY_USE_TLS", "0") == "0":
+        _expect_grpc(address)
+
+
+def _expect_grpc(address: str) -> None:
+    """Look whether what listens speaks Ray's protocol: `ray.init` would try for minutes.
+
+    Raises:
+        UsageError: it does not.
+    """
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise UsageError(
+                f"what answers at {address} is no Ray cluster", ADDRESSES, "--ray local"
+            ) from None
 
 
 def _first_line(error: BaseException) -> str:
