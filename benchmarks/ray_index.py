@@ -112,9 +112,10 @@ def kills(address: str, work: Path, films: Path, expected: dict[str, Any]) -> No
         assert killer.exitcode == 0, f"no {name} was found"
         tell(f"killed: an actor {name}", seconds, len(expected["key"]), compared(root, expected))
     root = work / "killed-driver.prost"
+    Library(root, prost.load("toybox")).close()
     driver = multiprocessing.get_context("spawn").Process(target=drive, args=(address, root, films))
     driver.start()
-    kept = wait_for(lambda: Path(root).exists() and len(Store.open(str(root)).read_videos()))
+    kept = wait_for(lambda: len(Store.open(str(root)).read_videos()))
     assert driver.pid is not None
     os.kill(driver.pid, signal.SIGKILL)
     driver.join()
