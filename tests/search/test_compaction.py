@@ -92,7 +92,7 @@ def test_every_clip_has_codes_before_and_after_the_compaction(
 
 def test_rows_may_be_split_over_several_new_files(store: Store, folder: PackFolder, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     Coding(store, folder).run(smallest=1)
-    monkeypatch.setattr(Store, "_rows_per_fragment", lambda store: 100)
+    monkeypatch.setattr(Store, "rows_per_fragment", lambda store: 100)
     store.delete_videos(["/videos/content00050.mp4"])
     store.sweep()
     store.tidy(
@@ -132,7 +132,7 @@ def test_a_search_at_any_step_of_a_compaction_is_answered_by_codes(
     filled: Library, model, monkeypatch
 ) -> None:  # type: ignore[no-untyped-def]
     filled.optimize(retrain=True)
-    monkeypatch.setattr(Store, "_rows_per_fragment", lambda store: 100)  # files that are merged and split
+    monkeypatch.setattr(Store, "rows_per_fragment", lambda store: 100)  # files that are merged and split
     store = Store.open(filled.path)
     store.delete_videos(["/videos/content00050.mp4"])
     store.sweep()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prost.search.parts import Part, divide
+from prost.search.parts import Part, divide, useful_parts
 
 SIZES = st.lists(st.integers(0, 5000), max_size=60)
 
@@ -35,3 +35,12 @@ def test_a_new_fragment_moves_few_others(sizes: list[int], count: int) -> None:
     moved = sum(one != other for one, other in zip(before, after, strict=False))
     # Each border moves by less than one clip, so past the middle of one fragment at most.
     assert moved <= count - 1
+
+
+@given(SIZES, st.integers(1, 9))
+def test_useful_parts_all_have_clips_and_more_parts_would_not(sizes: list[int], most: int) -> None:
+    count = useful_parts(sizes, most)
+    assert 1 <= count <= most
+    with_clips = {n: all(sum(sizes[part]) for part in divide(sizes, n)) for n in range(1, most + 1)}
+    assert with_clips[count] or not sum(sizes)
+    assert not any(with_clips[n] for n in range(count + 1, most + 1))

@@ -53,3 +53,19 @@ def divide(clips: Sequence[int], count: int) -> list[slice]:
     numbers = [min(number, count - 1) for number in numbers]
     borders = [sum(number < part for number in numbers) for part in range(count + 1)]
     return [slice(first, last) for first, last in pairwise(borders)]
+
+
+def useful_parts(clips: Sequence[int], most: int) -> int:
+    """The largest number of parts, up to `most`, of which each has a clip; 1 where there are no clips.
+
+    Args:
+        clips: as for `divide`.
+        most: 1 or more.
+
+    >>> useful_parts([10, 10, 10, 30], 8), useful_parts([10, 10, 10, 30], 2), useful_parts([], 8)
+    (3, 2, 1)
+    """
+    for count in range(min(most, len(clips)), 1, -1):
+        if all(sum(clips[owned]) for owned in divide(clips, count)):
+            return count
+    return 1

@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from prost.errors import LibraryDamaged, ProstError, ShardsGone
 from prost.search.exact import ClipScores
 from prost.search.packs import PackFolder, pack_folder
-from prost.search.parts import Part
+from prost.search.parts import Part, useful_parts
 from prost.search.ranking import Ranked, rank, warm
 from prost.search.records import PrototypeSizes
 from prost.search.request import INDEX, Request
 from prost.search.rerank import Ranking
 from prost.search.schema import clip_row_bytes
+from prost.search.storage_errors import storage_errors
 from prost.search.store import Store
 from prost.search.view import Sight, Views
 
@@ -292,6 +293,17 @@ class ShardedRanker:
 def shard_count(sizes: PrototypeSizes, clips: int) -> int:
     """How many shards a library gets: one for each 8 GiB of prototypes, at least one."""
     return min(MOST_SHARDS, max(1, -(-clips * clip_row_bytes(sizes) // SHARD_BYTES)))
+
+
+def shards_with_clips(store: Store, most: int) -> int:
+    """How many shards, up to a number, all get clips of a library; one where it has none.
+
+    Raises:
+        LibraryDamaged: the table cannot be read.
+        StorageError: the disk refuses.
+    """
+    with storage_errors(store.root):
+        return useful_parts([each.count_rows() for each in store.clips().get_fragments()], most)
 
 
 def _needed(ranking: Ranking, content_of: NDArray[np.integer], videos: int) -> int:

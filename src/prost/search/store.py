@@ -256,7 +256,7 @@ class Store:
                 clip_table(clips, self.description.sizes),
                 self.uri(CLIPS),
                 schema=self.clips().schema,
-                max_rows_per_file=self._rows_per_fragment(),
+                max_rows_per_file=self.rows_per_fragment(),
                 max_bytes_per_file=2 * FRAGMENT_BYTES,
                 storage_options=self.storage_options,
             )
@@ -323,7 +323,7 @@ class Store:
             before_compaction: called with the clips table and the new data files that are about to replace some of
                 its fragments, before readers see them.
         """
-        for name, rows in ((CLIPS, self._rows_per_fragment()), (VIDEOS, 1 << 20)):
+        for name, rows in ((CLIPS, self.rows_per_fragment()), (VIDEOS, 1 << 20)):
             with storage_errors(self.root):
                 table = self.table(name)
                 fragments = table.get_fragments()
@@ -411,6 +411,10 @@ class Store:
     def table(self, name: str, version: int | None = None) -> lance.LanceDataset:
         """A version of a table; None for the latest."""
         return lance.dataset(self.uri(name), version=version, storage_options=self.storage_options)
+
+    def rows_per_fragment(self) -> int:
+        """Clips of one fragment at most, once small fragments were joined."""
+        return max(1, FRAGMENT_BYTES // clip_row_bytes(self.description.sizes))
 
     def existing_table(self, name: str) -> lance.LanceDataset | None:
         """The latest version of a table; None where there is none.
@@ -565,9 +569,6 @@ class Store:
     def _record(self) -> None:
         if self.files is not None:
             self.files.record()
-
-    def _rows_per_fragment(self) -> int:
-        return max(1, FRAGMENT_BYTES // clip_row_bytes(self.description.sizes))
 
     @contextmanager
     def _lock(self, wait: bool = False) -> Iterator[None]:

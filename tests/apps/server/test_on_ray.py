@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
+import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -13,35 +13,42 @@ from typing import Any
 
 import pytest
 from tests.apps.server.conftest import Running, serving
+from tests.scale.strangers import LISTENERS, WRONG, listening
 
 from prost.apps.server import on_ray
-from prost.errors import UsageError
+from prost.scale import cluster
 from prost.search.library import Library
 
 QUERIES = ("a red ball falls", "a blue house", "a cat's face grows, then spins")
 SECONDS = 120.0
 
 
-def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"prost-video\[ray\]"), on_ray.shards_on_ray("local", 1):
-        pass
+@pytest.mark.parametrize("address", ["local", "127.0.0.1:6379"])
+def test_without_ray_the_extra_is_named(
+    prost: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    said = prost("serve", "--library", "none", "--ray", address)
+    assert said.code == 2 and "prost-video[ray]" in said.err and said.err.count("\n") == 1
 
 
 @pytest.mark.skipif(not find_spec("ray"), reason="needs Ray")
-@pytest.mark.parametrize("address", ["nowhere", "ray://127.0.0.1:10001", "127.0.0.1:port"])
-def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(UsageError, match="HOST:PORT"), on_ray.shards_on_ray(address, 1):
-        pass
+@pytest.mark.parametrize("address", WRONG)
+def test_what_is_no_address(prost: Callable[..., Any], address: str) -> None:
+    said = prost("serve", "--library", "none", "--ray", address)
+    assert said.code == 2 and said.err.startswith(f"error: {WRONG[address]}")
+    assert "HOST:PORT" in said.err and said.err.count("\n") == 1
 
 
 @pytest.mark.skipif(not find_spec("ray"), reason="needs Ray")
-def test_an_address_that_nobody_answers(prost: Callable[..., Any], indexed: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    said = prost("serve", "--library", indexed, "--port", 0, "--ray", f"127.0.0.1:{port}")
-    assert said.code == 2 and f"no Ray cluster answers at 127.0.0.1:{port}" in said.err
-    assert said.err.count("\n") == 1
+@pytest.mark.parametrize("kind", LISTENERS)
+def test_where_no_cluster_answers(
+    prost: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    with listening(kind) as (address, words):
+        said = prost("serve", "--library", "none", "--port", 0, "--ray", address)
+    assert said.code == 2 and said.err.startswith(f"error: {words}") and said.err.count("\n") == 1
 
 
 def test_replicas_need_ray(prost: Callable[..., Any], indexed: Path) -> None:
@@ -94,19 +101,24 @@ def rounded(value: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not find_spec("ray") or os.name != "posix", reason="needs Ray")
-def test_a_library_on_two_replicas(tmp_path: Path, films: Path, toybox_model: Any) -> None:
+def test_a_library_on_two_replicas(
+    tmp_path: Path, films: Path, toybox_model: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     """One cluster for all of it, since starting one takes long."""
     path = tmp_path / "films.prost"
     alone = Library(path, toybox_model)
     for folder in (films / "more", films):  # a fragment each
         alone.add(folder, workers=1)
-    with on_ray.shards_on_ray("local", 2) as shards:
+    library, said = Library(path, toybox_model), []
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    with on_ray.served_through(library, "local", 5, said.append) as places:
         import ray
+
+        assert places == ", with 2 replicas on Ray" and signal.getsignal(signal.SIGTERM) == on_terminate
+        assert len(said) == 1 and said[0].startswith("2 replicas of 5 will run: each owns whole fragments")
 
         session = ray.get_runtime_context().get_session_name()
         assert processes_of(session)
-        library = Library(path, toybox_model)
-        library.search_through(shards)
         with (
             library,
             serving(library, films, tmp_path / "cache") as sharded,
@@ -142,6 +154,7 @@ def test_a_library_on_two_replicas(tmp_path: Path, films: Path, toybox_model: An
             versions = [found(answer) for answer in (expected[QUERIES[0]], latest)]
             assert all(found(answer) in versions for answer in seen)
     until(lambda: not processes_of(session) and not replica_processes())
+    assert capfd.readouterr().out == ""  # Ray would tell there which processes died
 
 
 def processes_of(session: str) -> list[str]:

@@ -205,7 +205,8 @@ def _cluster(
     from prost.scale.cluster import connected
     from prost.scale.indexing import on_ray
 
-    with connected(address):
+    # Ray Data would make its core warn of the arguments of actors.
+    with connected(address, core_log_level="fatal"):
         yield on_ray(device=device, decoders=decoders)
 
 

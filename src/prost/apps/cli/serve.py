@@ -82,6 +82,10 @@ def serve(
         raise UsageError(f"prost serve needs {', '.join(missing)}", "the extra `serve`", INSTALL)
     if replicas is not None and ray is None:
         raise UsageError("--replicas without --ray", "both", "--ray local")
+    if ray is not None:
+        from prost.scale.cluster import expect_reachable
+
+        expect_reachable(ray)
     from prost.apps.server.on_ray import served_through
     from prost.apps.server.running import Server, bound_socket
     from prost.apps.server.settings import ServerSettings
@@ -107,7 +111,7 @@ def serve(
         )
         with (
             open_library(library, model, device) as opened,
-            served_through(opened, ray, replicas) as places,
+            served_through(opened, ray, replicas, say) as places,
         ):
             from prost.apps.server.app import create_app
 

@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from prost.errors import ProstError, UsageError
+from prost.scale.cluster import LOCAL, connected
 from prost.search.library import MEMORY, Library
 from prost.search.parts import Part
 from prost.search.request import Request
-from prost.search.sharding import LibraryVersion, Shard, ShardAnswer, shard_count
+from prost.search.sharding import LibraryVersion, Shard, ShardAnswer, shard_count, shards_with_clips
+from prost.search.store import Store
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-LOCAL = "local"
-INSTALL = "pip install 'prost-video[ray]'"
 # Seconds for an answer, for opening a version, and for a replica that did not answer last time.
 ANSWER_SECONDS, PREPARE_SECONDS, LOST_SECONDS = 10.0, 600.0, 1.0
-# Seconds until a cluster that is there takes a connection.
-CONNECT_SECONDS = 5.0
 
 
 class ShardReplica:
@@ -143,101 +138,88 @@ def shards_on_ray(
         storage_options: what Lance needs to reach an object store.
 
     Raises:
-        UsageError: Ray is not installed, or nobody answers at the address.
+        UsageError: no replica is asked for; or as `connected`.
+        ProstError: as `connected`.
     """
-    expect_ray()
     if count < 1:
         raise UsageError(f"replicas {count}", "1 or more")
-    if address != LOCAL:
-        _expect_cluster(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
-    import ray
+    with connected(address):
+        from ray import serve
+
+        run = f"prost-{uuid4().hex[:8]}"
+        names = [f"{run}-{number}" for number in range(count)]
+        try:
+            yield RayShards(_started(names, address == LOCAL, memory, storage_options))
+        finally:
+            if address == LOCAL:
+                serve.shutdown()
+            else:
+                for name in names:
+                    serve.delete(name)
+
+
+def _started(
+    names: Sequence[str], local: bool, memory: int, storage_options: Mapping[str, str] | None
+) -> list[DeploymentHandle]:
+    """Start an application of one replica for each shard; returns when all of them answer."""
     from ray import serve
     from ray.serve import RunTarget
 
-    local: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    run = f"prost-{uuid4().hex[:8]}"
-    names = [f"{run}-{number}" for number in range(count)]
-    try:
-        serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
-        replica = serve.deployment(
-            num_replicas=1,
-            # On one machine replicas share the cores, however few there are.
-            ray_actor_options={"num_cpus": 0 if address == LOCAL else 1},
-            max_ongoing_requests=64,
-            health_check_period_s=1,
-            graceful_shutdown_timeout_s=2,
-        )(ShardReplica)
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        handles = serve.run_many(
-            [
-                RunTarget(
-                    target=replica.bind(Part(number=number, count=count), memory, storage_options),
-                    name=name,
-                    route_prefix=None,
-                )
-                for number, name in enumerate(names)
-            ]
-        )
-        yield RayShards(handles)
-    finally:
-        if address == LOCAL:
-            serve.shutdown()
-        else:
-            for name in names:
-                serve.delete(name)
-        ray.shutdown()
+    # What goes wrong is told by exceptions; importing Serve set another level.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
+    replica = serve.deployment(
+        num_replicas=1,
+        # On one machine replicas share the cores, however few there are.
+        ray_actor_options={"num_cpus": 0 if local else 1},
+        max_ongoing_requests=64,
+        health_check_period_s=1,
+        graceful_shutdown_timeout_s=2,
+    )(ShardReplica)
+    parts = [Part(number=number, count=len(names)) for number in range(len(names))]
+    return serve.run_many(
+        [
+            RunTarget(target=replica.bind(part, memory, storage_options), name=name, route_prefix=None)
+            for name, part in zip(names, parts, strict=True)
+        ]
+    )
 
 
 @contextmanager
-def served_through(library: Library, address: str | None, replicas: int | None) -> Iterator[str]:
+def served_through(
+    library: Library, address: str | None, replicas: int | None, say: Callable[[str], None]
+) -> Iterator[str]:
     """Context in which replicas on Ray Serve score the clips of a library; gives a few words about them.
+
+    A replica that would own no clips is not started.
 
     Args:
         library: open, with its model.
         address: as for `shards_on_ray`; None where this process scores the clips itself.
-        replicas: their number; None for one that suits the size of the library.
+        replicas: how many are asked for; None for a number that suits the size of the library.
+        say: takes a line where fewer start than were asked for.
 
     Raises:
-        UsageError: as `shards_on_ray`.
+        ProstError: as `shards_on_ray`.
     """
     if address is None:
         yield ""
         return
-    count = replicas or shard_count(library.description.sizes, library.stats().clips)
+    store = Store.open(library.tables)
+    asked = replicas or shard_count(library.description.sizes, library.stats().clips)
+    count = shards_with_clips(store, asked)
+    if count < asked:
+        say(
+            f"{_replicas(count)} of {asked} will run: each owns whole fragments of the library, and the others would "
+            f"get none; more videos make more fragments, one for each {store.rows_per_fragment():,} clips"
+        )
     with shards_on_ray(address, count) as shards:
         library.search_through(shards)
         try:
-            yield f", with {count} {'replica' if count == 1 else 'replicas'} on Ray"
+            yield f", with {_replicas(count)} on Ray"
         finally:
             library.close()
 
 
-def expect_ray() -> None:
-    """Check that Ray is installed, with Serve.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if not find_spec("ray") or not find_spec("ray.serve"):
-        raise UsageError("Ray is not installed", "the extra `ray`", INSTALL)
-
-
-def _expect_cluster(address: str) -> None:
-    """Check that somebody answers at an address: Ray itself would try for minutes.
-
-    Raises:
-        UsageError: nobody does, or it is no address.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:
-        raise UsageError(f"--ray {address}", "local, or HOST:PORT of a Ray cluster", "--ray 10.0.0.5:6379")
-    try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise UsageError(
-            f"no Ray cluster answers at {address} ({error.strerror or error})",
-            "HOST:PORT of a running cluster",
-            "ray start --head --port 6379, or --ray local",
-        ) from None
+def _replicas(count: int) -> str:
+    return f"{count} {'replica' if count == 1 else 'replicas'}"
