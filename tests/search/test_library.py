@@ -309,7 +309,7 @@ class TestOpening:
         assert caught.value.exit_code == 2
         assert str(caught.value) == (
             f"no library at {tmp_path / 'none.prost'}; expected: a library, or a model to make a new one; try: "
-            "`prost index FOLDER`, or Library(path, model=prost.load('siglip2-b16')); toybox knows drawn videos only"
+            "`prost index FOLDER`, or a model such as siglip2-b16; toybox knows drawn videos only"
         )
         assert not (tmp_path / "none.prost").exists()
 

@@ -427,7 +427,7 @@ class RecordClips(ClipSet):
             raise MissingVideos(
                 f"{len(absent)} of {len(records)} videos are missing ({absent[0]}, ...)",
                 "records whose files exist",
-                "complete_split with allow_missing",
+                "only those whose files are there",
             )
         if len({record.video for record in records}) < len(records):
             raise UsageError("records whose ids repeat", "each video once, with all its captions")

@@ -244,7 +244,7 @@ class VideoEncoder(Generic[Video]):
         from_shift: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if batch_frames is not None and batch_frames < 1:
-            raise UsageError(f"batch_frames {batch_frames}", "at least 1")
+            raise UsageError(f"batches of {batch_frames} frames", "1 or more")
         self._model = model
         self._device = model.device
         self._precision = precision

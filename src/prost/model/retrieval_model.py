@@ -428,7 +428,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             raise NeedsTokenizer(
                 f"the weights of {self.config.name!r} came without a vocabulary",
                 "tokenizer.json, or vocab.json with merges.txt, or bpe_simple_vocab_16e6.txt.gz beside the weights",
-                "put one of them there, or call text_prototypes with your own ids",
+                "put one of them there, or give ids of tokens instead of words",
             )
         return self.tokenizer
 

@@ -142,7 +142,7 @@ def _faiss() -> Any:
     except ImportError:
         raise UsageError(
             "an index over event prototypes needs faiss, which is not installed",
-            "coarse='scan' or 'exact'",
+            "coarse='scan' or coarse='exact'",
             "pip install 'prost-video[index]'",
         ) from None
     return faiss

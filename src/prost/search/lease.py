@@ -216,6 +216,6 @@ def _busy(root: str, holder: Holder, found: StoredObject) -> LibraryBusy:
         f"{root} is being written by process {holder.process} on {holder.host} "
         f"since {since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "one writer at a time; searching is possible meanwhile",
-        "again when that process is done, or wait for it (--wait, wait=True); after a crash its lease expires within "
+        "again when that process is done, or wait for it (wait=True); after a crash its lease expires within "
         f"{holder.seconds:g} s",
     )

@@ -138,8 +138,7 @@ class Library:
                 raise MissingPath(
                     error.arrived,
                     "a library, or a model to make a new one",
-                    f"`prost index FOLDER`, or Library(path, model=prost.load({FIRST_CHOICE!r})); {BUNDLED} knows "
-                    "drawn videos only",
+                    f"`prost index FOLDER`, or a model such as {FIRST_CHOICE}; {BUNDLED} knows drawn videos only",
                 ) from None
             described = _description(model, clips or ClipSettings.default(model.config), precision or "fp32")
             self._store = Store.create(root, described, storage_options)
@@ -628,7 +627,7 @@ class Library:
         if self._explainer is None:
             model = self._need_model("explaining")
             if not isinstance(model, RetrievalModel):
-                raise UsageError(f"a {type(model).__name__} cannot be explained", "a model of prost.load")
+                raise UsageError(f"a {type(model).__name__} cannot be explained", "a ProST")
             self._explainer = Explainer(model, fit=self._store.description.clips.fit)
         return self._explainer.explain(query, hit, moment)
 
@@ -868,7 +867,7 @@ def _tags(tags: str | Iterable[str]) -> list[str]:
     given = [tags] if isinstance(tags, str) else list(tags)
     for tag in given:
         if not isinstance(tag, str) or not tag.strip():
-            raise UsageError(f"tag {tag!r}", "words", "tags=['holiday', 'sea']")
+            raise UsageError(f"tag {tag!r}", "words, such as holiday")
         if not is_utf8(tag):
             raise UsageError(
                 f"tag '{tag}' holds bytes that are not UTF-8", "UTF-8", "check the terminal's encoding"

@@ -195,7 +195,7 @@ class OpenedPacks:
         if self.index is None:
             raise NotCoded(
                 "the library has no index over event prototypes",
-                "coarse='scan' or 'exact'",
+                "coarse='scan' or coarse='exact'",
                 "prost optimize --index hnsw",
             )
         return IndexedEvents(rows, *self.index)

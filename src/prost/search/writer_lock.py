@@ -35,7 +35,7 @@ def writer_lock(root: str, *, wait: bool = False) -> Iterator[None]:
             raise LibraryBusy(
                 f"{root} is being written by process {file.read().strip() or 'unknown'}",
                 "one writer at a time; searching is possible meanwhile",
-                "again when that process is done, or wait for it (--wait, wait=True)",
+                "again when that process is done, or wait for it (wait=True)",
             ) from None
         with storage_errors(root):
             file.truncate(0)

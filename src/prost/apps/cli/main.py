@@ -35,6 +35,7 @@ from prost.apps.cli.output import print_line, say, warnings_on_stderr
 from prost.apps.cli.remove import remove
 from prost.apps.cli.search import search
 from prost.apps.cli.serve import serve
+from prost.apps.cli.spelling import as_typed, options_of
 from prost.apps.cli.status import status
 from prost.apps.cli.stopping import StopSignals
 from prost.apps.cli.tag import tag, untag
@@ -159,7 +160,7 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
             say(str(error))
         return error.exit_code
     except ProstError as error:
-        return _failed(str(error), error.exit_code)
+        return _failed(as_typed(error, options_of(app, arguments)), error.exit_code)
     except TyperException as error:
         message = error.format_message().replace("Value error, ", "").removesuffix(".")
         return _failed(f"{message}; try: prost --help", error.exit_code)
