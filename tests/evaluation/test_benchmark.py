@@ -29,6 +29,7 @@ from prost.evaluation.benchmark import (
 from prost.evaluation.machine import machine_line
 from prost.evaluation.metrics import text_to_video_ranks
 from prost.evaluation.post_processing import inverted_softmax
+from prost.evaluation.report_tables import report_tables
 from prost.evaluation.rows import METHODS, RankingPlan
 from prost.evaluation.sets import (
     EvaluationSet,
@@ -214,7 +215,7 @@ def test_several_captions_a_video_in_the_whole_path(toy: Any, pairs: Benchmark) 
         assert (len(row.ranks), row.gallery) == (queries, size)
     assert report.row().videos.tolist() == [0, 0, 0, 1, 1, 2, 3]
     assert report.row("sum", "text_to_video", "hungarian").parameters == {"places": 7}
-    assert len(report.tables()) == 3
+    assert len(report_tables(report)) == 3
 
 
 def test_a_gallery_does_not_shrink_in_silence(toy: Any, pairs: Benchmark) -> None:

@@ -14,9 +14,12 @@ from prost.errors import BadConfig, MissingPath, StorageError, UsageError
 from prost.evaluation.bootstrap import paired_bootstrap
 from prost.evaluation.comparison import compare
 from prost.evaluation.metrics import text_to_video_ranks
-from prost.evaluation.report import EvaluationReport, Setting, read_report, write_report, write_scores
+from prost.evaluation.report import EvaluationReport
+from prost.evaluation.report_files import read_report, write_report, write_scores
+from prost.evaluation.report_tables import report_tables
 from prost.evaluation.rows import RankingPlan, make_rows
 from prost.evaluation.sets import EvaluationSet
+from prost.evaluation.setting import Setting
 
 
 @cache
@@ -82,7 +85,7 @@ def test_all_four_forms_hold_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_every_table_says_what_its_numbers_were_made_with() -> None:
-    *ours, figures = made().tables()
+    *ours, figures = report_tables(made())
     assert len(ours) == 3  # the two kinds of video to text differ where videos have two captions
     for table in ours:
         told = " ".join(table.notes)
@@ -97,7 +100,7 @@ def test_every_table_says_what_its_numbers_were_made_with() -> None:
         ):
             assert words in told
     assert figures.rows[-1][:3] == ("ProST", "none", "11.4")
-    assert len(made(benchmark="toybox-30").tables()) == 3
+    assert len(report_tables(made(benchmark="toybox-30"))) == 3
 
 
 def test_score_matrices_are_written_with_what_they_are_about(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from prost.data.clip_sets import ToyboxClipSet
 from prost.data.toybox import backwards, gallery, holds
 from prost.errors import BadScores
 from prost.evaluation.benchmark import encode_clips, evaluate_set
-from prost.evaluation.report import read_report, write_report
+from prost.evaluation.report_files import read_report, write_report
+from prost.evaluation.report_tables import report_tables
 from prost.evaluation.reversal import reversed_accuracy
 from prost.evaluation.rows import RankingPlan
 from prost.evaluation.sets import SetConfig, open_set
@@ -91,7 +92,7 @@ def test_the_report_has_the_accuracy_of_the_plain_path(untrained_folder: Path, t
     write_report(report, tmp_path)
     again = read_report(tmp_path)
     assert again.reversed_accuracy["sum"].accuracy == expected
-    (table,) = again.tables()
+    (table,) = report_tables(again)
     assert table.columns[-1] == "reversed" and table.rows[0][-1].startswith(f"{expected:.1f} [")
     assert any("4 videos, each with a query that is false of it backwards" in note for note in table.notes)
 
@@ -100,4 +101,4 @@ def test_a_report_without_reversed_videos_has_no_such_column(untrained_folder: P
     plan = RankingPlan(methods=(), directions=("text_to_video",), samples=20)
     report = evaluate_set(prost.load(untrained_folder), open_set(SetConfig(name="toybox-8", bank=0)), plan)
     assert report.to_dict()["sum"]["reversed"] is None
-    assert "reversed" not in report.tables()[0].columns
+    assert "reversed" not in report_tables(report)[0].columns

@@ -22,10 +22,11 @@ from prost.evaluation.bootstrap import PairedResult, paired_bootstrap
 from prost.evaluation.machine import machine_line
 from prost.evaluation.metrics import Scores, text_to_video_ranks
 from prost.evaluation.post_processing import inverted_softmax
-from prost.evaluation.report import EvaluationReport, Setting
+from prost.evaluation.report import EvaluationReport
 from prost.evaluation.reversal import reversed_accuracy
 from prost.evaluation.rows import PLAIN, Bank, RankingPlan, Row, left_out, make_rows
 from prost.evaluation.sets import BankSet, EvaluationSet
+from prost.evaluation.setting import Setting
 from prost.model.encoding import Precision, VideoEncoder, encode_text, join, takes_bf16
 from prost.model.retrieval_model import RetrievalModel
 

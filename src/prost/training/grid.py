@@ -29,7 +29,8 @@ from prost.errors import BadConfig
 from prost.evaluation.benchmark import evaluate_set, match_scores
 from prost.evaluation.machine import machine_line
 from prost.evaluation.published import PublishedTable
-from prost.evaluation.report import JSON_FILE, EvaluationReport, read_report, write_report
+from prost.evaluation.report import EvaluationReport
+from prost.evaluation.report_files import JSON_FILE, read_report, write_report
 from prost.evaluation.rows import METHODS, RankingPlan
 from prost.evaluation.sets import EvaluationSet, SetConfig, open_set
 from prost.model.checkpoint import load

@@ -12,7 +12,7 @@ from prost.data.writing import written_whole
 from prost.evaluation.comparison import Comparison, compare
 from prost.evaluation.post_processing import TRANSDUCTIVE
 from prost.evaluation.published import Published, backbone_notes, published
-from prost.evaluation.report import METHOD_TITLES
+from prost.evaluation.report_tables import METHOD_TITLES
 from prost.evaluation.rows import PLAIN, Row
 from prost.evaluation.tables import PAPER_COLUMNS, PaperTable, mean_and_spread, number
 from prost.training.grid import GridResult, Run, shown

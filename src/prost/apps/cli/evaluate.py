@@ -158,7 +158,8 @@ def evaluate(
     from prost.evaluation.benchmark import evaluate_set, training_seed, tuned_plan
     from prost.evaluation.mteb_model import MtebModel
     from prost.evaluation.noise import noise_test
-    from prost.evaluation.report import write_report, write_scores
+    from prost.evaluation.report_files import write_report, write_scores
+    from prost.evaluation.report_tables import report_tables
     from prost.evaluation.rows import RankingPlan
     from prost.evaluation.sets import SetConfig, open_set
     from prost.model.checkpoint import load
@@ -225,7 +226,7 @@ def evaluate(
     if as_json:
         print_json(report.to_dict())
         return
-    tables = report.tables(with_intervals=("R@1",))
+    tables = report_tables(report, with_intervals=("R@1",))
     for table in tables:
         headings = [f">{name}" if place >= table.words else name for place, name in enumerate(table.columns)]
         print_table(headings, table.rows, table.title)
@@ -269,7 +270,7 @@ def compare(
 ) -> None:
     """Compare two reports row by row; claim a difference only where a paired bootstrap supports it."""
     from prost.evaluation.comparison import compare as compare_reports
-    from prost.evaluation.report import read_report
+    from prost.evaluation.report_files import read_report
 
     first, second = read_report(a), read_report(b)
     shared = {row.key for row in second.rows}
