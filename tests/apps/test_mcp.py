@@ -296,6 +296,43 @@ def test_it_ends_when_stdin_ends(library: Path) -> None:
     assert rest == "" and "Traceback" not in log
 
 
+def call(number: int, name: str, **arguments: Any) -> dict[str, Any]:
+    parameters = {"name": name, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": parameters}
+
+
+@pytest.mark.slow
+def test_what_runs_when_stdin_ends_is_answered(library: Path, folder: Path) -> None:
+    """The model is still being loaded when stdin ends."""
+    path = str(sorted(folder.glob("toy*.mp4"))[0])
+    requests = [
+        *REQUESTS,
+        call(3, "search", query=QUERY, limit=1),
+        call(4, "clip", video=path, start=0, end=1, frames=1),
+    ]
+    text = "".join(json.dumps(request) + "\n" for request in requests)
+    done = subprocess.run(
+        command(library), input=text, capture_output=True, text=True, timeout=120, check=False
+    )
+    answers = {answer["id"]: answer for answer in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 0 and done.stderr == "" and sorted(answers) == [1, 2, 3, 4]
+    assert len(answers[3]["result"]["structuredContent"]["hits"]) == 1
+    assert answers[4]["result"]["structuredContent"]["path"] == path
+
+
+@pytest.mark.slow
+def test_nobody_reads_the_answers(library: Path) -> None:
+    with subprocess.Popen(
+        command(library), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        for request in [*REQUESTS, call(3, "search", query=QUERY)]:
+            process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.close()
+        assert process.wait(60) == 0 and process.stderr.read() == ""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -310,9 +347,7 @@ def test_a_signal_ends_it(library: Path, number: signal.Signals, busy: bool) -> 
         process.stdin.flush()
         process.stdout.readline(), process.stdout.readline()
         if busy:  # the model is being loaded, and a call waits for it
-            call = {"name": "search", "arguments": {"query": QUERY}}
-            request = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": call}
-            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.write(json.dumps(call(3, "search", query=QUERY)) + "\n")
             process.stdin.flush()
             time.sleep(0.2)
         process.send_signal(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 
 import av
 import numpy as np
@@ -95,6 +96,18 @@ def test_files_that_cannot_be_explained(library, captions, videos, model, tmp_pa
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(VideoError):
         explain_file(model, query, tmp_path / "text.mp4")
+
+
+def test_a_copy_is_explained_where_the_file_is_gone(library, captions, model, tmp_path):
+    hit = library.search(captions[0], limit=1)[0]
+    own = prost.Library(tmp_path / "own.prost", model)
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copyfile(hit.path, tmp_path / name)
+        own.add(tmp_path / name, workers=1)
+    found = own.search(captions[0], limit=1)[0]
+    os.unlink(found.path)  # after it was found
+    evidence = own.explain(captions[0], found)
+    assert evidence.score == pytest.approx(library.explain(captions[0], hit).score, abs=1e-5)
 
 
 def test_no_model(library, captions):

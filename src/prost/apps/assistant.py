@@ -1,47 +1,28 @@
 """What an assistant can ask a library over the Model Context Protocol: `search`, `explain` and `clip`.
 
-No tool changes the library, and no tool reads a file that the library does not hold. stdout carries the protocol alone.
-Needs the extra `mcp`.
+No tool changes the library, and no tool reads a file that the library does not hold. Needs the extra `mcp`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
 import logging
 import os
-import signal
 import tempfile
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal
 
-import anyio
 import numpy as np
-from mcp.server import Server
-from mcp.server.stdio import stdio_server
-from mcp.types import (
-    CallToolRequestParams,
-    CallToolResult,
-    ContentBlock,
-    ImageContent,
-    ListToolsResult,
-    TextContent,
-    Tool,
-    ToolAnnotations,
-)
+from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent, Tool, ToolAnnotations
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from prost import __version__
-from prost.apps.cli.stopping import STOP_SIGNALS
 from prost.errors import LibraryError, MissingPath, ProstError, StorageError, UsageError
 from prost.places import cache_folder
 from prost.printable import printable
@@ -50,14 +31,13 @@ from prost.search.explaining import pictures_of
 from prost.search.filters import has_tag, in_folder, lasts, quoted
 from prost.search.hits import PICTURE, Hit
 from prost.search.library import Library
-from prost.search.reading import look_at
+from prost.search.present import expect_present
 from prost.search.records import VideoRow
 from prost.search.schema import path_as_text, path_key
 from prost.video.isolation import IsolatedDecoder
 from prost.video.sampling import sample_times
 
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 INSTRUCTIONS = """Finds videos, and the moments in them, that a sentence describes, in a library of the user's videos.
 Call `search` first. Its hits name their video by an id, which `explain` and `clip` take. Times are seconds from the
@@ -68,7 +48,6 @@ FRAME_SIDE = 512
 FIGURE_SIDE = 320
 JPEG_QUALITY = 85
 LONGEST_CLIP = 600.0
-READ_AT_ONCE = 1 << 16
 
 Sentence = Annotated[
     str,
@@ -220,7 +199,7 @@ def explain(library: Library, asked: ExplainArguments) -> CallToolResult:
     ]
     pictures: list[ContentBlock] = []
     if asked.figure:
-        pictures.append(_figure(row, evidence))
+        pictures.append(_figure(expect_present(library.files_of(row)), evidence))
     return _answer(
         {
             "video": path_key(row.path),
@@ -252,7 +231,7 @@ def clip(library: Library, asked: ClipArguments) -> CallToolResult:
             f"a clip that starts at {asked.start:g} s", f"a start before the end at {row.duration:.1f} s"
         )
     end = asked.end if row.duration is None else min(asked.end, row.duration)
-    _expect_as_indexed(row)
+    row = expect_present(library.files_of(row))
     about = {"video": path_key(row.path), "path": path_as_text(row.path), "start": asked.start, "end": end}
     if asked.form == "file":
         return _answer({**about, "file": str(_cut(row, asked.start, end))})
@@ -344,23 +323,6 @@ def _hit_in(library: Library, row: VideoRow, asked: ExplainArguments) -> Hit:
     return library.hit_at(asked.query, row, asked.start, asked.start + 1.0)
 
 
-def _expect_as_indexed(row: VideoRow) -> None:
-    """Check that a file is still the one that was indexed.
-
-    Raises:
-        MissingPath: it is gone.
-        LibraryError: it has changed.
-    """
-    path = path_as_text(row.path)
-    if not os.path.exists(row.path):
-        raise MissingPath(
-            f"{path} is gone", "the file that was indexed", "mount its disk, or run prost index"
-        )
-    seen = look_at(row.path)
-    if (seen.size, seen.modified) != (row.size, row.modified):
-        raise LibraryError(f"{path} has changed since it was indexed", suggestion=f"prost index {path}")
-
-
 def _cut(row: VideoRow, start: float, end: float) -> Path:
     """A clip in the cache folder; one that was cut before is used again."""
     from prost.export.clips import cut_clip
@@ -401,118 +363,3 @@ def _answer(values: dict[str, Any], pictures: list[ContentBlock] | None = None) 
 
 def _failed(message: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=printable(message))], is_error=True)
-
-
-def serve(assistant: Assistant) -> signal.Signals | None:
-    """Answer an assistant on stdin and stdout until stdin ends, or a signal asks the process to stop.
-
-    Threads may still be at work afterwards: a model that is being loaded cannot be interrupted.
-
-    Returns:
-        the signal; None where stdin has ended.
-    """
-    return anyio.run(_serve, assistant)
-
-
-async def _serve(assistant: Assistant) -> signal.Signals | None:
-    async def list_tools(*_: object) -> ListToolsResult:
-        return ListToolsResult(tools=assistant.tools())
-
-    async def call_tool(_: object, params: CallToolRequestParams) -> CallToolResult:
-        return await _in_thread(lambda: assistant.call(params.name, params.arguments or {}))
-
-    server: Server[Any] = Server(
-        "prost",
-        version=__version__,
-        instructions=INSTRUCTIONS,
-        on_list_tools=list_tools,
-        on_call_tool=call_tool,
-    )
-    with anyio.CancelScope() as scope, _signals_call(scope.cancel) as received:
-        async with stdio_server(stdin=_StandardInput()) as (incoming, outgoing):  # type: ignore[arg-type]
-            threading.Thread(target=assistant.open, name="prost-open", daemon=True).start()
-            await server.run(incoming, outgoing, server.create_initialization_options())
-    return received[0] if received else None
-
-
-@contextmanager
-def _signals_call(stop: Callable[[], None]) -> Iterator[list[signal.Signals]]:
-    """Within this context a signal calls `stop` in the loop instead of raising an exception in the middle of a task.
-
-    Yields:
-        the signals that were received.
-    """
-    loop = asyncio.get_running_loop()
-    received: list[signal.Signals] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        loop.call_soon_threadsafe(stop)
-
-    # One that is ignored, as under nohup, stays ignored.
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    handled = [number for number, handler in before.items() if callable(handler)]
-    for number in handled:
-        signal.signal(number, handle)
-    try:
-        yield received
-    finally:
-        for number in handled:
-            signal.signal(number, before[number])
-
-
-async def _in_thread(work: Callable[[], Result]) -> Result:
-    """Do work in a thread of its own. It is a daemon, so that a signal ends the process while the work goes on."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Result] = loop.create_future()
-
-    def settle(result: Result) -> None:
-        if not future.done():
-            future.set_result(result)
-
-    def run() -> None:
-        result = work()
-        with suppress(RuntimeError):  # the loop is closed: the process ends
-            loop.call_soon_threadsafe(settle, result)
-
-    threading.Thread(target=run, name="prost-call", daemon=True).start()
-    return await future
-
-
-class _StandardInput:
-    """The lines of stdin, read by a daemon thread.
-
-    The SDK's own reader waits in a thread that Python joins at the end, so that a signal would have no effect until the
-    next line.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
-        threading.Thread(target=self._read, name="prost-stdin", daemon=True).start()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> str:
-        line = await self._lines.get()
-        if line is None:
-            raise StopAsyncIteration
-        return line
-
-    def _read(self) -> None:
-        # Not through sys.stdin: its lock would be held by this thread while Python shuts down.
-        rest: deque[bytes] = deque()
-        while data := os.read(0, READ_AT_ONCE):
-            *lines, end = data.split(b"\n")
-            for line in lines:
-                self._put(b"".join([*rest, line]).decode("utf-8", "replace"))
-                rest.clear()
-            rest.append(end)
-        if any(rest):
-            self._put(b"".join(rest).decode("utf-8", "replace"))
-        self._put(None)
-
-    def _put(self, line: str | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the process ends
-            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)

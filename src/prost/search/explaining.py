@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prost.errors import LibraryError, MissingPath, UsageError, VideoError
+from prost.errors import MissingPath, UsageError, VideoError
 from prost.model.encoding import VideoEncoder, encode_text
 from prost.model.evidence import Evidence, explain_clip
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.retrieval_model import RetrievalModel
 from prost.search.hits import Hit
-from prost.search.reading import look_at, places_of, windows_of
-from prost.search.records import ClipSettings
+from prost.search.present import expect_present
+from prost.search.reading import places_of, windows_of
+from prost.search.records import ClipSettings, VideoRow
 from prost.video.fit import Fit
 from prost.video.isolation import IsolatedDecoder
 from prost.video.probe import VideoInfo
@@ -40,12 +42,13 @@ class Explainer:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], Evidence] = OrderedDict()
 
-    def explain(self, query: str, hit: Hit, moment: int = 0) -> Evidence:
+    def explain(self, query: str, hit: Hit, files: Sequence[VideoRow], moment: int = 0) -> Evidence:
         """Evidence for a moment of a hit.
 
         Args:
             query: the sentence that found it.
             hit: what it found.
+            files: the rows of its video and of copies of it.
             moment: which of its moments.
 
         Raises:
@@ -56,7 +59,7 @@ class Explainer:
         """
         if not 0 <= moment < len(hit.moments):
             raise UsageError(f"moment {moment} of a hit that has {len(hit.moments)}", "0 for the best one")
-        clip, path = hit.moments[moment], _file_of(hit)
+        clip, path = hit.moments[moment], expect_present(files).path
         with self._lock:
             if (query, clip.clip) in self._kept:
                 self._kept.move_to_end((query, clip.clip))
@@ -141,19 +144,3 @@ def explain_file(
         raise failure
     frames, place = best[1].frames, best[1].place
     return explain_clip(model, query, frames.pixels, frames.times, fit=settings.fit, place=place)
-
-
-def _file_of(hit: Hit) -> str:
-    """A file with the hit's content that is there and has not changed since it was indexed."""
-    present = [path for path in (hit.path, *hit.copies) if os.path.exists(path)]
-    if not present:
-        raise MissingPath(
-            f"{hit.path} is gone", "the file that was indexed", "mount its disk, or run prost index"
-        )
-    if present[0] == hit.path:
-        file = look_at(hit.path)
-        if (file.size, file.modified) != (hit.video.size, hit.video.modified):
-            raise LibraryError(
-                f"{hit.path} has changed since it was indexed", suggestion=f"prost index {hit.path}"
-            )
-    return present[0]

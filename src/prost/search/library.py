@@ -542,6 +542,8 @@ class Library:
     def hit_at(self, query: str, video: VideoRow, start: float, end: float) -> Hit:
         """A stretch of a video as a hit of a sentence, whether or not a search finds it; for `explain` and exports.
 
+        Where the file is gone or has changed, the hit is that of a copy of it which is there.
+
         Args:
             query: a sentence.
             video: a row of `videos`.
@@ -565,7 +567,14 @@ class Library:
         (moment,) = self._searcher.moments_at(request, [(content, start, end)])
         if moment is None:
             raise _no_longer_here(video)
-        return self._searcher.hit_of(video, [moment], f"key = '{path_key(video.path)}'", (PICTURE,), ())
+        return self._searcher.hit_of(video, [moment], None, (PICTURE,), ())
+
+    def files_of(self, video: VideoRow) -> list[VideoRow]:
+        """A video and the copies of it that the library knows: indexed files with the same content, the video first."""
+        if not video.content:
+            return [video]
+        rows = self._store.read_videos(f"content = '{video.content}' AND status = 'indexed'")
+        return [video, *(row for row in rows if row.path != video.path)]
 
     def clips_of(self, video: VideoRow) -> list[StoredClip]:
         """The clips of a video with their prototypes, in the order of time; none of one that failed."""
@@ -629,7 +638,7 @@ class Library:
             if not isinstance(model, RetrievalModel):
                 raise UsageError(f"a {type(model).__name__} cannot be explained", "a ProST")
             self._explainer = Explainer(model, fit=self._store.description.clips.fit)
-        return self._explainer.explain(query, hit, moment)
+        return self._explainer.explain(query, hit, self.files_of(hit.video), moment)
 
     def duplicates(self) -> list[list[VideoRow]]:
         """Groups of two or more files that show one film: copies, and other sizes, codecs and containers of it."""

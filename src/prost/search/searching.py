@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from prost.search.hits import Hit, Moment, SearchResult
 from prost.search.moments import MomentRule, merge_moments, moment, relevance, winning_event
 from prost.search.near_duplicates import collapse
 from prost.search.packs import pack_folder
+from prost.search.present import present
 from prost.search.ranking import Ranked, rank
 from prost.search.reading import places_of
 from prost.search.records import VideoRow
@@ -207,7 +207,7 @@ class Searcher:
         """A hit of a video that something else than its pictures has found."""
         condition = f"content = '{video.content}' AND status = 'indexed'"
         rows = self._store.read_videos(condition if where is None else f"({where}) AND {condition}")
-        there = next((row for row in rows if os.path.exists(row.path)), None)
+        there = present([video, *(row for row in rows if row.path != video.path)])
         first = there or video
         return Hit(
             video=first,
@@ -266,8 +266,8 @@ class Searcher:
                 self._moment(clip, request.text, scores, place)
                 for clip, place in zip(clips, found, strict=True)
             ]
-            # One stat a hit: copies are looked at only where the file is gone.
-            video = next((row for row in owners[content] if os.path.exists(row.path)), None)
+            # One stat a hit: copies are looked at only where the file is gone or another one.
+            video = present(owners[content])
             first = video or owners[content][0]
             merged = tuple(merge_moments(moments, request.per_video, self._rule))
             hits.append(

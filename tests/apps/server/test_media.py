@@ -158,6 +158,47 @@ def test_only_what_was_indexed_is_sent(own: tuple[Path, Running]) -> None:
     assert b.exists() and running.client.get(running.first("b.mp4")["media"]).status_code == 200
 
 
+@pytest.mark.slow
+def test_a_copy_is_shown_where_the_file_is_gone(
+    serve: Callable[..., Any], films: Path, tmp_path: Path, toybox_model: ProST
+) -> None:
+    """The player, pictures, previews, evidence and clips, also where the copy has another name and time."""
+    first, second = tmp_path / "one" / "first.mp4", tmp_path / "two" / "second.mkv"
+    for path in (first, second):
+        path.parent.mkdir()
+        shutil.copyfile(next(films.glob("*0*.mp4")), path)
+        os.utime(path, (0, 10 * len(path.name)))
+    library = Library(tmp_path / "copies.prost", toybox_model)
+    library.add(tmp_path / "one", workers=1)
+    library.add(tmp_path / "two", workers=1)
+    content = first.read_bytes()
+    with serve(Path(library.path)) as running:
+        video, copy = running.first("first"), running.first("second")
+        selection = [{"video": video["id"], "start": 0.5, "end": 1.5}]
+        whole = running.client.get(video["media"])
+        first.unlink()
+        again = running.client.get(video["media"])
+        assert again.content == whole.content == content and again.headers["etag"] == whole.headers["etag"]
+        for more in (
+            "frame?time=1",
+            "preview?start=0&end=1",
+            "evidence?q=a+ball&start=0",
+            "heat?q=a+ball&frame=0",
+        ):
+            answer = running.client.get(f"/api/videos/{video['id']}/{more}")
+            assert answer.status_code == 200, answer.text
+        for form, there in (("clips", b"PK"), ("json", str(second).encode())):
+            asked = {"form": form, "query": "a ball", "selection": selection}
+            answer = running.client.post("/api/export", json=asked)
+            assert answer.status_code == 200 and there in answer.content
+        # A copy that has changed is not one any more.
+        second.write_bytes(content + b"x")
+        assert running.client.get(video["media"]).status_code == 404
+        assert running.client.get(copy["media"]).status_code == 409
+        assert running.client.get(f"/api/videos/{video['id']}/frame?time=2").status_code == 404
+        assert running.client.post("/api/export", json={**asked, "form": "clips"}).status_code == 409
+
+
 def test_a_failed_file_is_not_sent(running: Running) -> None:
     assert running.client.get(running.first("broken")["media"]).status_code == 404
 

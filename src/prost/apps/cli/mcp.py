@@ -26,7 +26,8 @@ def mcp(
             "an assistant needs the package mcp, which is not installed",
             suggestion="pip install 'prost-video[mcp]'",
         ) from None
-    from prost.apps.assistant import Assistant, serve
+    from prost.apps.assistant import Assistant
+    from prost.apps.assistant_server import serve
     from prost.search.library import Library
 
     with Library(

@@ -47,8 +47,7 @@ class Explanations:
         if key not in self._kept:
 
             def explain(library: Library) -> Evidence:
-                row = find_video(library, video)
-                self._files.expect(row)
+                row = self._files.expect(*library.files_of(find_video(library, video)))
                 return library.explain(query, _hit(library, row, query, start, end))
 
             found = await self._slow.run(lambda: self._kept.get(key) or self._served.use(explain))

@@ -19,7 +19,7 @@ from prost.apps.server.temporary import temporary_folder
 from prost.export.clips import clip_name, cut_clip
 from prost.export.tables import write_hits
 from prost.export.timelines import write_timeline
-from prost.search.hits import SearchResult
+from prost.search.hits import Hit, SearchResult
 from prost.search.library import Library
 
 router = APIRouter(prefix="/api", tags=["export"])
@@ -106,9 +106,18 @@ def _write_clips(here: Services, hits: SearchResult, file: IO[bytes], folder: Pa
     """Each moment as an MP4 file in a ZIP, without further compression."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for rank, hit in enumerate(hits, 1):
-            here.files.expect(hit.video)
             moment = hit.moments[0]
             output = folder / clip_name(rank, hit, moment)
-            cut_clip(hit.path, moment.start, moment.end, output, cancelled=here.stopping.is_set)
+            cut_clip(_file_of(here, hit), moment.start, moment.end, output, cancelled=here.stopping.is_set)
             archive.write(output, output.name)
             output.unlink()
+
+
+def _file_of(here: Services, hit: Hit) -> str:
+    """The hit's file, or a copy of it, which is still what was indexed.
+
+    Raises:
+        Problem: as `KnownFiles.open`.
+    """
+    rows = here.served.use(lambda library: library.files_of(hit.video))
+    return here.files.expect(*rows).path

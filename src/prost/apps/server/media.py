@@ -9,7 +9,7 @@ import re
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
@@ -21,7 +21,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from prost.apps.server.identity import video_id
 from prost.apps.server.problems import Problem
 from prost.apps.server.workers import Workers
 from prost.printable import printable
@@ -80,8 +79,8 @@ class KnownFiles:
         self._lock = threading.Lock()
         self._verified: OrderedDict[tuple[int, int, int], str] = OrderedDict()
 
-    def open(self, row: VideoRow) -> OpenFile:
-        """Open the file of a row.
+    def open(self, row: VideoRow, *copies: VideoRow) -> OpenFile:
+        """Open the file of a row; or where that cannot be, of a row with the same content.
 
         A link is followed where it led when the file was indexed: it counts as unchanged only if size, time and
         content are the same.
@@ -89,21 +88,35 @@ class KnownFiles:
         Raises:
             Problem: 404 if the file failed, is gone or no file; 409 if another file is there now.
         """
+        return self._first((row, *copies))[1]
+
+    def expect(self, row: VideoRow, *copies: VideoRow) -> VideoRow:
+        """The row whose file `open` would open, for programs that open it themselves.
+
+        Raises:
+            Problem: as `open`.
+        """
+        found, file = self._first((row, *copies))
+        file.file.close()
+        return found
+
+    def _first(self, rows: Sequence[VideoRow]) -> tuple[VideoRow, OpenFile]:
+        problem: Problem | None = None
+        for row in rows:
+            try:
+                return row, self._open(row)
+            except Problem as error:
+                problem = problem or error
+        assert problem is not None
+        raise problem
+
+    def _open(self, row: VideoRow) -> OpenFile:
         handle = self._opened(row)
         try:
             return self._checked(row, handle)
         except BaseException:
             os.close(handle)
             raise
-
-    def expect(self, row: VideoRow) -> str:
-        """The path of a row's file, which is still what was indexed; for programs that open it themselves.
-
-        Raises:
-            Problem: as `open`.
-        """
-        self.open(row).file.close()
-        return row.path
 
     def _opened(self, row: VideoRow) -> int:
         if not row.indexed:
@@ -129,7 +142,8 @@ class KnownFiles:
             file=os.fdopen(handle, "rb", buffering=0),
             size=status.st_size,
             modified=status.st_mtime,
-            etag=f'"{video_id(row)}-{status.st_size:x}"',
+            # Of the content, so that a download can go on from a copy.
+            etag=f'"{row.content}-{status.st_size:x}"',
             name=printable(path.name),
             media_type=MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream"),
             path=row.path,

@@ -104,15 +104,22 @@ class Services:
         """
         return await self.read(lambda library: find_video(library, identifier))
 
+    async def files_of(self, identifier: str) -> list[VideoRow]:
+        """The row of a video, and those of its copies.
+
+        Raises:
+            Problem: 404 where there is none.
+        """
+        return await self.read(lambda library: library.files_of(find_video(library, identifier)))
+
     async def present(self, identifier: str) -> VideoRow:
-        """The row of a video whose file is there, and is what was indexed.
+        """The row of a video, or of a copy of it, whose file is there and is what was indexed.
 
         Raises:
             Problem: 404 or 409; see `KnownFiles.open`.
         """
-        row = await self.video(identifier)
-        await self.reading.run(lambda: self.files.expect(row))
-        return row
+        rows = await self.files_of(identifier)
+        return await self.reading.run(lambda: self.files.expect(*rows))
 
     async def close(self) -> None:
         """End threads and children."""

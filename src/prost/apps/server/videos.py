@@ -187,9 +187,10 @@ async def frame(
     },
 )
 async def media(here: Here, video_id: VideoId, request: Request) -> Response:
-    """The file, or one range of its bytes. A request for several ranges is answered by the whole file."""
-    row = await here.video(video_id)
-    file = await here.reading.run(lambda: here.files.open(row))
+    """The file, or one range of its bytes; where it is gone, those of a copy. A request for several ranges is answered
+    by the whole file."""
+    rows = await here.files_of(video_id)
+    file = await here.reading.run(lambda: here.files.open(*rows))
     return FileResponse(file, request, workers=here.downloads, stopping=here.stopping.is_set)
 
 
