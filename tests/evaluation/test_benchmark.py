@@ -165,6 +165,13 @@ def test_clips_of_long_videos_are_cut_from_them(toy: Any) -> None:
     report = evaluate_set(toy, data, RankingPlan(methods=(), directions=("text_to_video",), samples=20))
     assert (report.setting.videos, report.setting.captions, report.twins) == (10, 10, 0)
     assert set(report.row().values) >= {"R@1", "R@5", "R@10", "MdR", "MnR"}
+    videos = report.row().videos.tolist()
+    scenes = [clip.scene for clip in data.clips.clips]
+    assert [videos[i] == videos[j] for i in range(10) for j in range(10)] == [
+        scenes[i] == scenes[j] for i in range(10) for j in range(10)
+    ]
+    assert len(set(videos)) < 10 and any("draws the long videos" in n for n in data.notes)
+    assert gallery_set(gallery("toybox-10")).source_of_video is None
 
 
 def test_a_bank_of_training_captions_and_videos(toy: Any) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -157,6 +158,18 @@ def test_several_trainings_of_each() -> None:
              for runs in (((0, 1.0), (1, 1.1)), ((2, 0.2), (3, 0.3), (4, 0.2)))]  # fmt: skip
     assert result.result.difference == pytest.approx(means[0] - means[1])
     assert (result.runs, result.verdict) == ((2, 3), "a is better")
+
+
+def test_a_report_that_drew_clips_is_compared_by_their_long_videos() -> None:
+    better, worse = made(0, 1.2), made(1, 0.3)
+    rows = [replace(row, videos=row.videos // 5) for row in worse.rows]
+    whole = replace(worse, rows=tuple(rows))
+    found = compare([better], [whole])
+    ranks = better.row().ranks, worse.row().ranks
+    assert found.result == paired_bootstrap(*ranks, "R@1", videos=whole.row().videos)
+    assert compare([whole], [better]).result == paired_bootstrap(
+        *ranks[::-1], "R@1", videos=whole.row().videos
+    )
 
 
 def test_what_cannot_be_compared() -> None:

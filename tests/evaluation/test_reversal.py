@@ -44,6 +44,15 @@ def test_scores_that_are_equal_up_to_rounding_are_at_chance() -> None:
     assert (found.accuracy, found.interval) == (50.0, (50.0, 50.0))
 
 
+def test_sentences_about_one_long_video_are_drawn_together() -> None:
+    won = np.repeat([1.0, 0.0, 1.0, 1.0, 0.0, 1.0], 8)
+    alone = reversed_accuracy(won, np.full(48, 0.5))
+    found = reversed_accuracy(won, np.full(48, 0.5), videos=np.repeat(np.arange(6), 8))
+    assert found.accuracy == alone.accuracy
+    assert found.interval == reversed_accuracy(won[::8], np.full(6, 0.5)).interval
+    assert np.diff(found.interval) > 2 * np.diff(alone.interval)
+
+
 def test_scores_that_are_no_numbers() -> None:
     with pytest.raises(BadScores):
         reversed_accuracy(np.array([np.nan]), np.array([0.0]))

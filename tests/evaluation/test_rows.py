@@ -83,6 +83,34 @@ def test_the_columns_are_those_of_the_ranks_and_intervals_draw_videos() -> None:
     assert row.intervals["R@5"] == confidence_interval(row.ranks, "R@5", videos=owner)
 
 
+def test_clips_of_long_videos_are_drawn_with_their_video() -> None:
+    """Against a loop that draws long videos and recounts what is found, in every direction."""
+    rng = np.random.default_rng(5)
+    source = np.repeat(np.arange(9), rng.integers(1, 6, 9))  # of each clip; each clip has one query
+    count = len(source)
+    # What is found depends on the long video: all of its clips, or none.
+    scores = np.where(np.arange(9)[source] % 2 == 0, 1.0, -1.0)[:, None] * np.eye(count)
+    plan = RankingPlan(methods=(), samples=400, seed=3)
+    rows = by_key(make_rows({"sum": scores}, np.arange(count), 0.1, plan=plan, source_of_video=source))
+    alone = by_key(make_rows({"sum": scores}, np.arange(count), 0.1, plan=plan))
+    for key, row in rows.items():
+        np.testing.assert_array_equal(row.videos, source)
+        np.testing.assert_array_equal(row.ranks, alone[key].ranks)
+        draws = np.random.default_rng(3)
+        found = []
+        for _ in range(400):
+            hits = total = 0
+            for video in draws.integers(9, size=9):
+                for clip in range(count):
+                    if source[clip] == video:
+                        hits, total = hits + int(row.ranks[clip] <= 1), total + 1
+            found.append(100.0 * hits / total)
+        expected = sorted(found)[9], sorted(found)[389]  # 0.025 of 399 steps, from either end
+        assert row.intervals["R@1"] == pytest.approx(expected)
+        width, other = np.diff(row.intervals["R@1"]), np.diff(alone[key].intervals["R@1"])
+        assert width > 1.3 * other
+
+
 def test_what_needs_a_bank_is_left_out_without_one_and_said_so() -> None:
     scores, owner, bank = several_captions(3)
     without = {row.post_processing for row in make_rows({"sum": scores}, owner, 0.1, plan=QUICK)}

@@ -89,12 +89,14 @@ def evaluate_set(
         backwards = encode_clips(model, data.reversed.clips, precision=precision)
         places = list(data.reversed.captions)
         scores = match_scores(model, text[places], backwards)
+    videos = data.video_of_caption[places]
     return replace(
         report,
         reversed_accuracy={
             part: reversed_accuracy(
-                matrix[places, data.video_of_caption[places]],
+                matrix[places, videos],
                 scores[part].diagonal(),
+                videos=videos if data.source_of_video is None else data.source_of_video[videos],
                 samples=plan.samples,
                 seed=plan.seed,
             )
@@ -144,7 +146,7 @@ def evaluate_features(
     )
     # Scores are cosines; divided by the model's own temperature they are the logits of its training.
     temperature = plan.temperature or 1 / model.logit_scale.item()
-    rows = make_rows(scores, data.video_of_caption, temperature, bank, plan)
+    rows = make_rows(scores, data.video_of_caption, temperature, bank, plan, data.source_of_video)
     config = model.config
     setting = Setting(
         model=name or config.name,

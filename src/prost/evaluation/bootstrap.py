@@ -1,9 +1,10 @@
 """Confidence intervals by percentile bootstrap over videos, and paired comparison of two models.
 
 Videos are drawn with replacement, each with all its queries: the captions of one video tend to be found or missed
-together, so that drawing single captions would make the intervals too narrow. The gallery stays the same. The intervals
-are about other videos of the same kind, not about other galleries, and about other training runs only where several
-were given.
+together, so that drawing single captions would make the intervals too narrow. The same holds for the clips of a long
+video, so where a gallery holds such clips the long videos are drawn, each with all its clips. The gallery stays the
+same. The intervals are about other videos of the same kind, not about other galleries, and about other training runs
+only where several were given.
 """
 
 from __future__ import annotations

@@ -101,11 +101,13 @@ def compare(
     )
     if metric not in rows_a[0].values:
         raise UsageError(f"{rows_a[0].key} has no {metric}", ", ".join(rows_a[0].values))
+    # Reports of earlier versions have each clip of a long video as a video of its own.
+    videos = min((row.videos for row in (*rows_a, *rows_b)), key=lambda videos: len(np.unique(videos)))
     result = paired_bootstrap(
         np.stack([row.ranks for row in rows_a]),
         np.stack([row.ranks for row in rows_b]),
         metric,
-        videos=rows_a[0].videos,
+        videos=videos,
     )
     names = names or (a[0].setting.model, b[0].setting.model)
     return Comparison(

@@ -52,6 +52,7 @@ def reversed_accuracy(
     forwards: NDArray[np.floating[Any]],
     backwards: NDArray[np.floating[Any]],
     *,
+    videos: NDArray[np.integer[Any]] | None = None,
     samples: int = 2000,
     seed: int = 0,
 ) -> ReversedAccuracy:
@@ -60,6 +61,7 @@ def reversed_accuracy(
     Args:
         forwards: `[N]`.
         backwards: `[N]`.
+        videos: what the bootstrap draws, see `Row.videos` `[N]`; None where each sentence has a video of its own.
         samples: number of times that the bootstrap draws the videos.
         seed: of the draws.
 
@@ -79,5 +81,5 @@ def reversed_accuracy(
     metric = Metric(
         lambda values: 100 * values.mean(axis=-1), higher_is_better=True, recall=accuracy in (0.0, 100.0)
     )
-    interval = confidence_interval(won, metric, samples=samples, seed=seed)
+    interval = confidence_interval(won, metric, samples=samples, seed=seed, videos=videos)
     return ReversedAccuracy(accuracy=accuracy, interval=interval, videos=len(won))

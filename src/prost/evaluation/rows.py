@@ -99,7 +99,8 @@ class Row:
         values: the columns; an assignment has only R@1.
         intervals: 95% bootstrap over videos, for the same columns.
         ranks: rank of each query `[Q]`.
-        videos: the video that each query belongs to `[Q]`.
+        videos: the video that each query belongs to `[Q]`, which the bootstrap draws: the long video where the gallery
+            holds clips of long ones.
         gallery: number of items that each query was ranked against.
         hubness: of the videos, or of single captions, see `evaluation.hubness`; None for an assignment, which gives no
             second place, for sets of captions, and in a report that was made before it was measured.
@@ -148,6 +149,7 @@ def make_rows(
     temperature: float,
     bank: Bank | None = None,
     plan: RankingPlan | None = None,
+    source_of_video: NDArray[np.int64] | None = None,
 ) -> list[Row]:
     """Rank every score in every direction, without and with every possible post-processing.
 
@@ -160,6 +162,7 @@ def make_rows(
         temperature: of the inverted softmax, on the scale of the scores.
         bank: scores of earlier queries.
         plan: which rows to make; all when None.
+        source_of_video: see `EvaluationSet`.
 
     Raises:
         BadScores: NaN, infinity, or shapes that do not fit.
@@ -178,6 +181,8 @@ def make_rows(
             )
             for method, result in processed:
                 ranks, videos, gallery = _ranks(result, matrix, video_of_caption, direction)
+                if source_of_video is not None:
+                    videos = source_of_video[videos]
                 columns = ["R@1"] if isinstance(result, Assignment) else list(METRICS)
                 intervals = confidence_intervals(
                     ranks, columns, samples=plan.samples, seed=plan.seed, videos=videos

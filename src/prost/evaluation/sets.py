@@ -99,6 +99,8 @@ class EvaluationSet:
         notes: what is printed with every number.
         bank: earlier queries.
         reversed: videos played backwards, as distractors that differ in the order of frames alone.
+        source_of_video: for clips of long videos, the long video of each `[V]`: the clips of one are found or missed
+            together, so the bootstrap draws the long videos. None where each video is one of its own.
     """
 
     name: str
@@ -116,6 +118,7 @@ class EvaluationSet:
     notes: tuple[str, ...] = ()
     bank: BankSet = field(default_factory=BankSet)
     reversed: ReversedSet = field(default_factory=ReversedSet)
+    source_of_video: NDArray[np.int64] | None = None
 
     @property
     def digest(self) -> str:
@@ -200,10 +203,12 @@ def long_gallery_set(
         video_of_caption=np.arange(count),
         clips=clips,
         notes=(
-            f"{count:,} clips of {excerpts.videos:,} long videos; the clips of a video show the same things",
+            f"{count:,} clips of {excerpts.videos:,} long videos; the clips of a video show the same things, so the "
+            "bootstrap draws the long videos",
         ),
         bank=_toybox_bank(bank_captions, bank_videos),
         reversed=_reversed(excerpts.queries, stories, clips, reversed_videos),
+        source_of_video=excerpts.video_of_clip,
     )
 
 

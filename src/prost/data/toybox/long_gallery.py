@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prost.errors import UsageError
 
@@ -83,6 +84,12 @@ class LongGallery:
 
     def __len__(self) -> int:
         return len(self.excerpts)
+
+    @property
+    def video_of_clip(self) -> NDArray[np.int64]:
+        """The long video of each clip `[N]`, counted from 0 in the order of the clips."""
+        places: dict[Scene, int] = {}
+        return np.array([places.setdefault(excerpt.scene, len(places)) for excerpt in self.excerpts])
 
 
 def excerpts(scene: Scene, rng: np.random.Generator) -> list[Excerpt]:
