@@ -374,6 +374,155 @@ def test_selected_moments_are_downloaded(visit: Callable[..., Visit]) -> None:
     assert page.locator(".card.chosen").count() == 0 and page.locator(":checked[name=selection]").count() == 0
 
 
+def chosen(page: Any) -> list[str]:
+    """Values of the boxes that are ticked."""
+    return list(
+        page.evaluate("[...document.querySelectorAll('[name=selection]:checked')].map((box) => box.value)")
+    )
+
+
+def exported(page: Any) -> list[tuple[str, str]]:
+    """Name and start of each moment in an export."""
+    page.select_option("#export [name=form]", "csv")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    rows = csv.DictReader(io.StringIO(Path(download.value.path()).read_text()))
+    return [(Path(row["path"]).name, f"{float(row['start']):.2f}") for row in rows]
+
+
+def moment_of(card: Any) -> tuple[str, str]:
+    """The same of a card."""
+    return card.locator("h3").text_content(), card.locator(".film").get_attribute("data-start")
+
+
+def test_a_selection_outlives_searches_until_it_is_cleared(
+    visit: Callable[..., Visit], running: Running
+) -> None:
+    opened = visit("/?q=a+red+ball+falls")
+    page = opened.page
+    cards = page.locator("#results .card")
+    wanted = [moment_of(cards.nth(2)), moment_of(cards.nth(0))]
+    for place in (2, 0):  # by the keyboard
+        cards.nth(place).locator(".select input").focus()
+        page.keyboard.press("Space")
+    before = chosen(page)
+    assert page.text_content("#selected") == "2 moments selected"
+
+    folder = next(each["id"] for each in running.get("/api/folders")["folders"] if each["name"] == "more")
+    page.goto(f"/?q=a+blue+boat&folder={folder}")
+    assert cards.count() == 2
+    cards.locator(".select input:not(:checked)").first.check()
+    wanted.append(moment_of(page.locator(".card.chosen").last))
+    ask(page, "a green box grows")
+    page.wait_for_function("() => document.querySelector('#selected').textContent.includes('3 moments')")
+    assert "from other searches" in page.text_content("#selected")
+    assert sorted(exported(page)) == sorted(wanted)
+    opened.check_accessibility()
+
+    page.goto("/?q=a+boat&min_duration=9999")  # no hit to select
+    assert page.locator("#export").is_visible() and "3 moments selected" in page.text_content("#selected")
+    assert sorted(exported(page)) == sorted(wanted)
+    page.goto("/?q=a+red+ball+falls")
+    assert set(before) <= set(chosen(page))
+    cards.nth(2).locator(".select input").uncheck()
+    assert sorted(exported(page)) == sorted(wanted[1:])
+
+    page.locator("#results .film").first.click()  # this page exports its own moment alone
+    page.wait_for_selector("#video")
+    page.select_option("form.export [name=form]", "csv")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    assert len(list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))) == 1
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#results .card")
+
+    clear = page.get_by_role("button", name="Clear", exact=True)
+    clear.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('#selected').textContent.startsWith('Select')")
+    assert page.evaluate("document.activeElement.name") == "form"  # the focus is not lost with the button
+    assert not clear.is_visible() and chosen(page) == []
+    page.reload()
+    assert chosen(page) == [] and page.get_by_role("button", name="Export").is_disabled()
+
+
+TRANSFER = """({bytes, name, type}) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], name, {type}));
+    return transfer;
+}"""
+
+
+def transfer_of(page: Any, name: str, kind: str, content: bytes) -> Any:
+    """Files as the browser hands them over when they are dropped or pasted."""
+    return page.evaluate_handle(TRANSFER, {"bytes": list(content), "name": name, "type": kind})
+
+
+def drop(page: Any, transfer: Any) -> None:
+    for event in ("dragover", "drop"):
+        page.dispatch_event("main", event, {"dataTransfer": transfer})
+
+
+def test_a_picture_is_dropped_or_pasted(visit: Callable[..., Visit], running: Running) -> None:
+    page = visit("/?q=a+red+ball+falls").page
+    like_picture = "() => document.querySelector('#heading').textContent.includes('like the picture')"
+    for place, way in (("0", "drop"), ("1", "paste")):
+        video = running.first(place)
+        content = running.client.get(f"/api/videos/{video['id']}/frame?time=1&height=144").content
+        transfer = transfer_of(page, "a.jpg", "image/jpeg", content)
+        if way == "drop":
+            page.dispatch_event("main", "dragover", {"dataTransfer": transfer})
+            assert page.evaluate("document.body.classList.contains('dropping')")
+            page.dispatch_event("main", "drop", {"dataTransfer": transfer})
+            assert not page.evaluate("document.body.classList.contains('dropping')")
+        else:
+            page.evaluate(
+                "data => document.querySelector('#q').dispatchEvent(new ClipboardEvent('paste', "
+                "{clipboardData: data, bubbles: true, cancelable: true}))",
+                transfer,
+            )
+        page.wait_for_function(like_picture)
+        assert page.locator("#results .card h3").first.text_content() == video["name"]
+        assert page.input_value("#q") == ""
+        ask(page, "a blue boat")
+
+
+def test_a_file_that_is_no_picture_is_dropped(visit: Callable[..., Visit], running: Running) -> None:
+    opened = visit("/?q=a+red+ball+falls")
+    page = opened.page
+    film = next(running.videos.rglob("*0*.mp4")).read_bytes()
+    drop(page, transfer_of(page, "film.mp4", "video/mp4", film))
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "That is no picture" in page.text_content("#trouble")
+    assert page.url.endswith("/?q=a+red+ball+falls") and page.locator("#results .card").count() == 8
+    # One that says it is a picture, and is none.
+    drop(page, transfer_of(page, "a.jpg", "image/jpeg", b"no picture"))
+    page.wait_for_function("() => !document.querySelector('#trouble').textContent.includes('That is')")
+    assert "picture" in page.text_content("#trouble") and page.locator("#results .card").count() == 8
+    opened.errors.clear()  # the browser logs the status 400
+    ask(page, "a blue boat")
+    assert page.locator("#trouble").is_hidden()
+
+
+def test_what_fits_is_told_above_the_hits(visit: Callable[..., Visit], running: Running) -> None:
+    levels = {}
+    for query in (QUERY, "a ball", "a cat", "a boat", "two houses", "nothing", "tax law", "a star spins"):
+        told = running.get("/api/search", params={"q": query})["confidence"]
+        levels.setdefault(told["level"], (query, told["statement"]))
+    assert "none" in levels and len(levels) > 1, levels
+    assert "Nothing in this library fits well" in levels["none"][1]
+    opened = visit()
+    page = opened.page
+    for level, (query, statement) in levels.items():
+        ask(page, query)
+        line = page.locator("#results .confidence")
+        assert line.text_content() == statement
+        assert level in line.get_attribute("class").split()
+        assert (page.locator(".cards.dimmed").count() == 1) == (level == "none")
+        assert page.locator("#results .card").count() == 8
+        opened.check_accessibility()
+
+
 @pytest.fixture
 def own(
     serve: Callable[..., Any], tmp_path: Path, toybox_folder: Path, toybox_model: ProST
@@ -403,6 +552,35 @@ def test_a_folder_is_indexed_with_progress(visit: Callable[..., Visit], own: Run
     opened.check_accessibility()
     page.goto("/?q=a+red+ball+falls")
     assert page.locator("#results .card").count() == 3
+
+
+def test_a_job_is_cancelled(
+    visit: Callable[..., Visit], serve: Callable[..., Any], tmp_path: Path, films: Path
+) -> None:
+    folder = tmp_path / "many films"
+    folder.mkdir()
+    for place in range(16):  # each its own content, so that none is known by another
+        source = sorted(films.glob("toy*.mp4"))[place % 3]
+        (folder / f"{place}.mp4").write_bytes(source.read_bytes() + bytes([place]))
+    with serve(roots=(folder,), model="toybox") as own:
+        before = own.get("/api/status")["counts"]["videos"]
+        opened = visit(base=f"http://127.0.0.1:{own.port}")
+        page = opened.page
+        page.goto("/library")
+        page.get_by_role("button", name="Index many films").click()
+        page.wait_for_selector(".job progress")
+        cancel = page.get_by_role("button", name="Cancel")
+        cancel.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".job.cancelled", timeout=60_000)
+        assert page.locator(".job progress").count() == 0 and cancel.count() == 0
+        opened.check_accessibility()
+        (job,) = own.get("/api/jobs")["jobs"]
+        assert job["state"] == "cancelled" and job["done"] < 16
+        # What was indexed is whole, and the rest can be indexed after it.
+        page.get_by_role("button", name="Index many films").click()
+        page.wait_for_selector(".job.done", timeout=120_000)
+        assert own.get("/api/status")["counts"]["videos"] == before + 16
 
 
 def test_one_job_is_followed_at_a_time(
