@@ -1,7 +1,8 @@
 """What does a search cost at the sizes of a published model, beside the small model's? CPU time, queries in turns.
 
 Both libraries are those that `prost bench search` left in `--work`, with and without `--like`. Each query goes to both
-in turn, on one thread, so the ratio holds on a busy machine.
+in turn, on one thread, so the ratio holds on a busy machine. In each turn a library is also searched with the products
+of the rerank in float32 (decision 0064).
 
     prost bench search --clips 10000 --videos 1200 --queries 30 --rivals none
     prost bench search --clips 10000 --videos 1200 --queries 30 --rivals none --like prost-b16
@@ -13,8 +14,10 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numba
 import numpy as np
@@ -24,6 +27,7 @@ from prost.bench.exact_answers import ExactAnswers
 from prost.bench.library import TABLES, library_folder
 from prost.bench.real import held_out_captions
 from prost.bench.sizes import PUBLISHED, PrototypeSource
+from prost.model import three_parts
 from prost.search.packs import pack_folder
 from prost.search.rerank import CANDIDATES, Ranking, rerank
 from prost.search.shortlist import open_packs
@@ -55,13 +59,19 @@ class Searched:
         self._read = snapshot.reader(packs.pages).read
         self._text = self.source.sentences(self.captions)
 
-    def search(self, query: int) -> tuple[tuple[float, float], Ranking]:
-        """CPU milliseconds of the scan and of the rerank, and the clips that were scored."""
+    def search(self, query: int, integers: bool = True) -> tuple[tuple[float, float], Ranking]:
+        """CPU milliseconds of the scan and of the rerank, and the clips that were scored.
+
+        Args:
+            query: which one.
+            integers: whether the rerank may multiply integers.
+        """
         text, weight = self._text[query : query + 1], self.source.object_phrase_weight
         start = time.process_time()
         candidates = self._shortlist.find(text, weight, CANDIDATES, None)
         found = time.process_time()
-        ranking = rerank(text, candidates, self._read, weight, WANTED)
+        with nullcontext() if integers else patch.object(three_parts, "pay", lambda *_: False):
+            ranking = rerank(text, candidates, self._read, weight, WANTED)
         return (1000 * (found - start), 1000 * (time.process_time() - found)), ranking
 
     def truth(self) -> ExactAnswers:
@@ -90,26 +100,28 @@ def main() -> None:
         libraries.append(
             Searched(source, library_folder(given.work, source.description, given.clips), captions)
         )
-    for library in libraries:
-        library.search(0)
-    times = np.empty((len(libraries), PASSES, len(captions), 2))
-    rankings: list[list[Ranking]] = [[] for _ in libraries]
+    ways = [(library, integers) for library in libraries for integers in (False, True)]
+    for library, integers in ways:
+        library.search(0, integers)
+    times = np.empty((len(ways), PASSES, len(captions), 2))
+    rankings: list[list[Ranking]] = [[] for _ in ways]
     for turn in range(PASSES):
         for query in range(len(captions)):
-            for number, library in enumerate(libraries):
-                times[number, turn, query], ranking = library.search(query)
+            for number, (library, integers) in enumerate(ways):
+                times[number, turn, query], ranking = library.search(query, integers)
                 if turn == 0:
                     rankings[number].append(ranking)
     print(
-        "| library | scan | rerank | p50 | p95 | recall@10 | scored exactly, median / most |\n|---"
-        + "|---" * 6
+        "| library | products | scan | rerank | p50 | p95 | recall@10 | scored exactly, median / most |\n|---"
+        + "|---" * 7
         + "|"
     )
-    for library, each, found in zip(libraries, np.median(times, axis=1), rankings, strict=True):
+    for (library, integers), each, found in zip(ways, np.median(times, axis=1), rankings, strict=True):
         whole, scored = each.sum(axis=1), [len(ranking.rows) for ranking in found]
         recall = library.truth().recall([ranking.rows[:WANTED] for ranking in found])
         print(
-            f"| {library.source.description.model} | {np.median(each[:, 0]):.1f} | {np.median(each[:, 1]):.1f} "
+            f"| {library.source.description.model} | {'integers' if integers else 'float32'} "
+            f"| {np.median(each[:, 0]):.1f} | {np.median(each[:, 1]):.1f} "
             f"| {np.median(whole):.1f} | {np.percentile(whole, 95):.1f} | {recall:.4f} "
             f"| {np.median(scored):.0f} / {max(scored)} |"
         )

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
 from prost.errors import UsageError
-from prost.model import eight_bits, fused
+from prost.model import eight_bits, fused, three_parts
 from prost.model.tiles import in_blocks_that_fit, largest, result_dtype, tile_size, tiles, winner_dtype
 from prost.model.vectors import expect, inverse_lengths_of
 
@@ -88,6 +88,10 @@ def object_phrase_score(
         phrase, object, inverse_lengths = eight_bits.rounded(phrase, object, inverse_lengths)
         if eight_bits.pay(phrase, object):
             return eight_bits.scores(phrase, object, inverse_lengths)
+    elif three_parts.pay(phrase, object):
+        if inverse_lengths is None:
+            inverse_lengths = inverse_lengths_of(object.float())
+        return three_parts.scores(phrase, object, inverse_lengths)
     return _score(phrase, object, inverse_lengths)[0]
 
 
