@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import prost
-from prost.bench.nomatch import _half, _recoloured, area_under_curve, measure_no_match, table
+from prost.bench.nomatch import _recoloured, area_under_curve, half_of, measure_no_match, table
 from prost.data.toybox import gallery, holds
 
 
@@ -18,7 +18,7 @@ def test_the_area_counts_pairs_in_the_right_order_and_ties_half() -> None:
 
 def test_half_of_the_videos_are_indexed_and_twins_stay_together() -> None:
     drawn = gallery("toybox-60")
-    indexed = set(_half(drawn, np.random.default_rng(0)).tolist())
+    indexed = set(half_of(drawn, np.random.default_rng(0)).tolist())
     assert len(indexed) == 30
     for place in indexed:
         assert drawn.twin[place] is None or drawn.twin[place] in indexed

@@ -108,7 +108,7 @@ def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchRep
     """
     drawn = gallery(f"toybox-{2 * queries}")
     random = np.random.default_rng(SEED)
-    indexed = _half(drawn, random)
+    indexed = half_of(drawn, random)
     absent = np.setdiff1d(np.arange(len(drawn)), indexed)
     scenes = [drawn.scenes[place] for place in indexed]
     clips = encode_scenes(model, scenes, advance)
@@ -219,7 +219,7 @@ def _expected_fraction(level: float, count: int) -> tuple[float, float]:
     return float(low) / count, float(high) / count
 
 
-def _half(drawn: Gallery, random: np.random.Generator) -> NDArray[np.intp]:
+def half_of(drawn: Gallery, random: np.random.Generator) -> NDArray[np.intp]:
     """Half of the videos; of twins both or none."""
     groups = [
         [place] if twin is None else [place, twin]
