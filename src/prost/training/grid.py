@@ -257,7 +257,11 @@ def _run_cell(
     best = _trained(cell.recipe[seed], folder, say, device)
     # fp32 is left out, so that reports made before there was a choice are found again.
     precision = [] if grid.precision == "fp32" else [grid.precision]
-    key = _digest([grid.evaluation.model_dump(mode="json"), grid.methods, data.content_digest, *precision])
+    # Reports of clips of long videos once had intervals that drew single clips.
+    drawn = [] if data.source_of_video is None else ["long videos are drawn"]
+    key = _digest(
+        [grid.evaluation.model_dump(mode="json"), grid.methods, data.content_digest, *precision, *drawn]
+    )
     report_folder = folder / f"report-{key}"
     if (report_folder / JSON_FILE).is_file():
         report = read_report(report_folder)
