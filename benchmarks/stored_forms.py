@@ -254,6 +254,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--videos", type=int, default=1200)
     parser.add_argument("--work", type=Path, default=Path("bench"))
+    parser.add_argument("--only", default="", help="compare only the forms whose names contain this")
     given = parser.parse_args()
     source = PrototypeSource.open("toybox", given.like)
     real = source.videos(given.work, given.videos, lambda done, total, what: None)
@@ -265,7 +266,7 @@ def main() -> None:
     weight = source.object_phrase_weight
     seen = source.sentences(unrelated_sentences(source.model, SENTENCES)).mapped(unit).phrase.flatten(0, 1)
     training = generator.materialise(generator.block(TRAINING_BLOCK, TRAINING_CLIPS)).object
-    compared = list(forms(training, seen.numpy()))
+    compared = [form for form in forms(training, seen.numpy()) if given.only in form[0]]
     print("forms are learned", file=sys.stderr, flush=True)
     truth = find_exact_answers(generator, given.clips, text, weight, DEPTH, lambda done, total, what: None)
     print("the exact best clips are found", file=sys.stderr, flush=True)
