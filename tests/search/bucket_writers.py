@@ -13,8 +13,11 @@ from typing import Any
 
 from tests.search.conftest import ColourModel
 
+import prost.search.index_run as index_run
 import prost.search.lease as lease_module
 from prost.errors import LibraryBusy, ProstError
+from prost.search.changing_model import change_model
+from prost.search.generations import Switch
 from prost.search.library import Library
 from prost.search.store import Store
 
@@ -103,6 +106,38 @@ def stop_before_commit(root: str, said: Connection, path: str, seconds: float) -
     try:
         Library(root, ColourModel()).add(path, workers=1)
         said.send(("landed", path))
+    except ProstError as error:
+        said.send((type(error).__name__, str(error)))
+
+
+def change_slowly(root: str, said: Connection, fingerprint: str) -> None:
+    """Change the model of a library; after the first commit of new clips wait for a word."""
+    commit = Store.put_videos
+
+    def paused(self: Store, *args: Any, **kwargs: Any) -> None:
+        commit(self, *args, **kwargs)
+        said.send(("committed", os.getpid()))
+        said.recv()
+
+    Store.put_videos = paused  # type: ignore[method-assign]
+    index_run.COMMIT_VIDEOS = 1
+    change_model(root, ColourModel(fingerprint=fingerprint), workers=1)
+
+
+def switch_late(root: str, said: Connection, fingerprint: str, seconds: float) -> None:
+    """Change the model of a library with leases of some seconds, and wait for a word right before the switch."""
+    lease_module.LEASE_SECONDS = seconds
+    switch = Switch.to
+
+    def paused(self: Switch, generation: str) -> None:
+        said.send(("ready", os.getpid()))
+        said.recv()
+        switch(self, generation)
+
+    Switch.to = paused  # type: ignore[method-assign]
+    try:
+        change_model(root, ColourModel(fingerprint=fingerprint), workers=1)
+        said.send(("landed", root))
     except ProstError as error:
         said.send((type(error).__name__, str(error)))
 

@@ -6,7 +6,8 @@ tested with real files, a real decoder and real tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -169,6 +170,27 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> type[WatchedReader]:
     monkeypatch.setattr(WatchedReader, "change", staticmethod(lambda event: event))
     monkeypatch.setattr(library_module, "VideoReader", WatchedReader)
     return WatchedReader
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Any]:
+    """An S3 server with one bucket."""
+    from tests.search.bucket_server import bucket_server
+
+    with bucket_server() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """That server, which every tool finds by the environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PROST_HOME", str(tmp_path / "prost"))
+    return server
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.search import bucket_writers
-from tests.search.bucket_server import BUCKET, BucketServer, bucket_server, overloaded_server
+from tests.search.bucket_server import BUCKET, BucketServer, overloaded_server
 from tests.search.conftest import ColourModel, fill, paint_video
 
 import prost.search.lease as lease_module
@@ -22,27 +21,10 @@ from prost.search.library import Library
 from prost.search.object_store import ObjectStore, lance_options
 from prost.search.pack_cache import UNFINISHED_SECONDS, RemotePacks, cache_state, packs_cache
 from prost.search.store import WORDS, Store
-from prost.search.words import sweep_words
+from prost.search.words import index_words, sweep_words
 from prost.search.writer_lock import LOCK
 
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "cyan")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[BucketServer]:
-    with bucket_server() as running:
-        yield running
-
-
-@pytest.fixture
-def environment(server: BucketServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BucketServer:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PROST_HOME", str(tmp_path / "prost"))
-    return server
 
 
 @pytest.fixture
@@ -346,7 +328,7 @@ class TestCreation:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Store, "_write_description", killed)
+            patch.setattr(Store, "write_description", killed)
             Library(root, model)
         with pytest.raises(MissingPath):
             Library(root)
@@ -550,6 +532,51 @@ class TestLease:
                 fill(stale, 2, 1)
         wanted, there = clips_of_each_content(root)
         assert there == wanted and len(wanted) == 2
+
+    @pytest.mark.parametrize("moment", ["create", "append", "delete", "index"])
+    def test_words_prepared_before_a_takeover_fail(
+        self,
+        root: str,
+        folder: Path,
+        model: ColourModel,
+        monkeypatch: pytest.MonkeyPatch,
+        moment: str,
+    ) -> None:
+        subtitles = folder / "red.srt"
+        subtitles.write_text("1\n00:00:00,000 --> 00:00:01,000\nthe lighthouse at night\n")
+        library = Library(root, model)
+        if moment != "create":
+            library.add(folder)
+            subtitles.write_text("1\n00:00:00,000 --> 00:00:01,000\nan owl in the evening\n")
+        stale = Library(root, model)._store
+        look, looks = Store.expect_held, []
+        commit = {"create": 1, "delete": 1, "append": 2, "index": 3}[moment]
+
+        def taken_over_after_the_look(self: Store) -> None:
+            look(self)
+            if self is stale:
+                looks.append(1)
+                if len(looks) == commit:
+                    objects = ObjectStore(root)
+                    objects.write(LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json())
+                    Library(root, model).add(folder)
+
+        paths = [str(folder / "red.mp4")]
+        if moment == "create":
+            library.add(folder / "red.mp4")
+            with stale.writing():
+                stale.remove_objects(WORDS)
+        with stale.writing():
+            monkeypatch.setattr(Store, "expect_held", taken_over_after_the_look)
+            with pytest.raises(LibraryBusy):
+                index_words(stale, paths)
+        word = "lighthouse" if moment == "create" else "owl"
+        found = Library(root, model).search(word, sources=["words"])
+        assert [Path(hit.path).name for hit in found] == ["red.mp4"]
+        table = Store.open(root).table(WORDS)
+        texts = [text for text in table.to_table()["text"].to_pylist() if text]
+        assert len(texts) == 1 and word in texts[0]
+        assert Library(root, model).verify() == []
 
 
 class TestRacingWriters:

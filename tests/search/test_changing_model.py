@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+from tests.search import bucket_writers
+from tests.search.bucket_server import BUCKET, BucketServer
 from tests.search.conftest import ColourModel, paint_video
 
 from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, ModelMismatch, UsageError
 from prost.search.changing_model import change_model
 from prost.search.generations import (
     POINTER,
+    Switch,
     current_generation,
-    next_generation,
+    generation_for,
     other_generations,
     remove_generation,
 )
+from prost.search.lease import Holder, hold_lease
 from prost.search.library import Library
-from prost.search.writer_lock import writer_lock
+from prost.search.object_store import ObjectStore
+from prost.search.store import Store
+from prost.search.writer_lock import LOCK, writer_lock
 
 OLD, NEW = ColourModel(), ColourModel(fingerprint="ne3")
 
@@ -137,9 +144,7 @@ def test_who_had_it_open_does_not_write_to_the_former_tables(root: Path, folder:
 
 
 def test_what_was_removed_during_the_change_does_not_come_back(root: Path, folder: Path) -> None:
-    with Library(
-        next_generation(str(root), NEW.fingerprint), NEW, clips=Library(root).description.clips
-    ) as new:
+    with Library(generation_for(str(root), NEW), NEW, clips=Library(root).description.clips) as new:
         new.add(folder)  # as far as an interrupted change came
     with Library(root, OLD) as library:
         library.remove(folder / "sea" / "blue.mp4")
@@ -180,3 +185,150 @@ def test_new_tables_are_complete_before_searches_use_them(root: Path) -> None:
         assert Library(place).stats().videos == 3
 
     assert change_model(root, NEW, before_switch=look).switched
+
+
+class RenamedModel(ColourModel):
+    """The new model under another fingerprint, as a later rule of fingerprints gives it."""
+
+    def __init__(self) -> None:
+        super().__init__(fingerprint="1a7er")
+
+    def former_fingerprints(self, name: str) -> frozenset[str]:
+        return frozenset({NEW.fingerprint})
+
+
+def test_a_change_that_was_begun_under_a_former_fingerprint_goes_on(root: Path, folder: Path) -> None:
+    begun = generation_for(str(root), NEW)
+    with Library(begun, NEW) as new:
+        new.add(folder / "red.mp4")
+    change = change_model(root, RenamedModel())
+    assert change.place == begun
+    assert len(change.report.added) == 2 and len(change.report.unchanged) == 1
+    with pytest.raises(UsageError, match="already"):
+        change_model(root, RenamedModel())
+
+
+def test_a_change_that_began_before_another_one_does_not_undo_it(root: Path, folder: Path) -> None:
+    with Library(generation_for(str(root), NEW), NEW) as new:
+        new.add(folder)
+    begun = new.path
+    with Library(root, OLD) as before:
+        Switch.of(str(root)).to(begun)
+        with pytest.raises(ModelMismatch), before.as_it_is():
+            pass
+
+
+class TestOnObjectStorage:
+    @pytest.fixture
+    def root(self, environment: BucketServer, folder: Path, request: pytest.FixtureRequest) -> str:
+        root = f"s3://{BUCKET}/{request.node.name}.prost"
+        with Library(root, OLD) as library:
+            library.add(folder)
+            library.tag(folder / "red.mp4", "warm")
+        return root
+
+    def test_searches_go_on_and_then_use_the_new_model(self, root: str, folder: Path) -> None:
+        white = paint_video(folder.parent / "white.mp4", ("white", 2))
+        with Library(root, OLD) as before:
+
+            def look(place: str) -> None:
+                assert current_generation(root) == root
+                assert Library(place).stats().videos == 4
+                assert Path(before.search("red")[0].path).name == "red.mp4"
+
+            change = change_model(root, NEW, also=[white], before_switch=look)
+            assert change.switched and len(change.report.added) == 4
+            assert Path(before.search("blue")[0].path).name == "blue.mp4"
+            with pytest.raises(ModelMismatch, match="was changed while it was open"):
+                before.add(white)
+        with pytest.raises(ModelMismatch):
+            Library(root, OLD)
+        with Library(root, NEW) as library:
+            assert Path(library.search("white")[0].path).name == "white.mp4"
+            assert (library.path, library.tables) == (root, change.place)
+            assert [row.tags for row in library.videos() if row.path.endswith("red.mp4")] == [("warm",)]
+            assert library.verify() == []
+        with pytest.raises(UsageError, match="already"):
+            change_model(root, NEW)
+
+    def test_former_tables_are_removed_on_request(self, root: str) -> None:
+        change = change_model(root, NEW)
+        assert other_generations(root) == [root]
+        with hold_lease(ObjectStore(root)), pytest.raises(LibraryBusy):
+            remove_generation(root, root)
+        remove_generation(root, root)
+        assert other_generations(root) == []
+        assert ObjectStore(root).names() == {POINTER, change.place.rsplit("/", 1)[-1]}
+        assert change_model(root, OLD).switched
+        assert other_generations(root) == [change.place]
+        remove_generation(root, change.place)
+        assert ObjectStore(change.place).sizes() == {}
+        with Library(root, OLD) as library:
+            assert Path(library.search("green")[0].path).name == "green.mp4"
+        with pytest.raises(ValueError, match="in use"):
+            remove_generation(root, current_generation(root))
+
+    def test_a_switch_prepared_before_a_takeover_fails(self, root: str, folder: Path) -> None:
+        """The former holder slept; the next writer adds a video, which the new tables do not have."""
+        white = paint_video(folder.parent / "white.mp4", ("white", 2))
+
+        def taken_over(place: str) -> None:
+            ObjectStore(root).write(LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json())
+            Library(root, OLD).add(white)
+
+        for _ in range(2):  # with no pointer before, and with one that the takeover wrote
+            with pytest.raises(LibraryBusy, match="lease"):
+                change_model(root, NEW, before_switch=taken_over)
+            assert current_generation(root) == root
+        change = change_model(root, NEW)
+        assert change.switched and change.report.added == [str(white)]
+
+        def taken_over_again(place: str) -> None:
+            dead = Holder(owner="dead", process=1, host="x", seconds=-60)
+            ObjectStore(change.place).write(LOCK, dead.to_json())
+            with Store.open(root).writing():
+                pass
+
+        with pytest.raises(LibraryBusy, match="lease"):
+            change_model(root, OLD, before_switch=taken_over_again)
+        assert current_generation(root) == change.place
+        assert change_model(root, OLD).switched
+
+    @pytest.mark.slow
+    def test_a_killed_change_goes_on_where_it_was(
+        self, root: str, environment: BucketServer, folder: Path
+    ) -> None:
+        writer = bucket_writers.start(
+            bucket_writers.change_slowly, root, environment.environment, NEW.fingerprint
+        )
+        assert writer.hear()[0] == "committed"
+        os.kill(writer.process.pid, signal.SIGKILL)
+        writer.process.join()
+        with Library(root, OLD) as library:
+            assert Path(library.search("red")[0].path).name == "red.mp4"
+            assert library.verify() == []
+        change = change_model(root, NEW, wait=True)
+        assert change.switched
+        assert len(change.report.unchanged) >= 1 and len(change.report.added) <= 2
+        with Library(root, NEW) as library:
+            assert len(library.videos()) == 3 and library.verify() == []
+
+    @pytest.mark.slow
+    def test_a_change_that_slept_past_its_lease_does_not_switch(
+        self, root: str, environment: BucketServer, folder: Path
+    ) -> None:
+        white = paint_video(folder.parent / "white.mp4", ("white", 2))
+        writer = bucket_writers.start(
+            bucket_writers.switch_late, root, environment.environment, NEW.fingerprint, 3.0
+        )
+        word, process = writer.hear()
+        assert word == "ready"
+        os.kill(process, signal.SIGSTOP)
+        Library(root, OLD).add(white, wait=True)
+        writer.said.send("go on")
+        os.kill(process, signal.SIGCONT)
+        assert writer.hear()[0] == "LibraryBusy"
+        writer.process.join()
+        with Library(root, OLD) as library:
+            assert Path(library.search("white")[0].path).name == "white.mp4"
+        assert change_model(root, NEW).report.added == [str(white)]

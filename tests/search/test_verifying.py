@@ -10,17 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import lance
 import numpy as np
 import pytest
+from tests.search.bucket_server import BUCKET, BucketServer, overloaded_server
+from tests.search.conftest import ColourModel, clip_rows
 
-from prost.errors import LibraryDamaged, MissingPath, ModelMismatch, ProstError
+from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, ModelMismatch, ProstError, StorageError
 from prost.model.checkpoint import load_prost
 from prost.search.description import Description
+from prost.search.lease import Holder
 from prost.search.library import Library
+from prost.search.object_store import ObjectStore, lance_options
 from prost.search.records import ClipSettings, PrototypeSizes
 from prost.search.repairing import repair_library
 from prost.search.store import Store
-from prost.search.verifying import Kind, verify_library
+from prost.search.verifying import Kind, _wrong_with, verify_library
+from prost.search.writer_lock import LOCK
 from prost.video.fit import Fit
 
 
@@ -279,3 +285,137 @@ def test_a_single_flipped_bit(root: Path, model, tmp_path: Path, seed: int) -> N
         if after != before:
             assert verify_library(copy) != [], file
         shutil.rmtree(copy)
+
+
+class TestOnObjectStorage:
+    """The same damage, done to the objects of a library on an S3 server."""
+
+    @pytest.fixture
+    def root(
+        self, environment: BucketServer, folder: Path, model: ColourModel, request: pytest.FixtureRequest
+    ) -> str:
+        root = f"s3://{BUCKET}/{abs(hash(request.node.name)):x}.prost"
+        with Library(root, model) as library:
+            for name in ("red.mp4", "green.mp4", "sea/blue.mp4"):
+                library.add(folder / name, tags="mine")
+            library.optimize(retrain=True)
+            (folder / "last.mp4").write_text("no video")
+            library.add(folder)
+        return root
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "clips gone",
+            "newest manifest empty",
+            *(
+                pytest.param(damage, marks=pytest.mark.slow)
+                for damage in (
+                    "clips cut",
+                    "clips zeroed",
+                    "clips table gone",
+                    "clips manifests zeroed",
+                    "description gone",
+                    "description empty",
+                )
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("takeover", [False, pytest.param(True, marks=pytest.mark.slow)])
+    def test_damage_is_found_and_mended(
+        self, root: str, folder: Path, model: ColourModel, damage: str, takeover: bool
+    ) -> None:
+        with Library(root, model) as library:
+            before = answers(library)
+            rows = {row.path: (row.tags, row.added) for row in library.videos()}
+        objects = ObjectStore(root)
+        harm(objects, damage)
+        if takeover:
+            objects.write(LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json())
+        assert verify_library(root) != []
+        report = repair_library(root, model)
+        assert report.problems
+        assert (report.left, report.failed) == ([], [])
+        with Library(root, model) as library:
+            assert library.verify() == []
+            assert answers(library) == before
+            assert {row.path: (row.tags, row.added) for row in library.videos()} == rows
+            assert len(library.add(folder).unchanged) == 3
+
+    def test_a_commit_that_builds_on_a_damaged_manifest_fails_after_the_repair(
+        self, root: str, folder: Path, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stale = Store.open(root)
+        look, looks = Store.expect_held, []
+
+        def repaired_after_the_look(self: Store) -> None:
+            look(self)
+            if self is stale and not looks:
+                looks.append(1)
+                objects = ObjectStore(root)
+                harm(objects, "newest manifest empty")
+                objects.write(LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json())
+                repair_library(root, model)
+
+        with stale.writing():
+            monkeypatch.setattr(Store, "expect_held", repaired_after_the_look)
+            with pytest.raises(LibraryBusy):
+                stale.append_clips([clip_rows("stale", 1, np.random.default_rng(0))])
+        assert Library(root, model).verify() == []
+
+    def test_damaged_words_do_not_keep_the_next_writer_out(
+        self, root: str, folder: Path, model: ColourModel
+    ) -> None:
+        (folder / "red.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nthe lighthouse at night\n")
+        Library(root, model).add(folder)
+        objects = ObjectStore(root)
+        harm(objects, "words zeroed")
+        assert [problem.kind for problem in verify_library(root)] == [Kind.WORDS]
+        objects.write(LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json())
+        with Library(root, model) as library:
+            library.add(folder)
+            assert Path(library.search("lighthouse", sources=["words"])[0].path).name == "red.mp4"
+            assert library.verify() == []
+
+    def test_a_store_that_does_not_answer_is_no_damage(
+        self, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = Store.open(root)
+        fragment = store.clips().get_fragments()[0]
+        with overloaded_server() as options:
+            store.storage_options = lance_options(options)
+            unreachable = lance.dataset(root + "/clips.lance", storage_options=lance_options(options))
+            with pytest.raises(StorageError, match="overloaded"):
+                _wrong_with(store, "clips.lance", unreachable, fragment)
+
+
+def harm(objects: ObjectStore, damage: str) -> None:
+    """Damage a library on an object store."""
+
+    def below(folder: str, end: str = "") -> list[str]:
+        return sorted(name for name in objects.sizes(folder) if name.endswith(end))
+
+    clips = below("clips.lance/data")[0]
+    match damage:
+        case "clips gone":
+            objects.remove([clips])
+        case "clips cut":
+            found = objects.read(clips)
+            assert found is not None
+            objects.write(clips, found.data[:100])
+        case "clips zeroed":
+            objects.write(clips, bytes(objects.sizes()[clips]))
+        case "clips table gone":
+            objects.remove(below("clips.lance"))
+        case "clips manifests zeroed":
+            for name in below("clips.lance/_versions", ".manifest"):
+                objects.write(name, bytes(100))
+        case "newest manifest empty":
+            objects.write(below("clips.lance/_versions", ".manifest")[0], b"")
+        case "description gone":
+            objects.remove(["library.json"])
+        case "description empty":
+            objects.write("library.json", b"")
+        case "words zeroed":
+            for name in below("words.lance/_versions", ".manifest"):
+                objects.write(name, bytes(100))

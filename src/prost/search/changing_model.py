@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prost.errors import UsageError
 from prost.search.choosing_form import AUTO
-from prost.search.description import library_top
+from prost.search.description import library_top, made_by
 from prost.search.encode import PrototypeModel
-from prost.search.generations import next_generation, switch_generation
+from prost.search.generations import Switch, generation_for
 from prost.search.index_run import AddReport, IndexProgress
 from prost.search.library import Library
 from prost.search.records import VideoRow
-from prost.search.writer_lock import writer_lock
 from prost.video.files import FoundVideos
 
 
@@ -42,6 +41,7 @@ def change_model(
     path: str | os.PathLike[str],
     model: PrototypeModel,
     *,
+    storage_options: Mapping[str, str] | None = None,
     also: Sequence[Path] = (),
     tags: Sequence[str] = (),
     leave_behind: bool = False,
@@ -60,6 +60,7 @@ def change_model(
     Args:
         path: the library.
         model: the new one.
+        storage_options: what Lance needs to reach an object store.
         also: videos to index too, such as new ones.
         tags: words that the videos of `also` get.
         leave_behind: switch although videos of the old tables are not in the new ones.
@@ -71,21 +72,18 @@ def change_model(
         before_switch: called with the folder of the new tables when they are complete, before searches use them.
 
     Raises:
-        UsageError: a library on an object store, or one that the model made.
+        UsageError: the model made this library.
         MissingPath: there is no library.
-        LibraryBusy: another process writes to the old or to the new tables.
+        LibraryBusy: another process writes to the old or to the new tables, or took over those on an object store.
+        ModelMismatch: another process changed the model meanwhile.
         StorageError: the disk refuses; the old tables stay in use.
     """
     top = library_top(path)
-    if "://" in top:
-        raise UsageError(
-            f"{top}: the model of a library on an object store cannot be changed", "a local library"
-        )
-    old = Library(top)
-    if old.description.fingerprint == model.fingerprint:
+    old = Library(top, storage_options=storage_options)
+    if made_by(old.description, model):
         raise UsageError(f"{top} is a library of this model already", "another model")
-    place = next_generation(top, model.fingerprint)
-    with Library(place, model, clips=old.description.clips) as new:
+    place = generation_for(top, model, storage_options)
+    with Library(place, model, clips=old.description.clips, storage_options=storage_options) as new:
         choices: dict[str, Any] = {
             "workers": workers,
             "form": form,
@@ -97,7 +95,8 @@ def change_model(
         done: set[str] = set()
         # What is added to the old tables meanwhile comes last, while nobody can write to them.
         _add(new, _paths(old, also), total, done, **choices)
-        with writer_lock(old.tables, wait=wait):
+        with old.as_it_is(wait=wait):
+            switch = Switch.of(top, storage_options)
             _add(new, _paths(old, also), total, done, **choices)
             rows = old.videos()
             _remove_others(new, {*(row.path for row in rows), *map(os.fspath, also)}, wait)
@@ -109,7 +108,7 @@ def change_model(
             if switched:
                 if before_switch is not None:
                     before_switch(place)
-                switch_generation(top, place)
+                switch.to(place)
     return ModelChange(report=total, place=place, left_behind=left_behind, switched=switched)
 
 

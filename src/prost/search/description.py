@@ -85,26 +85,31 @@ class Description:
             ) from None
 
 
-def expect_same_model(root: str, made_by: Description, model: PrototypeModel) -> None:
-    """Check that a model made a library, under its fingerprint now or by an earlier rule of fingerprints.
+def expect_same_model(root: str, described: Description, model: PrototypeModel) -> None:
+    """Check that a model made a library; see `made_by`.
 
     Args:
         root: folder of the library, for messages.
-        made_by: the library's description.
+        described: the library's description.
         model: the model.
 
     Raises:
         ModelMismatch: another one made it.
     """
-    if made_by.fingerprint == model.fingerprint:
-        return
-    if made_by.fingerprint not in model.former_fingerprints(made_by.model):
+    if not made_by(described, model):
         raise ModelMismatch(
-            f"{root} was made by model {made_by.model!r} ({made_by.fingerprint}), "
+            f"{root} was made by model {described.model!r} ({described.fingerprint}), "
             f"and this is {model.config.name!r} ({model.fingerprint})",
             "the model that made it, since prototypes of two models cannot be compared",
-            f"use {made_by.model!r}, or index into a new library",
+            f"use {described.model!r}, or index into a new library",
         )
+
+
+def made_by(described: Description, model: PrototypeModel) -> bool:
+    """Whether a model made a library, under its fingerprint now or by an earlier rule of fingerprints."""
+    return described.fingerprint == model.fingerprint or (
+        described.fingerprint in model.former_fingerprints(described.model)
+    )
 
 
 def _precision_class(value: object) -> PrecisionClass:

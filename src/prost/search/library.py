@@ -129,10 +129,9 @@ class Library:
             raise UsageError(f"the name {name!r} for a model", "a model", f"prost.load({name!r})")
         if model is not None:
             expect_rule(model.config, SEARCHED_RULES, "search")
-        root = library_root(path)
         self._top = library_top(path)
         try:
-            self._store = Store.open(root, storage_options)
+            self._store = Store.open(self._top, storage_options)
         except MissingPath as error:
             if model is None:
                 raise MissingPath(
@@ -141,9 +140,9 @@ class Library:
                     f"`prost index FOLDER`, or a model such as {FIRST_CHOICE}; {BUNDLED} knows drawn videos only",
                 ) from None
             described = _description(model, clips or ClipSettings.default(model.config), precision or "fp32")
-            self._store = Store.create(root, described, storage_options)
+            self._store = Store.create(self._top, described, storage_options)
         if model is not None:
-            expect_same_model(root, self._store.description, model)
+            expect_same_model(self._store.root, self._store.description, model)
         _expect_same_clips(self._store, clips)
         _expect_same_precision(self._store, precision)
         self.model = model
@@ -164,6 +163,11 @@ class Library:
     def tables(self) -> str:
         """Where its tables are: there, or after a change of the model in a folder below."""
         return self._store.root
+
+    @property
+    def storage_options(self) -> Mapping[str, str] | None:
+        """What is needed to reach the object store that it lies on."""
+        return self._storage_options
 
     @property
     def description(self) -> Description:
@@ -678,6 +682,22 @@ class Library:
             return replace(report, background=scored is not None)
 
     @contextmanager
+    def as_it_is(self, *, wait: bool = False) -> Iterator[None]:
+        """Context in which nobody writes to the library, and this process does not either.
+
+        Args:
+            wait: wait while another process writes, instead of raising LibraryBusy.
+
+        Raises:
+            LibraryBusy: another process writes.
+            ModelMismatch: the library's model was changed since it was opened.
+        """
+        self._expect_in_use()
+        with self._store.locked(wait=wait):
+            self._expect_in_use()
+            yield
+
+    @contextmanager
     def _writing(self, wait: bool) -> Iterator[None]:
         """Hold the writer's lock of tables that are in use.
 
@@ -691,7 +711,7 @@ class Library:
             yield
 
     def _expect_in_use(self) -> None:
-        if self._store.local and library_root(self._top) != self._store.root:
+        if library_root(self._top, self._storage_options) != self._store.root:
             raise ModelMismatch(
                 f"the model of {self.path} was changed while it was open",
                 "tables that searches read",
@@ -786,7 +806,7 @@ class Library:
 
         Raises:
             UsageError: the library was opened without a model.
-            LibraryDamaged: it lies on an object store.
+            LibraryDamaged: its description is lost, and no table tells what it held.
             LibraryBusy: another process writes.
             ModelMismatch: the library's model was changed since it was opened.
             StorageError: the disk refuses.

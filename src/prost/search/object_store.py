@@ -151,12 +151,19 @@ class ObjectStore:
             except AlreadyExistsError:
                 return None
 
-    def replace(self, name: str, data: bytes, version: UpdateVersion) -> UpdateVersion | None:
+    def replace(self, name: str, data: bytes, version: UpdateVersion | None) -> UpdateVersion | None:
         """Write an object if nobody wrote it since it was read; its new version, or None where somebody did.
+
+        Args:
+            name: of the object.
+            data: its new content.
+            version: as it was read; None where it was not there.
 
         Raises:
             StorageError: the store refuses.
         """
+        if version is None:
+            return self.create(name, data)
         from obstore.exceptions import PreconditionError
 
         try:
@@ -224,6 +231,16 @@ class ObjectStore:
             found = self._store.list_with_delimiter()
             paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
             return {path.rstrip("/").rsplit("/", 1)[-1] for path in paths}
+
+    def move(self, folder: str, to: str) -> None:
+        """Move all objects below a folder, one after the other; an interrupted move goes on with a second one.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        with self._errors():
+            for name in self.sizes(folder):
+                self._store.rename(name, f"{to}/{name.removeprefix(f'{folder}/')}")
 
     def remove(self, names: list[str]) -> None:
         """Remove objects; what is gone already is no error.

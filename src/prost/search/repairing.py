@@ -8,16 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from prost.errors import LibraryDamaged
+from prost.errors import LibraryDamaged, ModelMismatch
 from prost.search.background import UnrelatedTexts, bring_background_up_to_date
 from prost.search.choosing_form import encoder_of_class
-from prost.search.description import DESCRIPTION, Description, expect_same_model, write_description
+from prost.search.description import DESCRIPTION, Description, expect_same_model, read_description
 from prost.search.encode import PrototypeModel
 from prost.search.generations import library_root
 from prost.search.index_run import IndexProgress, IndexRun
 from prost.search.optimizing import bring_up_to_date
 from prost.search.packs import pack_folder
 from prost.search.records import VideoRow
+from prost.search.rolling_back import roll_back
 from prost.search.source import ThisMachine
 from prost.search.storage_errors import storage_errors
 from prost.search.store import CLIPS, VIDEOS, Store, noted_description
@@ -29,7 +30,6 @@ from prost.search.verifying import (
     wrong_counts,
 )
 from prost.search.words import drop_words
-from prost.search.writer_lock import writer_lock
 from prost.video.reader import VideoReader
 
 CLIPS_LOST = "its clips were lost"
@@ -72,7 +72,7 @@ def repair_library(
     interrupted repair leaves a library that can be used; a second one, or `add`, does the rest.
 
     Args:
-        path: of a local library; it need not be one that can be opened.
+        path: of the library; it need not be one that can be opened.
         model: the one that made the library.
         storage_options: what Lance needs to reach an object store.
         workers: processes that decode.
@@ -82,24 +82,28 @@ def repair_library(
     Raises:
         MissingPath: there is no library.
         ModelMismatch: another model made the library.
-        LibraryDamaged: `library.json` is lost, and no table tells what it held; or the library lies on an object store.
+        LibraryDamaged: `library.json` is lost, and no table tells what it held.
         LibraryBusy: another process writes.
         StorageError: the disk refuses.
     """
     report = RepairReport(problems=verify_library(path, storage_options))
     if not report.problems:
         return report
-    root = library_root(path)
-    if "://" in root:
-        raise LibraryDamaged(f"{root} is damaged, and a library on an object store cannot be repaired")
-    with writer_lock(root, wait=wait):
-        _repair_description(root, report)
-        store = Store.with_description(root, storage_options)
-        expect_same_model(root, store.description, model)
+    root = library_root(path, storage_options)
+    store = Store(root, _description(root, report, storage_options), storage_options)
+    expect_same_model(root, store.description, model)
+    with store.locked(wait=wait, damaged=True):
+        if library_root(path, storage_options) != root:
+            raise ModelMismatch(f"the model of {path} was changed meanwhile", suggestion="repair it again")
+        if any(problem.kind is Kind.DESCRIPTION for problem in report.problems):
+            store.write_description(store.description)
+            # Nothing else could be looked at without it.
+            report.problems += verify_library(path, storage_options)
         if any(problem.kind is Kind.WORDS for problem in report.problems):
             drop_words(store)
         _repair_manifests(store)
         _repair_tables(store, report)
+        store.refuse_older_commits()
         lost = _mark_lost_clips(store)
         if lost:
             fit = store.description.clips.fit
@@ -125,32 +129,29 @@ def repair_library(
     return report
 
 
-def _repair_description(root: str, report: RepairReport) -> None:
+def _description(root: str, report: RepairReport, storage_options: Mapping[str, str] | None) -> Description:
+    """The description of a library, from its tables where it was lost."""
+    described = None
     if not any(problem.kind is Kind.DESCRIPTION for problem in report.problems):
-        return
-    noted = _description_in_tables(root)
-    if noted is None:
+        described = read_description(root, storage_options)
+    for name in (CLIPS, VIDEOS):
+        if described is None:
+            with suppress(LibraryDamaged):
+                described = noted_description(root, name, storage_options)
+    if described is None:
         raise LibraryDamaged(
             f"{root}: {DESCRIPTION} is lost, and no table tells what it held",
             suggestion="restore it from a backup, or index the videos into a new library",
         )
-    write_description(root, noted)
-    # Nothing else could be looked at without it.
-    report.problems += verify_library(root)
-
-
-def _description_in_tables(root: str) -> Description | None:
-    for name in (CLIPS, VIDEOS):
-        with suppress(LibraryDamaged):
-            if noted := noted_description(root, name):
-                return noted
-    return None
+    return described
 
 
 def _repair_manifests(store: Store) -> None:
     """Remove damaged manifests: the newest sound one before them is the latest version then."""
     for problem in verify_tables(store):
-        if problem.kind is Kind.MANIFEST:
+        if store.objects is not None and problem.kind is Kind.TABLE:
+            roll_back(store, problem.place)
+        elif problem.kind is Kind.MANIFEST:
             with storage_errors(store.root):
                 Path(store.root, problem.place).unlink(missing_ok=True)
     if store.files is not None:

@@ -113,6 +113,11 @@ def object_store_refusal(text: str) -> tuple[str, str] | None:
     )
 
 
+def is_store_refusal(root: str, error: BaseException) -> bool:
+    """Whether an error says that an object store cannot be used now, and nothing about what it holds."""
+    return "://" in root and isinstance(_translated(root, error), StorageError)
+
+
 def first_sentence(error: BaseException) -> str:
     """The words of a Lance error without the places in its source code."""
     text = _PLACE_IN_LANCE.sub("", str(error))

@@ -39,7 +39,7 @@ from prost.errors import LibraryDamaged, MissingPath, UsageError
 from prost.model.encoding import PrecisionClass
 from prost.search.description import DESCRIPTION, Description, read_description, write_description
 from prost.search.filters import expect_filter
-from prost.search.generations import library_root
+from prost.search.generations import POINTER, library_root, refuse_older_switches
 from prost.search.lease import Lease, hold_lease, lost_lease
 from prost.search.object_store import CLOCK, ObjectStore, is_remote, lance_options
 from prost.search.records import ClipRows, VideoRow
@@ -111,7 +111,7 @@ class Store:
             LibraryError: it was written by a newer prost.
             StorageError: the disk refuses.
         """
-        root = library_root(root)
+        root = library_root(root, storage_options)
         try:
             store = cls.with_description(root, storage_options)
         except MissingPath:
@@ -139,13 +139,14 @@ class Store:
             LibraryBusy: another process is making it.
             StorageError: the disk refuses.
         """
-        store = cls(library_root(root), replace(description, id=uuid4().hex), storage_options)
+        root = library_root(root, storage_options)
+        store = cls(root, replace(description, id=uuid4().hex), storage_options)
         if store.local:
             with storage_errors(store.root):
                 _expect_no_tables(store.root)
                 _expect_empty(Path(store.root))
                 Path(store.root).mkdir(parents=True, exist_ok=True)
-        with store._lock():
+        with store.locked():
             if read_description(store.root, storage_options) is not None:
                 return cls.open(store.root, storage_options)
             if store.objects is not None:
@@ -154,7 +155,7 @@ class Store:
                 store._create_table(name, schema)
             with storage_errors(store.root):
                 store._record()
-            store._write_description(store.description)
+            store.write_description(store.description)
         return store
 
     @classmethod
@@ -190,7 +191,7 @@ class Store:
                     self._note(self.table(name), described)
                     self._record()
         if self.description != described:
-            self._write_description(described)
+            self.write_description(described)
             self.description = described
 
     @property
@@ -236,7 +237,7 @@ class Store:
             LibraryBusy: another process or thread writes.
             StorageError: the disk refuses.
         """
-        with self._lock(wait):
+        with self.locked(wait=wait):
             if self.files is not None:
                 self.files.forget()  # another process may have written since
             self.sweep()
@@ -289,11 +290,46 @@ class Store:
 
     def delete_videos(self, paths: Sequence[str]) -> None:
         """Commit the removal of rows; their clips go with the next sweep."""
-        self._delete(VIDEOS, "key", [path_key(path) for path in paths])
+        self.delete_rows(VIDEOS, "key", [path_key(path) for path in paths])
 
     def delete_clips(self, contents: Sequence[str]) -> None:
         """Commit the removal of all clips of some contents."""
-        self._delete(CLIPS, "content", contents)
+        self.delete_rows(CLIPS, "content", contents)
+
+    def make_table(self, name: str, schema: pa.Schema) -> None:
+        """Commit an empty table, unless there is one."""
+        if self.existing_table(name) is not None:
+            return
+        self.expect_held()
+        try:
+            with storage_errors(self.root), self.refusing_late_commits():
+                lance.write_dataset(
+                    schema.empty_table(), self.uri(name), storage_options=self.storage_options
+                )
+        except (LibraryDamaged, OSError):
+            # The former writer may have made it in this instant.
+            if self.existing_table(name) is None:
+                raise
+        self._record()
+
+    def append_rows(self, name: str, rows: pa.Table) -> None:
+        """Commit rows to a table."""
+        with storage_errors(self.root):
+            version = self.table(name).version
+            fragments = lance.fragment.write_fragments(
+                rows, self.uri(name), schema=rows.schema, storage_options=self.storage_options
+            )
+            self._commit(name, lance.LanceOperation.Append(list(fragments)), version)
+
+    def delete_rows(self, name: str, column: str, keys: Sequence[str]) -> None:
+        """Commit the removal of all rows of a table that have one of some keys in a column."""
+        if not keys:
+            return
+        schema = pa.schema([pa.field(column, pa.string(), nullable=False)])
+        with storage_errors(self.root):
+            merge = self.table(name).merge_insert(column).when_matched_delete()
+            transaction, _ = merge.execute_uncommitted(pa.table({column: list(keys)}, schema=schema))
+            self._commit(name, transaction)
 
     def drop_fragments(self, table: str, numbers: Sequence[int]) -> None:
         """Commit the removal of whole fragments, whose files need not be readable."""
@@ -343,18 +379,26 @@ class Store:
                 self.files.record()
 
     def make_anew(self, name: str) -> str:
-        """Set a table of a local library aside and make an empty one; returns where the old one lies now."""
-        old = os.path.join(self.root, name)
+        """Set a table aside and make an empty one; returns where the old one lies now."""
         aside = next(
-            place for number in count(1) if not os.path.lexists(place := f"{old}.{SET_ASIDE}-{number}")
+            place for number in count(1) if not self._is_there(place := f"{name}.{SET_ASIDE}-{number}")
         )
-        with storage_errors(self.root):
-            if os.path.lexists(old):
-                os.rename(old, aside)
+        if self.objects is not None:
+            self.expect_held()
+            self.objects.move(name, aside)
+        else:
+            with storage_errors(self.root):
+                if os.path.lexists(self.uri(name)):
+                    os.rename(self.uri(name), self.uri(aside))
         self._create_table(name, VIDEO_SCHEMA if name == VIDEOS else clip_schema(self.description.sizes))
         with storage_errors(self.root):
             self._record()
-        return aside
+        return self.uri(aside)
+
+    def _is_there(self, name: str) -> bool:
+        if self.objects is not None:
+            return bool(self.objects.sizes(name))
+        return os.path.lexists(self.uri(name))
 
     def check_sizes(self) -> None:
         """Compare the sizes of the data files in use with those that were written; nothing is read.
@@ -472,7 +516,7 @@ class Store:
                 self._note(table, self.description)
             return
         self.expect_held()
-        with storage_errors(self.root), self._refusing_late_commits():
+        with storage_errors(self.root), self.refusing_late_commits():
             lance.write_dataset(
                 described.empty_table(),
                 self.uri(name),
@@ -483,11 +527,11 @@ class Store:
     def _note(self, table: lance.LanceDataset, description: Description) -> None:
         """Commit the description to a table."""
         self.expect_held()
-        with self._refusing_late_commits():
+        with self.refusing_late_commits():
             table.update_schema_metadata({TABLE_NOTE.decode(): description.to_json()})
 
-    def _write_description(self, description: Description) -> None:
-        """Write `library.json`; on an object store only if no other writer wrote it meanwhile.
+    def write_description(self, description: Description) -> None:
+        """Write `library.json`; on an object store only if no other writer wrote it meanwhile. The lock is held.
 
         Raises:
             LibraryBusy: another writer took the lease over.
@@ -499,24 +543,11 @@ class Store:
         data = description.to_json().encode()
         found = self.objects.read(DESCRIPTION)
         self.expect_held()
-        if found is None:
-            written = self.objects.create(DESCRIPTION, data)
-        else:
-            written = self.objects.replace(DESCRIPTION, data, found.version)
-        if written is None:
+        if self.objects.replace(DESCRIPTION, data, None if found is None else found.version) is None:
             # It may be this write that arrived, though its first answer did not.
             found = self.objects.read(DESCRIPTION)
             if found is None or found.data != data:
                 raise lost_lease(self.root)
-
-    def _delete(self, name: str, column: str, keys: Sequence[str]) -> None:
-        if not keys:
-            return
-        schema = pa.schema([pa.field(column, pa.string(), nullable=False)])
-        with storage_errors(self.root):
-            merge = self.table(name).merge_insert(column).when_matched_delete()
-            transaction, _ = merge.execute_uncommitted(pa.table({column: list(keys)}, schema=schema))
-            self._commit(name, transaction)
 
     def _compact(
         self,
@@ -548,7 +579,7 @@ class Store:
         with storage_errors(self.root):
             self._flush(name)
             self.expect_held()
-            with self._refusing_late_commits():
+            with self.refusing_late_commits():
                 Compaction.commit(table, rewrites)
             self._record()
 
@@ -556,7 +587,7 @@ class Store:
         """Make a change the latest version of a table: its files are on the disk before, its manifest after."""
         self._flush(name)
         self.expect_held()
-        with self._refusing_late_commits():
+        with self.refusing_late_commits():
             lance.LanceDataset.commit(
                 self.uri(name), operation, read_version=read_version, storage_options=self.storage_options
             )
@@ -571,24 +602,56 @@ class Store:
             self.files.record()
 
     @contextmanager
-    def _lock(self, wait: bool = False) -> Iterator[None]:
+    def locked(self, *, wait: bool = False, damaged: bool = False) -> Iterator[None]:
+        """Hold the writer's lock or lease, and leave everything as it is.
+
+        Args:
+            wait: wait until another writer is done, instead of raising.
+            damaged: take it also where a table cannot be read. Then the caller calls `refuse_older_commits` once all
+                can be read; a lease that was taken over before that is left to expire.
+
+        Raises:
+            LibraryBusy: another process or thread writes.
+            LibraryDamaged: a table cannot be read, and `damaged` is false.
+            StorageError: the disk refuses.
+        """
         if self.objects is None:
             with writer_lock(self.root, wait=wait):
                 yield
             return
         with hold_lease(self.objects, wait=wait) as self._lease:
             try:
-                if not self._lease.fenced:
-                    for name in (CLIPS, VIDEOS, WORDS):
-                        self._refuse_older_commits(name)
-                    self._lease.fenced = True
+                if not damaged:
+                    self.refuse_older_commits()
                 yield
             finally:
                 self._lease = None
 
+    def refuse_older_commits(self) -> None:
+        """After a takeover on an object store: make fail what the former writer prepared and has not committed.
+
+        Raises:
+            LibraryDamaged: a table cannot be read.
+            LibraryBusy: another writer took over.
+            StorageError: the store refuses.
+        """
+        if self._lease is None or self._lease.fenced:
+            return
+        for name in (CLIPS, VIDEOS, WORDS):
+            self._refuse_older_commits(name)
+        self.expect_held()
+        refuse_older_switches(self.root, self.storage_options)
+        self._lease.fenced = True
+
     def _refuse_older_commits(self, name: str) -> None:
         """Make all commits to a table fail that build on a version from before now: those of the former writer."""
-        table = self.existing_table(name)
+        try:
+            table = self.existing_table(name)
+        except LibraryDamaged:
+            if name != WORDS:
+                raise
+            self.remove_objects(WORDS)  # words can be read again
+            return
         if table is None:
             return
         with storage_errors(self.root):
@@ -599,8 +662,20 @@ class Store:
                 # A commit of the former writer came in between. It stands, so its version is restored again.
                 table.checkout_version(table.version - 1).restore()
 
+    def remove_objects(self, table: str) -> None:
+        """Remove a table from an object store.
+
+        Raises:
+            LibraryBusy: another writer took over.
+            StorageError: the store refuses.
+        """
+        assert self.objects is not None
+        names = list(self.objects.sizes(table))
+        self.expect_held()
+        self.objects.remove(names)
+
     @contextmanager
-    def _refusing_late_commits(self) -> Iterator[None]:
+    def refusing_late_commits(self) -> Iterator[None]:
         """Context around a commit.
 
         Raises:
@@ -619,7 +694,7 @@ class Store:
             UsageError: other things.
             LibraryDamaged: it is a library that lost its description.
         """
-        if objects.names() - {VIDEOS, CLIPS, LOCK, CLOCK}:
+        if objects.names() - {VIDEOS, CLIPS, LOCK, CLOCK, POINTER}:
             raise UsageError(
                 f"{self.root} holds other things and no library", "a new place", f"{self.root}/library.prost"
             )

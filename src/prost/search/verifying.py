@@ -16,7 +16,7 @@ from prost.search.generations import library_root
 from prost.search.packs import PackFolder, pack_folder
 from prost.search.records import VideoRow
 from prost.search.schema import VIDEO_SCHEMA, clip_schema, video_rows
-from prost.search.storage_errors import first_sentence, storage_errors
+from prost.search.storage_errors import first_sentence, is_store_refusal, storage_errors
 from prost.search.store import CLIPS, VIDEOS, WORDS, Store, fragment_files, noted_description
 from prost.search.words import open_words
 
@@ -74,7 +74,7 @@ def verify_library(
         LibraryError: a newer prost wrote it.
         StorageError: the disk refuses.
     """
-    root = library_root(path)
+    root = library_root(path, storage_options)
     try:
         description = read_description(root, storage_options)
     except LibraryDamaged as damage:
@@ -170,6 +170,9 @@ def _wrong_with(store: Store, name: str, table: lance.LanceDataset, fragment: la
         if rows != fragment.count_rows():
             return f"{files[0]} holds {rows} rows instead of {fragment.count_rows()}"
     except (OSError, ValueError, OverflowError) as error:
+        if is_store_refusal(store.root, error):
+            with storage_errors(store.root):
+                raise
         # The rows are read for nothing but to see whether they can be read.
         return f"{files[0]} cannot be read ({first_sentence(error)})"
     return ""
@@ -181,7 +184,14 @@ def _words(store: Store) -> list[Problem]:
         table = open_words(store)
     except LibraryDamaged as damage:
         return [Problem(kind=Kind.WORDS, place=WORDS, detail=damage.arrived)]
-    if table is None or store.files is None:
+    if table is None:
+        return []
+    if store.files is None:
+        try:
+            with storage_errors(store.root):
+                table.to_table()
+        except LibraryDamaged as damage:
+            return [Problem(kind=Kind.WORDS, place=WORDS, detail=damage.arrived)]
         return []
     files = store.files
     wrong = (f"{file} {fault}" for file in files.names(WORDS) if (fault := files.changed(file)))

@@ -181,8 +181,7 @@ def open_words(store: Store) -> lance.LanceDataset | None:
 def drop_words(store: Store) -> None:
     """Remove the table; the next run reads the words again."""
     if store.objects is not None:
-        store.expect_held()
-        store.objects.remove(list(store.objects.sizes(WORDS)))
+        store.remove_objects(WORDS)
         return
     with storage_errors(store.root):
         shutil.rmtree(store.uri(WORDS), ignore_errors=True)
@@ -230,24 +229,13 @@ def _replace(store: Store, videos: dict[str, tuple[str, list[Cue]]]) -> None:
                 }
             )
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    with storage_errors(store.root):
-        there = open_words(store)
-        store.expect_held()
-        if there is None:
-            lance.write_dataset(table, store.uri(WORDS), storage_options=store.storage_options)
-        else:
-            lance.write_dataset(table, there, mode="append")
-    _record(store)
+    store.make_table(WORDS, SCHEMA)
+    store.append_rows(WORDS, table)
 
 
 def _delete(store: Store, keys: Sequence[str]) -> None:
-    table = open_words(store)
-    if table is None or not keys:
-        return
-    with storage_errors(store.root):
-        listed = ", ".join(f"'{key}'" for key in keys)
-        store.expect_held()
-        table.delete(f"video IN ({listed})")
+    if open_words(store) is not None:
+        store.delete_rows(WORDS, "video", keys)
 
 
 def _tidy(store: Store) -> None:
@@ -255,7 +243,7 @@ def _tidy(store: Store) -> None:
     table = open_words(store)
     if table is None:
         return
-    with storage_errors(store.root):
+    with storage_errors(store.root), store.refusing_late_commits():
         store.expect_held()
         if len(table.get_fragments()) > SMALL_FRAGMENTS:
             table.optimize.compact_files(num_threads=1)

@@ -110,7 +110,7 @@ def _other_tables(library: str) -> list[dict[str, Any]]:
 
     top = library_top(library)
     others = []
-    for place in [] if "://" in top else other_generations(top):
+    for place in other_generations(top):
         store = Store.with_description(place)
         rows = store.read_videos()
         others.append(

@@ -205,7 +205,7 @@ def served_through(
     if address is None:
         yield ""
         return
-    store = Store.open(library.tables)
+    store = Store.open(library.tables, library.storage_options)
     asked = replicas or shard_count(library.description.sizes, library.stats().clips)
     count = shards_with_clips(store, asked)
     if count < asked:
@@ -213,7 +213,7 @@ def served_through(
             f"{_replicas(count)} of {asked} will run: each owns whole fragments of the library, and the others would "
             f"get none; more videos make more fragments, one for each {store.rows_per_fragment():,} clips"
         )
-    with shards_on_ray(address, count) as shards:
+    with shards_on_ray(address, count, storage_options=library.storage_options) as shards:
         library.search_through(shards)
         try:
             yield f", with {_replicas(count)} on Ray"
