@@ -14,11 +14,11 @@ from tests.search.conftest import ColourModel, fill, paint_video
 
 import prost.search.lease as lease_module
 from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, StorageError, UsageError
+from prost.object_store import ObjectStore, lance_options
 from prost.search.description import read_description
 from prost.search.hits import SearchResult
 from prost.search.lease import Holder, hold_lease
 from prost.search.library import Library
-from prost.search.object_store import ObjectStore, lance_options
 from prost.search.pack_cache import UNFINISHED_SECONDS, RemotePacks, cache_state, packs_cache
 from prost.search.store import WORDS, Store
 from prost.search.words import index_words, sweep_words

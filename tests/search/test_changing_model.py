@@ -12,6 +12,7 @@ from tests.search.bucket_server import BUCKET, BucketServer
 from tests.search.conftest import ColourModel, paint_video
 
 from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, ModelMismatch, UsageError
+from prost.object_store import ObjectStore
 from prost.search.changing_model import change_model
 from prost.search.generations import (
     POINTER,
@@ -23,7 +24,6 @@ from prost.search.generations import (
 )
 from prost.search.lease import Holder, hold_lease
 from prost.search.library import Library
-from prost.search.object_store import ObjectStore
 from prost.search.store import Store
 from prost.search.writer_lock import LOCK, writer_lock
 
@@ -281,7 +281,7 @@ class TestOnObjectStorage:
                 change_model(root, NEW, before_switch=taken_over)
             assert current_generation(root) == root
         change = change_model(root, NEW)
-        assert change.switched and change.report.added == [str(white)]
+        assert change.switched and str(white) in change.report.unchanged
 
         def taken_over_again(place: str) -> None:
             dead = Holder(owner="dead", process=1, host="x", seconds=-60)

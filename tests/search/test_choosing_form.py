@@ -20,9 +20,9 @@ from prost.search import choosing_form
 from prost.search.choosing_form import estimated_clips
 from prost.search.description import read_description
 from prost.search.library import Library
-from prost.search.reading import look_at
 from prost.search.records import ClipSettings
 from prost.search.store import CLIPS, VIDEOS, noted_description
+from prost.video.files import look_at
 
 
 @pytest.fixture

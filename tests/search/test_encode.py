@@ -11,8 +11,9 @@ from prost.model.encoding import VideoEncoder
 from prost.model.matching import VideoPrototypes
 from prost.search.encode import EncodedClip, WindowEncoding
 from prost.search.quantise import dequantise
-from prost.search.reading import look_at, requests
+from prost.search.reading import requests
 from prost.search.records import ClipSettings
+from prost.video.files import look_at
 from prost.video.reader import ReadEnd, ReadWindow, VideoReader
 
 SETTINGS = ClipSettings(longest=2, overlap=0.5)

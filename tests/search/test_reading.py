@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from prost.errors import VideoError
-from prost.search.reading import KnownContent, Refused, expect_unchanged, look_at, requests
+from prost.search.reading import KnownContent, Refused, expect_unchanged, requests
 from prost.search.records import ClipSettings
-from prost.video.files import content_hash
+from prost.video.files import content_hash, look_at
 from prost.video.probe import probe
 from prost.video.reader import ReadRequest
 from prost.video.reasons import Reason

@@ -18,13 +18,13 @@ from tests.search.conftest import ColourModel, clip_rows
 
 from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, ModelMismatch, ProstError, StorageError
 from prost.model.checkpoint import load_prost
+from prost.object_store import ObjectStore, lance_options
 from prost.search.description import Description
 from prost.search.lease import Holder
 from prost.search.library import Library
-from prost.search.object_store import ObjectStore, lance_options
 from prost.search.records import ClipSettings, PrototypeSizes
 from prost.search.repairing import repair_library
-from prost.search.store import Store
+from prost.search.store import Store, fragment_files
 from prost.search.verifying import Kind, _wrong_with, verify_library
 from prost.search.writer_lock import LOCK
 from prost.video.fit import Fit
@@ -395,7 +395,9 @@ def harm(objects: ObjectStore, damage: str) -> None:
     def below(folder: str, end: str = "") -> list[str]:
         return sorted(name for name in objects.sizes(folder) if name.endswith(end))
 
-    clips = below("clips.lance/data")[0]
+    clips = ""
+    if damage.startswith("clips"):  # in use, unlike files of fragments that were merged
+        clips = fragment_files("clips.lance", Store.open(objects.root).clips().get_fragments()[0])[0]
     match damage:
         case "clips gone":
             objects.remove([clips])

@@ -19,9 +19,10 @@ from typing import Any
 from prost.errors import UsageError, VideoError
 from prost.export.outputs import written_whole
 from prost.search.hits import Hit, Moment
-from prost.search.reading import look_at
+from prost.video.files import look_at
 from prost.video.isolation import FRUGAL
 from prost.video.reasons import Reason
+from prost.video.remote import address_of, at_hand
 
 METHODS = ("auto", "copy", "encode")
 # How far a clip of copied packets may begin before its moment or end after it, seconds. Moments are told by sampled
@@ -131,7 +132,7 @@ def cut_clip(
     keyframe and may end a few frames later; both lie within `tolerance`.
 
     Args:
-        path: the video.
+        path: the video, or its address on an object store.
         start: seconds on the player's clock.
         end: likewise.
         output: the file to write.
@@ -156,12 +157,12 @@ def cut_clip(
         )
     if output.suffix.lower() != ".mp4":
         raise UsageError(f"output {output}", "a name that ends in .mp4")
-    name = os.path.abspath(os.fspath(path))
-    with written_whole(output, force) as temporary:
+    name = address_of(path) or os.path.abspath(os.fspath(path))
+    with at_hand(name) as video, written_whole(output, force) as temporary:
         reply = _in_child(
             name,
             {
-                "path": name,
+                "path": video,
                 "output": os.path.abspath(temporary),
                 "start": start,
                 "end": end,

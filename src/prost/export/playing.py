@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from prost.errors import MissingPath, UsageError
+from prost.video.remote import copy_of, is_remote
 
 # Players that can be told where to begin, best first; each with the arguments for a start in seconds and a file.
 # A file is named by an absolute path or a URI, so that no name can be taken for an option or a protocol.
@@ -21,7 +22,7 @@ def play(path: str, start: float) -> str:
     """Play a video from a time on, in a program of its own that goes on after this one.
 
     Args:
-        path: the video.
+        path: the video; of one on an object store a copy is played.
         start: seconds on the player's clock.
 
     Returns:
@@ -29,9 +30,10 @@ def play(path: str, start: float) -> str:
 
     Raises:
         MissingPath: the file is gone.
+        VideoError: it is gone from the object store.
         UsageError: there is neither a player nor a desktop.
     """
-    video = Path(os.path.abspath(path))
+    video = copy_of(path) if is_remote(path) else Path(os.path.abspath(path))
     if not video.is_file():
         raise MissingPath(
             f"{path} is gone", "a file that is there", "prost index, to bring the library up to date"

@@ -13,12 +13,14 @@ from fractions import Fraction
 from math import ceil, floor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from prost.errors import UsageError
 from prost.export.outputs import suffix_of, written_whole
 from prost.printable import printable
 from prost.search.hits import Hit
+from prost.video.remote import is_remote
 
 SUFFIXES = (".otio", ".edl", ".fcpxml")
 USUAL_RATE = Fraction(25)
@@ -58,8 +60,8 @@ class Shot:
 
     @property
     def uri(self) -> str:
-        """Where the file is."""
-        return Path(self.hit.path).as_uri()
+        """Where the file is; an address on an object store is what it is, though few editors open it."""
+        return quote(self.hit.path, safe=":/") if is_remote(self.hit.path) else Path(self.hit.path).as_uri()
 
     @property
     def available(self) -> int:

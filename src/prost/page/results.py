@@ -24,6 +24,7 @@ from prost.page.rendering import render
 from prost.printable import printable
 from prost.search.hits import Hit
 from prost.video.isolation import IsolatedDecoder
+from prost.video.remote import is_remote
 from prost.video.sampling import sample_times
 
 FRAMES_SHOWN = 6
@@ -130,7 +131,8 @@ def result_card(
     is_expected = expected is not None and os.path.realpath(expected.path) == os.path.realpath(hit.path)
     film, unplayable = _film(hit, decoder)
     # Percent-encoded bytes, so that names that are not UTF-8 still lead to their file.
-    address = quote(os.fsencode(os.path.relpath(hit.path, folder)))
+    link = hit.path if is_remote(hit.path) else os.path.relpath(hit.path, folder)
+    address = quote(os.fsencode(link), safe=":/" if is_remote(hit.path) else "/")
     return Card(
         rank=rank,
         name=name,

@@ -16,6 +16,7 @@ from prost.search.encode import PrototypeModel
 from prost.search.generations import Switch, generation_for
 from prost.search.index_run import AddReport, IndexProgress
 from prost.search.library import Library
+from prost.search.missing_files import gone_among
 from prost.search.records import VideoRow
 from prost.video.files import FoundVideos
 
@@ -42,7 +43,7 @@ def change_model(
     model: PrototypeModel,
     *,
     storage_options: Mapping[str, str] | None = None,
-    also: Sequence[Path] = (),
+    also: Sequence[Path | str] = (),
     tags: Sequence[str] = (),
     leave_behind: bool = False,
     workers: int | None = None,
@@ -84,6 +85,7 @@ def change_model(
         raise UsageError(f"{top} is a library of this model already", "another model")
     place = generation_for(top, model, storage_options)
     with Library(place, model, clips=old.description.clips, storage_options=storage_options) as new:
+        others = [os.fspath(path) for path in also]
         choices: dict[str, Any] = {
             "workers": workers,
             "form": form,
@@ -94,14 +96,14 @@ def change_model(
         total = AddReport()
         done: set[str] = set()
         # What is added to the old tables meanwhile comes last, while nobody can write to them.
-        _add(new, _paths(old, also), total, done, **choices)
+        _add(new, _paths(old, others), total, done, **choices)
         with old.as_it_is(wait=wait):
             switch = Switch.of(top, storage_options)
-            _add(new, _paths(old, also), total, done, **choices)
+            _add(new, _paths(old, others), total, done, **choices)
             rows = old.videos()
-            _remove_others(new, {*(row.path for row in rows), *map(os.fspath, also)}, wait)
+            _remove_others(new, {*(row.path for row in rows), *others}, wait)
             _take_tags_over(new, rows, wait)
-            _tag_indexed(new, map(os.fspath, also), tags, wait)
+            _tag_indexed(new, others, tags, wait)
             indexed = {row.path for row in new.videos() if row.indexed}
             left_behind = [row.path for row in rows if row.indexed and row.path not in indexed]
             switched = leave_behind or not left_behind
@@ -112,9 +114,11 @@ def change_model(
     return ModelChange(report=total, place=place, left_behind=left_behind, switched=switched)
 
 
-def _paths(old: Library, also: Sequence[Path]) -> list[str]:
-    known = [row.path for row in old.videos() if os.path.exists(row.path)]
-    return list(dict.fromkeys([*known, *map(os.fspath, also)]))
+def _paths(old: Library, also: Sequence[str]) -> list[str]:
+    rows = old.videos()
+    gone = gone_among(row.path for row in rows)
+    known = [row.path for row in rows if row.path not in gone]
+    return list(dict.fromkeys([*known, *also]))
 
 
 def _add(
@@ -128,7 +132,7 @@ def _add(
     fresh = [path for path in paths if path not in done]
     if not fresh:
         return
-    report = new.add(FoundVideos([Path(path) for path in fresh], []), **choices)
+    report = new.add(FoundVideos(fresh, []), **choices)
     done.update(fresh)
     for part in ("added", "unchanged", "moved", "failed", "notes"):
         getattr(total, part).extend(getattr(report, part))

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from prost.errors import PackDamaged
+from prost.object_store import is_remote
 from prost.progress import Advance
 from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
 from prost.search.codes import Codebooks, CodedClips, code_clips
@@ -29,7 +30,6 @@ from prost.search.fragments import (
     find_pages,
     read_prototypes,
 )
-from prost.search.object_store import is_remote
 from prost.search.packs import Current, Pack, PackedFragment, PackedRows, PackFolder, open_or_damaged
 from prost.search.storage_errors import storage_errors
 from prost.search.store import Store

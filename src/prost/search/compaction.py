@@ -20,6 +20,7 @@ from lance.optimize import RewriteResult
 from numpy.typing import NDArray
 
 from prost.errors import PackDamaged
+from prost.object_store import is_remote
 from prost.search.fragments import (
     OFFSET_BITS,
     PROTOTYPES,
@@ -31,7 +32,6 @@ from prost.search.fragments import (
     data_file,
     find_pages,
 )
-from prost.search.object_store import is_remote
 from prost.search.packs import Current, MovedRows, Pack, PackedFragment, PackFolder, open_or_damaged
 from prost.search.records import PrototypeSizes
 from prost.search.storage_errors import storage_errors

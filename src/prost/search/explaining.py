@@ -16,6 +16,7 @@ from prost.model.evidence import Evidence, explain_clip
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.retrieval_model import RetrievalModel
 from prost.search.hits import Hit
+from prost.search.missing_files import exists
 from prost.search.present import expect_present
 from prost.search.reading import places_of, windows_of
 from prost.search.records import ClipSettings, VideoRow
@@ -23,6 +24,7 @@ from prost.video.fit import Fit
 from prost.video.isolation import IsolatedDecoder
 from prost.video.probe import VideoInfo
 from prost.video.reader import ReadRequest, ReadWindow, VideoReader
+from prost.video.remote import address_of
 from prost.video.sampling import sample_times
 
 # Evidence that is kept for hits that are asked for again, as a page does; each takes about a megabyte.
@@ -122,8 +124,9 @@ def explain_file(
     """
     settings = clips or ClipSettings.default(model.config)
     text = encode_text(model, [query])
-    if not os.path.exists(path):
-        raise MissingPath(f"{os.fspath(path)} does not exist", "a video file")
+    path = address_of(path) or os.fspath(path)
+    if not exists(path):
+        raise MissingPath(f"{path} does not exist", "a video file")
 
     def windows(info: VideoInfo) -> list[NDArray[np.float64]]:
         return [sample_times(*window, model.config.frames) for window in windows_of(info, settings)]
@@ -132,7 +135,7 @@ def explain_file(
     best: tuple[float, ReadWindow] | None = None
     failure: VideoError | None = None
     with VideoReader(size=model.config.image_size, fit=settings.fit, workers=1) as reader:
-        for event in reader.read([ReadRequest(path=os.fspath(path), windows=windows)]):
+        for event in reader.read([ReadRequest(path=path, windows=windows)]):
             if not isinstance(event, ReadWindow):
                 failure = event.failure or failure
                 continue

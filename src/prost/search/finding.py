@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from prost.errors import NoVideos
 from prost.search.missing_files import is_gone, is_under
 from prost.video.files import FoundVideos, find_videos
+from prost.video.remote import address_of, bucket_of, is_remote, place_of
 
 PathLike = str | os.PathLike[str]
 
@@ -24,7 +24,7 @@ def find_for_add(
     """Find the videos at some paths in one walk.
 
     Args:
-        paths: files or folders.
+        paths: files or folders, or addresses on an object store.
         known: gives the absolute paths that the library knows; called only where paths are gone or without videos.
         remove_missing: a path may be gone, or have no videos, if the library knows files there.
         exclude: globs of files and folders to leave out.
@@ -37,15 +37,15 @@ def find_for_add(
         NoVideos: no video was found.
     """
     given = absolute_paths(paths)
-    gone = [path for path in given if is_gone(path) and remove_missing and _is_known(path, known())]
+    gone = [path for path in given if remove_missing and not _is_there(path) and _is_known(path, known())]
     rest = [path for path in given if path not in gone]
     try:
         found = find_videos(rest, exclude=exclude)
     except NoVideos:
         if not gone and not (remove_missing and any(_is_known(path, known()) for path in rest)):
             raise
-        found = FoundVideos([], [], folders=[Path(path) for path in rest if os.path.isdir(path)])
-    return replace(found, folders=[*map(Path, gone), *found.folders])
+        found = FoundVideos([], [], folders=[path for path in rest if os.path.isdir(path)])
+    return replace(found, folders=[*gone, *found.folders])
 
 
 def outside_of(library: str, found: FoundVideos) -> list[str]:
@@ -54,9 +54,17 @@ def outside_of(library: str, found: FoundVideos) -> list[str]:
 
 
 def absolute_paths(paths: PathLike | Iterable[PathLike]) -> list[str]:
-    """One path or several, as absolute texts."""
+    """One path or several, as absolute texts; addresses on an object store stay what they are."""
     given = [paths] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
-    return [os.path.abspath(os.path.expanduser(os.fsdecode(path))) for path in given]
+    names = map(os.fsdecode, given)
+    return [address_of(name) or os.path.abspath(os.path.expanduser(name)) for name in names]
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is a file or a folder; for a place that cannot be looked at, too."""
+    if not is_remote(path):
+        return not is_gone(path)
+    return not is_gone(path) or next(bucket_of(path).below(place_of(path).name), None) is not None
 
 
 def _is_known(path: str, known: Sequence[str]) -> bool:

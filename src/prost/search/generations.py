@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from prost.errors import LibraryDamaged
+from prost.object_store import CLOCK, ObjectStore, is_remote
 from prost.search.description import DESCRIPTION, library_top, made_by, read_description
 from prost.search.encode import PrototypeModel
 from prost.search.lease import hold_lease, lost_lease
-from prost.search.object_store import CLOCK, ObjectStore, is_remote
 from prost.search.small_files import read_small, write_small
 from prost.search.storage_errors import storage_errors
 from prost.search.writer_lock import LOCK, writer_lock

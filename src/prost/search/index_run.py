@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -19,14 +19,13 @@ from prost.search.reading import (
     KnownContent,
     Refused,
     expect_unchanged,
-    look_at,
     refusal,
     windows_of,
 )
 from prost.search.records import ClipRows, VideoRow
 from prost.search.source import EncodedFile, Source, SourceEvent, WrittenClips
 from prost.search.store import Store
-from prost.video.files import SeenFile
+from prost.video.files import SeenFile, look_at
 from prost.video.reader import ReadEnd
 
 NOT_FINITE = "the model gave numbers that are not finite"
@@ -148,20 +147,24 @@ class IndexRun:
         self._done = 0
         self._total = 0
 
-    def run(self, paths: Sequence[str], folders: Sequence[str]) -> AddReport:
+    def run(
+        self, paths: Sequence[str], folders: Sequence[str], seen: Mapping[str, SeenFile] | None = None
+    ) -> AddReport:
         """Work on files.
 
         Args:
-            paths: absolute paths of the files.
+            paths: absolute paths of the files, or addresses.
             folders: absolute paths of the folders that they were found in. What the library knows of these
                 folders and is no longer there is removed, or reported as missing.
+            seen: what is known already of how some of them are now, by their paths.
         """
         started = time.monotonic()
         self._total = len(paths)
         for row in self._store.read_videos():
             self._remember(row)
         try:
-            self._read([file for path in paths if (file := self._unknown(path)) is not None])
+            now = seen or {}
+            self._read([file for path in paths if (file := self._unknown(path, now.get(path))) is not None])
         except BaseException:
             # After Ctrl-C, too, what is finished is kept. A commit that failed is not repeated, since its first half
             # may stand already; the next writer deletes that half.
@@ -173,10 +176,10 @@ class IndexRun:
         self._report.seconds = round(time.monotonic() - started, 3)
         return self._report
 
-    def _unknown(self, path: str) -> SeenFile | None:
+    def _unknown(self, path: str, seen: SeenFile | None) -> SeenFile | None:
         """The file, where it must be read; None where its row tells all."""
         try:
-            file = look_at(path)
+            file = seen or look_at(path)
         except VideoError as error:
             nothing = SeenFile(path=path, size=0, modified=0)
             self._refuse(Refused(file=nothing, content=None, reason=error.reason, detail=error.detail))

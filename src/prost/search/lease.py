@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from prost.errors import LibraryBusy, StorageError
-from prost.search.object_store import ObjectStore, StoredObject
+from prost.object_store import ObjectStore, StoredObject
 from prost.search.writer_lock import LOCK
 
 if TYPE_CHECKING:

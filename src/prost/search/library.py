@@ -37,7 +37,7 @@ from prost.search.hits import PICTURE, Hit, SearchResult
 from prost.search.index_run import AddReport, IndexProgress, IndexRun
 from prost.search.last_run import LastRun, read_last_run, write_last_run
 from prost.search.likeness import encode_file, encode_picture, is_picture, phrases_of, query_like
-from prost.search.missing_files import is_under
+from prost.search.missing_files import exists, is_under
 from prost.search.moments import MOMENT_RULE, MomentRule, frame_values
 from prost.search.near_duplicates import near_duplicates
 from prost.search.optimizing import OptimizeReport, bring_up_to_date, optimize
@@ -266,7 +266,9 @@ class Library:
         files of these folders, are gone.
 
         Args:
-            paths: files or folders; `~` is the home folder. Or what `find_videos` found, which is not looked for again.
+            paths: files or folders; `~` is the home folder. Or addresses on an object store (`s3://bucket/folder`): of
+                the videos there, copies on this machine are read. Or what `find_videos` found, which is not looked for
+                again.
             tags: words that all these files get, for `where="array_has(tags, 'holiday')"`; a text is one tag.
             retry_failed: try files again that failed before, though they did not change.
             verify: read the content of all files, so that a change that left size and modification time the same is
@@ -320,7 +322,7 @@ class Library:
                 remove_missing=remove_missing,
                 progress=progress,
             )
-            report = run.run(inside, [os.fspath(folder) for folder in found.folders])
+            report = run.run(inside, [os.fspath(folder) for folder in found.folders], found.seen)
             report.notes.extend(index_words(self._store, inside))
             self._settle()
             report.passed_over, report.excluded = found.passed_over, found.excluded
@@ -529,9 +531,9 @@ class Library:
         elif isinstance(example, bytes) or is_picture(cast(PathLike, example)):
             text = encode_picture(model, cast("PathLike | bytes", example), fit=self.description.clips.fit)
         else:
-            path = cast(PathLike, example)
-            if not os.path.exists(path):
-                raise MissingPath(f"{os.fspath(path)} does not exist", "a picture or a video")
+            (path,) = absolute_paths(cast(PathLike, example))
+            if not exists(path):
+                raise MissingPath(f"{path} does not exist", "a picture or a video")
             text = encode_file(model, path, start, end, self.description.clips)
         request = Request(
             text=text,

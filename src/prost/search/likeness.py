@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from prost.search.encode import PrototypeModel
 from prost.search.records import ClipSettings
 from prost.video.fit import PADDING, Fit
 from prost.video.isolation import IsolatedDecoder
+from prost.video.remote import address_of, at_hand
 from prost.video.sampling import sample_times
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -97,10 +99,12 @@ def encode_picture(
         UsageError: it is no picture, or one of too many pixels.
         MissingPath: there is no such file.
     """
-    name = "the picture" if isinstance(picture, bytes) else os.fspath(picture)
+    name = "the picture" if isinstance(picture, bytes) else address_of(picture) or os.fspath(picture)
     try:
-        source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
-        with Image.open(source, formats=PICTURE_FORMATS) as opened:
+        with (
+            nullcontext(io.BytesIO(picture)) if isinstance(picture, bytes) else at_hand(name) as source,
+            Image.open(source, formats=PICTURE_FORMATS) as opened,
+        ):
             if opened.width * opened.height > MOST_PIXELS:
                 raise UsageError(
                     f"{name} has {opened.width} x {opened.height} pixels", f"{MOST_PIXELS:,} pixels at most"

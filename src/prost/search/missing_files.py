@@ -11,6 +11,9 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from prost.errors import StorageError, UsageError
+from prost.video.remote import bucket_of, is_remote, look_at_object, place_of
+
 # More files than these are not removed without being told to.
 MANY_FILES = 20
 MANY_OF_ALL = 0.5
@@ -52,7 +55,12 @@ def sort_gone(known: Sequence[str], found: Iterable[str], folders: Sequence[str]
 
 
 def is_gone(path: str) -> bool:
-    """Whether nothing is at a path; False for a place that cannot be looked at."""
+    """Whether nothing is at a path or an address; False for a place that cannot be looked at."""
+    if is_remote(path):
+        try:
+            return look_at_object(path) is None
+        except (StorageError, UsageError):  # no network, no credentials, or obstore is not installed
+            return False
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -62,9 +70,41 @@ def is_gone(path: str) -> bool:
     return False
 
 
+def exists(path: str) -> bool:
+    """Whether something is at a path or an address, behind links too.
+
+    Raises:
+        StorageError: an object store refuses.
+    """
+    return look_at_object(path) is not None if is_remote(path) else os.path.exists(path)
+
+
+def gone_among(paths: Iterable[str]) -> set[str]:
+    """Those of some paths that are gone; the folders of an object store are listed once each."""
+    gone: set[str] = set()
+    folders: dict[str, set[str] | None] = {}
+    for path in paths:
+        if not is_remote(path):
+            if is_gone(path):
+                gone.add(path)
+            continue
+        folder = os.path.dirname(path)
+        if folder not in folders:
+            bucket, name = place_of(folder)
+            try:
+                folders[folder] = {f"{bucket}/{each.name}" for each in bucket_of(folder).directly_in(name)}
+            except (StorageError, UsageError):
+                folders[folder] = None
+        there = folders[folder]
+        if there is not None and path not in there:
+            gone.add(path)
+    return gone
+
+
 def is_under(path: str, folder: str) -> bool:
-    """Whether a path is the folder's or lies in it; both absolute."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+    """Whether a path is the folder's or lies in it; both absolute, or both addresses."""
+    separator = "/" if is_remote(folder) else os.sep
+    return path == folder or path.startswith(folder.rstrip(separator) + separator)
 
 
 def _was_deleted(path: str, folders: Sequence[str], alive: set[str]) -> bool:

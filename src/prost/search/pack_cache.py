@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from prost.object_store import TEMPORARY, ObjectStore
 from prost.places import cache_folder
-from prost.search.object_store import TEMPORARY, ObjectStore
 from prost.search.storage_errors import storage_errors
 
 FOLDER = "packs"

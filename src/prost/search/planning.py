@@ -9,9 +9,8 @@ from prost.errors import VideoError
 from prost.search.finding import outside_of
 from prost.search.index_run import AddReport, must_be_read
 from prost.search.missing_files import is_gone, sort_gone
-from prost.search.reading import look_at
 from prost.search.records import VideoRow
-from prost.video.files import FoundVideos, content_hash
+from prost.video.files import FoundVideos, content_hash, look_at
 
 
 def plan_add(
@@ -47,7 +46,7 @@ def plan_add(
     for path in paths:
         before = known.get(path)
         try:
-            file = look_at(path)
+            file = found.seen.get(path) or look_at(path)
             if before is not None and not verify and not must_be_read(file, before, retry_failed):
                 alike = [before]
             else:

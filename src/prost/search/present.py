@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from prost.errors import LibraryError, MissingPath, VideoError
-from prost.search.reading import look_at
+from prost.search.missing_files import exists
 from prost.search.records import VideoRow
+from prost.video.files import look_at
+from prost.video.remote import is_remote
 
 
-def present(rows: Sequence[VideoRow]) -> VideoRow | None:
+def present(rows: Sequence[VideoRow], *, ask_stores: bool = False) -> VideoRow | None:
     """The first video whose file is as it was indexed; else the first whose file is there; None where all are gone.
 
     Args:
         rows: of one content, the preferred one first. Files after one that is as it was indexed are not looked at.
+        ask_stores: whether object stores are asked too. Otherwise what lies there counts as there, since a search would
+            wait a request for each hit.
+
+    Raises:
+        StorageError: an object store refuses.
     """
     there = None
     for row in rows:
-        if is_as_indexed(row):
+        if (is_remote(row.path) and not ask_stores) or is_as_indexed(row):
             return row
-        if there is None and os.path.exists(row.path):
+        if there is None and exists(row.path):
             there = row
     return there
 
@@ -35,7 +41,7 @@ def expect_present(rows: Sequence[VideoRow]) -> VideoRow:
         MissingPath: the files are gone.
         LibraryError: those that are there have changed.
     """
-    found = present(rows)
+    found = present(rows, ask_stores=True)
     if found is None:
         raise MissingPath(
             f"{rows[0].path} is gone",

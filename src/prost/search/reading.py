@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,11 +10,10 @@ from numpy.typing import NDArray
 
 from prost.errors import VideoError
 from prost.search.records import ClipSettings, VideoRow
-from prost.video.files import SeenFile, content_hash
+from prost.video.files import SeenFile, content_hash, look_at
 from prost.video.fit import MIDDLE, Fit, square_places
 from prost.video.probe import VideoInfo
 from prost.video.reader import ReadRequest
-from prost.video.reasons import Reason
 from prost.video.sampling import clip_windows, sample_times
 
 STILL_BEING_WRITTEN = "still being written"
@@ -50,20 +48,6 @@ class FileToRead:
 
     file: SeenFile
     content: str
-
-
-def look_at(path: str) -> SeenFile:
-    """Size and modification time of a file.
-
-    Raises:
-        VideoError: it is gone, or lies where nobody may look.
-    """
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        reason = Reason.NO_PERMISSION if isinstance(error, PermissionError) else Reason.GONE
-        raise VideoError(path, reason, error.strerror or "") from None
-    return SeenFile(path=path, size=status.st_size, modified=status.st_mtime_ns)
 
 
 def expect_unchanged(file: SeenFile) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prost.errors import LibraryDamaged, ProstError, StorageError
+from prost.object_store import object_store_refusal
 from prost.search.forks import expect_no_fork
 
 REFUSALS = {
@@ -24,44 +25,6 @@ REFUSALS = {
     errno.EROFS: ("the disk is read-only", "another folder"),
     errno.EIO: ("the disk reports an error", "check the disk"),
 }
-
-# What an object store says, in the texts of obstore and of Lance.
-CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-OBJECT_STORE_REFUSALS = (
-    (r"NoSuchBucket", "there is no such bucket", "check the name of the bucket and AWS_ENDPOINT_URL"),
-    (
-        r"169\.254\.|Missing(?: |)(?:SecretAccessKey|AccessKeyId)|credentials? (?:provider )?(?:was|were|is|are)? ?not "
-        r"(?:loaded|enabled|found)|no providers in chain|CredentialsNotLoaded",
-        "no credentials for the object store",
-        CREDENTIALS,
-    ),
-    (
-        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken|401 Unauthorized",
-        "the object store does not accept the credentials",
-        CREDENTIALS,
-    ),
-    (
-        r"PermanentRedirect|AuthorizationHeaderMalformed",
-        "the bucket lies in another region",
-        "set AWS_REGION to the bucket's region",
-    ),
-    (
-        r"AccessDenied|403 Forbidden",
-        "the object store gives no permission",
-        "check what the credentials may do with this bucket",
-    ),
-    (
-        r"SlowDown|ServiceUnavailable|InternalError|TooManyRequests|429 Too Many Requests|500 Internal Server Error|"
-        r"502 Bad Gateway|503 Service Unavailable|504 Gateway Timeout",
-        "the object store is overloaded",
-        "try again in a moment",
-    ),
-    (
-        r"error sending request|dns error|[Cc]onnection refused|timed out|error trying to connect",
-        "the object store cannot be reached",
-        "check the network and the address (AWS_ENDPOINT_URL)",
-    ),
-)
 
 # A request that the store did not answer as expected. 416 is its answer where an object is shorter than it should be,
 # which is damage.
@@ -98,18 +61,6 @@ def is_from_lance(error: BaseException) -> bool:
     """Whether Lance raised an error; pyarrow raises some of them for it."""
     return type(error).__name__ == "PanicException" or (
         isinstance(error, OSError | ValueError | RuntimeError) and bool(_PLACE_IN_LANCE.search(str(error)))
-    )
-
-
-def object_store_refusal(text: str) -> tuple[str, str] | None:
-    """What an object store refused and what to try; None where the text tells of something else.
-
-    Args:
-        text: of an error of obstore or of Lance.
-    """
-    return next(
-        ((what, suggestion) for sign, what, suggestion in OBJECT_STORE_REFUSALS if re.search(sign, text)),
-        None,
     )
 
 

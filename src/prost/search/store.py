@@ -37,11 +37,11 @@ from lance.optimize import Compaction, CompactionOptions, RewriteResult
 
 from prost.errors import LibraryDamaged, MissingPath, UsageError
 from prost.model.encoding import PrecisionClass
+from prost.object_store import CLOCK, ObjectStore, is_remote, lance_options
 from prost.search.description import DESCRIPTION, Description, read_description, write_description
 from prost.search.filters import expect_filter
 from prost.search.generations import POINTER, library_root, refuse_older_switches
 from prost.search.lease import Lease, hold_lease, lost_lease
-from prost.search.object_store import CLOCK, ObjectStore, is_remote, lance_options
 from prost.search.records import ClipRows, VideoRow
 from prost.search.schema import (
     VIDEO_SCHEMA,
@@ -115,9 +115,8 @@ class Store:
         try:
             store = cls.with_description(root, storage_options)
         except MissingPath:
-            if not is_remote(root):
-                with storage_errors(root):
-                    _expect_no_tables(root)
+            with storage_errors(root):
+                _expect_no_tables(root, storage_options)
             raise
         for name in (VIDEOS, CLIPS):
             noted = noted_description(root, name, storage_options)
@@ -647,6 +646,10 @@ class Store:
         """Make all commits to a table fail that build on a version from before now: those of the former writer."""
         try:
             table = self.existing_table(name)
+            if table is not None and not table.version:
+                raise LibraryDamaged(
+                    f"{self.root}: the newest manifest of {name} is empty", suggestion=REPAIR
+                )
         except LibraryDamaged:
             if name != WORDS:
                 raise
@@ -728,17 +731,18 @@ def fragment_files(table: str, fragment: lance.LanceFragment) -> list[str]:
     return [*names, f"{table}/{deleted}"] if deleted else names
 
 
-def _expect_no_tables(root: str) -> None:
-    """Refuse a folder whose tables hold rows, though its description is missing.
+def _expect_no_tables(root: str, storage_options: Mapping[str, str] | None = None) -> None:
+    """Refuse a place whose tables hold rows, though its description is missing.
 
     Raises:
         LibraryDamaged: it is a library that lost its description.
     """
     for name in (VIDEOS, CLIPS):
-        if not os.path.isdir(os.path.join(root, name)):
+        uri = f"{root.rstrip('/')}/{name}"
+        if not is_remote(root) and not os.path.isdir(uri):
             continue
         try:
-            rows = lance.dataset(os.path.join(root, name)).count_rows()
+            rows = lance.dataset(uri, storage_options=lance_options(storage_options)).count_rows()
         except ValueError as error:
             # Making a library was interrupted before it held anything.
             if "not found" not in str(error).lower():

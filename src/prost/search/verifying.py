@@ -18,7 +18,7 @@ from prost.search.records import VideoRow
 from prost.search.schema import VIDEO_SCHEMA, clip_schema, video_rows
 from prost.search.storage_errors import first_sentence, is_store_refusal, storage_errors
 from prost.search.store import CLIPS, VIDEOS, WORDS, Store, fragment_files, noted_description
-from prost.search.words import open_words
+from prost.search.words import SCHEMA, open_words
 
 ROWS_AT_ONCE = 64
 
@@ -186,6 +186,8 @@ def _words(store: Store) -> list[Problem]:
         return [Problem(kind=Kind.WORDS, place=WORDS, detail=damage.arrived)]
     if table is None:
         return []
+    if not table.schema.remove_metadata().equals(SCHEMA):
+        return [Problem(kind=Kind.WORDS, place=WORDS, detail="its columns are not those of words")]
     if store.files is None:
         try:
             with storage_errors(store.root):

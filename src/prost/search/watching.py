@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from prost.errors import LibraryBusy, MissingPath, NoVideos, VideoError
 from prost.search.choosing_form import AUTO
+from prost.search.finding import absolute_paths
 from prost.search.index_run import AddReport
 from prost.search.library import Library
 from prost.search.missing_files import is_gone, is_under
-from prost.search.reading import STILL_BEING_WRITTEN, look_at
-from prost.video.files import FoundVideos, SeenFile, find_videos
+from prost.search.reading import STILL_BEING_WRITTEN
+from prost.video.files import FoundVideos, SeenFile, find_videos, look_at
+from prost.video.remote import is_remote
 
 # Files that are added at a time: what was found meanwhile waits on the disk, not in memory.
 BATCH_FILES = 64
@@ -54,7 +55,7 @@ class Watcher:
         on_busy: Callable[[LibraryBusy], None] | None = None,
     ) -> None:
         self._library = library
-        self._folders = [Path(os.path.abspath(os.path.expanduser(folder))) for folder in folders]
+        self._folders = absolute_paths(folders)
         self._exclude = exclude
         self._choices: dict[str, Any] = {"tags": tags, "workers": workers, "form": form, "announce": announce}
         self._on_busy = on_busy
@@ -62,8 +63,7 @@ class Watcher:
         self._settled = {
             row.path: SeenFile(path=row.path, size=row.size, modified=row.modified)
             for row in library.videos()
-            if row.content is not None
-            and any(is_under(row.path, os.fspath(folder)) for folder in self._folders)
+            if row.content is not None and any(is_under(row.path, folder) for folder in self._folders)
         }
         self._seen: dict[str, SeenFile] = {}
         self._gone: set[str] = set()
@@ -100,25 +100,26 @@ class Watcher:
                 yield report
 
     def _look(self) -> Iterator[SeenFile]:
-        present = [folder for folder in self._folders if folder.is_dir()]
+        present = [folder for folder in self._folders if is_remote(folder) or os.path.isdir(folder)]
         try:
-            found = find_videos(present, exclude=self._exclude).videos if present else []
+            found = find_videos(present, exclude=self._exclude) if present else FoundVideos([], [])
         except (MissingPath, NoVideos):  # all are gone, or a folder went meanwhile
-            found = []
-        for path in found:
+            return
+        for place in found.videos:
+            path = os.fspath(place)
             try:
-                yield look_at(os.fspath(path))
+                yield found.seen.get(path) or look_at(path)
             except VideoError:  # gone since, or a link that leads nowhere
                 continue
 
     def _add(self, files: Sequence[SeenFile]) -> AddReport:
-        report = self._write(FoundVideos([Path(file.path) for file in files], []))
+        report = self._write(FoundVideos([file.path for file in files], []))
         changing = {path for path, reason in report.failed if reason == STILL_BEING_WRITTEN}
         self._settled.update((file.path, file) for file in files if file.path not in changing)
         return report
 
     def _remove_gone(self) -> AddReport:
-        shown = [Path(path) for path in self._settled if path in self._seen]
+        shown = [path for path in self._settled if path in self._seen]
         report = self._write(FoundVideos(shown, [], folders=self._folders))
         self._missing = set(report.missing)
         for path in self._gone - self._missing:  # removed, or moved before

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
 from prost.errors import MissingPath, NoVideos, VideoError
 from prost.video.container import regular_file
 from prost.video.exclusion import Glob, globs_of, inherited_globs, read_ignore_file
+from prost.video.objects import ObjectWalk
 from prost.video.reasons import Reason
+from prost.video.remote import ObjectReader, address_of, at_hand, is_remote, look_at_object, modified_ns
 from prost.video.signature import HEAD_BYTES, is_text, starts_like_video
 
 # Extensions (lower case) by which a folder's videos are known. A file named one by one needs none of them.
@@ -49,12 +51,22 @@ WHOLE_FILE_BYTES = 64 << 20
 BLOCK_BYTES = 4 << 20
 
 
+class Readable(Protocol):
+    """What the content of a file is read from."""
+
+    def seek(self, place: int, /) -> int:
+        """Go to a byte."""
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes from there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SeenFile:
     """A file as its folder shows it.
 
     Attributes:
-        path: absolute.
+        path: absolute, or an address on an object store.
         size: bytes.
         modified: nanoseconds since 1970.
     """
@@ -69,18 +81,20 @@ class FoundVideos:
     """What a search through files and folders gave.
 
     Attributes:
-        videos: absolute paths, sorted, each once; symbolic links are not resolved.
+        videos: absolute paths, and addresses on object stores as texts; sorted, each once. Links are not resolved.
         unreadable: folders that could not be listed, sorted; what lies in them is unknown, not absent.
         passed_over: number of files in the folders that are no videos by their names, nor by their first bytes.
         folders: absolute paths of the given paths that are folders.
         excluded: number of files and folders that globs left out; what lies in such a folder is not counted.
+        seen: what an object store told of its videos while they were found, by their addresses.
     """
 
-    videos: list[Path]
-    unreadable: list[Path]
+    videos: Sequence[Path | str]
+    unreadable: Sequence[Path]
     passed_over: int = 0
-    folders: list[Path] = field(default_factory=list)
+    folders: Sequence[Path | str] = ()
     excluded: int = 0
+    seen: Mapping[str, SeenFile] = field(default_factory=dict)
 
 
 def find_videos(
@@ -96,21 +110,37 @@ def find_videos(
     What a glob of `exclude` or of an ignore file (`.prostignore`, one glob a line) matches is left out, unless it is
     named itself. The globs of an ignore file apply to its folder and below; see `prost.video.exclusion.Glob`.
 
+    On an object store (`s3://bucket/folder`) the objects below an address are found by the same rules.
+
     Args:
-        paths: files and folders.
+        paths: files and folders, or addresses.
         exclude: globs that apply to each of the folders.
 
     Raises:
         MissingPath: a path that is not there.
         NoVideos: not one video was found.
+        StorageError: an object store refuses.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     videos: set[str] = set()
     others: set[str] = set()
     unreadable: set[str] = set()
     excluded: set[str] = set()
-    folders: list[Path] = []
+    folders: list[Path | str] = []
+    seen: dict[str, SeenFile] = {}
     for path in given:
+        if address := address_of(os.fsdecode(path)):
+            walk = ObjectWalk(address, exclude)
+            if walk.is_folder:
+                folders.append(address)
+            for each in walk.objects():
+                is_video = not walk.is_folder or _is_video_name(each.address, each.head)
+                (videos if is_video else others).add(each.address)
+                seen[each.address] = SeenFile(
+                    path=each.address, size=each.seen.size, modified=modified_ns(each.seen)
+                )
+            excluded |= walk.excluded
+            continue
         absolute = os.path.abspath(os.path.expanduser(os.fsdecode(path)))
         if os.path.isdir(absolute):
             folders.append(Path(absolute))
@@ -129,11 +159,12 @@ def find_videos(
             "another folder, or name the file itself",
         )
     return FoundVideos(
-        _sorted_paths(videos),
+        _sorted_places(videos),
         _sorted_paths(unreadable),
         passed_over=len(others - videos),
         folders=folders,
         excluded=len(excluded - videos),
+        seen={path: file for path, file in seen.items() if path in videos},
     )
 
 
@@ -196,29 +227,58 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _looks_like_video(entry: os.DirEntry[str]) -> bool:
-    extension = os.path.splitext(entry.name)[1].lower()
+    return _is_video_name(entry.name, lambda size: _head(entry, size))
+
+
+def _is_video_name(name: str, head: Callable[[int], bytes | None]) -> bool:
+    """Whether a file is a video by its name or, where that tells nothing, by its first bytes."""
+    extension = os.path.splitext(name)[1].lower()
     if extension in ALSO_TEXT_EXTENSIONS:
         # What cannot be read is taken, so that its failure is told.
-        head = _head(entry)
-        return head is None or not is_text(head)
+        first = head(HEAD_BYTES)
+        return first is None or not is_text(first)
     if extension in VIDEO_EXTENSIONS:
         return True
-    return extension not in OTHER_EXTENSIONS and starts_like_video(_head(entry) or b"")
+    return extension not in OTHER_EXTENSIONS and starts_like_video(head(HEAD_BYTES) or b"")
 
 
-def _head(entry: os.DirEntry[str]) -> bytes | None:
+def _head(entry: os.DirEntry[str], size: int) -> bytes | None:
     """The first bytes of a regular file; None where there are none to be had."""
     try:
         if not entry.is_file():
             return None
         with open(entry.path, "rb") as file:
-            return file.read(HEAD_BYTES)
+            return file.read(size)
     except OSError:
         return None
 
 
 def _sorted_paths(names: Iterable[str]) -> list[Path]:
     return [Path(name) for name in sorted(names, key=os.fsencode)]
+
+
+def _sorted_places(names: Iterable[str]) -> list[Path | str]:
+    return [name if is_remote(name) else Path(name) for name in sorted(names, key=os.fsencode)]
+
+
+def look_at(path: str) -> SeenFile:
+    """Size and modification time of a file or an object.
+
+    Raises:
+        VideoError: it is gone, or lies where nobody may look.
+        StorageError: an object store refuses.
+    """
+    if is_remote(path):
+        found = look_at_object(path)
+        if found is None:
+            raise VideoError(path, Reason.GONE)
+        return SeenFile(path=path, size=found.size, modified=modified_ns(found))
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        reason = Reason.NO_PERMISSION if isinstance(error, PermissionError) else Reason.GONE
+        raise VideoError(path, reason, error.strerror or "") from None
+    return SeenFile(path=path, size=status.st_size, modified=status.st_mtime_ns)
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
@@ -229,7 +289,15 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 
     Raises:
         VideoError: the file is gone, no regular file, or must not be read.
+        StorageError: an object store refuses.
     """
+    name = os.fspath(path)
+    if is_remote(name):
+        size = look_at(name).size
+        if size > WHOLE_FILE_BYTES:
+            return content_hash_of(ObjectReader(name), size)
+        with at_hand(name) as copy:
+            return content_hash(copy)
     size = regular_file(path).st_size
     try:
         with open(path, "rb") as file:
@@ -240,7 +308,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
         raise VideoError(os.fspath(path), Reason.GONE, error.strerror or "") from None
 
 
-def content_hash_of(file: IO[bytes], size: int) -> str:
+def content_hash_of(file: Readable, size: int) -> str:
     """`content_hash` of an open file.
 
     Args:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from types import TracebackType
 from typing import IO, Any, Self
@@ -31,6 +31,7 @@ from prost.video.decode import Frames, checked_times, sample_windows
 from prost.video.fit import MIDDLE, Fit, checked_fit
 from prost.video.probe import VideoInfo, describe
 from prost.video.reasons import Reason
+from prost.video.remote import at_hand
 from prost.video.subtitles import MOST_CHARACTERS, MOST_CUES, Cue, read_words
 
 logger = logging.getLogger(__name__)
@@ -133,12 +134,21 @@ class IsolatedDecoder:
         Raises:
             VideoError: it took too long, too much memory, or the decoder's life.
         """
-        request = {"task": "words", "sidecars": list(sidecars)}
-        _, payload = self._ask(os.fspath(path), request, MOST_WORD_BYTES)
+        with ExitStack() as copies:
+            files = [copies.enter_context(at_hand(sidecar)) for sidecar in sidecars]
+            request = {"task": "words", "sidecars": files}
+            _, payload = self._ask(os.fspath(path), request, MOST_WORD_BYTES)
         answer = json.loads(payload)
         return [Cue(**cue) for cue in answer["cues"]], answer["notes"]
 
     def _ask(self, path: str, request: dict[str, Any], most: int) -> tuple[dict[str, Any], bytearray]:
+        with at_hand(path) as file:
+            return self._ask_of(path, file, request, most)
+
+    def _ask_of(
+        self, path: str, file: str, request: dict[str, Any], most: int
+    ) -> tuple[dict[str, Any], bytearray]:
+        """Ask the child about a file of this machine; errors name `path`."""
         if self._child is not None and not self._child.alive:
             self.close()
         if self._child is None:
@@ -146,7 +156,7 @@ class IsolatedDecoder:
             self._child.start()
         try:
             # The child may have been started in another working directory.
-            self._child.send({**request, "path": os.path.abspath(path)})
+            self._child.send({**request, "path": os.path.abspath(file)})
             reply, payload = self._child.receive(most, self.time_limit)
         except ChildDied as death:
             self.close()

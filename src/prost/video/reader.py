@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import TracebackType
@@ -27,6 +27,7 @@ from prost.video.fit import MIDDLE, Fit, checked_fit, square_places
 from prost.video.isolation import Child, ChildDied, check_limits, info_of, payload_bytes, unpacked_frames
 from prost.video.probe import VideoInfo
 from prost.video.reasons import Reason
+from prost.video.remote import at_hand
 
 Item = TypeVar("Item")
 
@@ -44,7 +45,7 @@ class ReadRequest:
     """A file and the windows wanted of it.
 
     Attributes:
-        path: the file.
+        path: the file, or an address on an object store, of which a copy is read.
         windows: called once, in the parent process, when the file has been measured; returns the times [T] of each
             window, in seconds on the player's clock. May raise VideoError: then the file fails with it.
         key: anything; the events carry the request and so the key.
@@ -384,6 +385,8 @@ class _Worker:
         self._child: Child | None = None
         # The child waits for a new task.
         self._at_rest = True
+        # The file of this machine with the video that is read.
+        self._file = ""
         self.room = threading.Semaphore(ahead)
 
     def stop(self) -> None:
@@ -412,6 +415,15 @@ class _Worker:
             self._release_child()
 
     def _events(self, request: ReadRequest) -> Iterator[Event]:
+        with ExitStack() as copies:
+            try:
+                self._file = copies.enter_context(at_hand(request.path))
+            except VideoError as failure:
+                yield ReadEnd(request=request, info=None, windows=0, failed=0, decoded=0, failure=failure)
+                return
+            yield from self._events_of_file(request)
+
+    def _events_of_file(self, request: ReadRequest) -> Iterator[Event]:
         info: VideoInfo | None = None
         try:
             info = info_of(request.path, self._open(request.path, measured=False))
@@ -467,7 +479,7 @@ class _Worker:
         self._take_child()
         task = {
             "task": "read",
-            "path": os.path.abspath(path),
+            "path": os.path.abspath(self._file),
             "size": self._shape.size,
             "fit": self._shape.fit,
             "measured": measured,

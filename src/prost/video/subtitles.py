@@ -22,6 +22,7 @@ from av.stream import Discard
 from prost.errors import VideoError
 from prost.video.container import open_video
 from prost.video.files import SeenFile
+from prost.video.remote import bucket_of, is_remote, modified_ns, place_of
 
 # FFmpeg's names of the formats of subtitle files.
 SIDECARS = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
@@ -86,6 +87,12 @@ def find_sidecars(videos: Sequence[str]) -> dict[str, list[SeenFile]]:
 
 def _subtitle_files(folder: str) -> list[tuple[str, int, int]]:
     """Name, size and modification time of the subtitle files in a folder; none where it cannot be read."""
+    if is_remote(folder):
+        return sorted(
+            (os.path.basename(found.name), found.size, modified_ns(found))
+            for found in bucket_of(folder).directly_in(place_of(folder).name)
+            if os.path.splitext(found.name)[1].lower() in SIDECARS
+        )
     files = []
     try:
         with os.scandir(folder) as entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -44,7 +43,12 @@ NOTES = 20
 
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(help="Video files, and folders with everything below them.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Video files, and folders with everything below them; also on an object store (s3://bucket/folder)."
+        ),
+    ],
     library: LibraryOption,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -352,7 +356,9 @@ def with_detail(state: str, detail: str | None) -> str:
 
 def _exit_if_failed(paths: Sequence[Path], report: AddReport, failures: list[dict[str, Any]]) -> None:
     """End with exit code 1 if a file that was named itself failed, or if all files failed."""
-    named = {os.path.abspath(path.expanduser()) for path in paths}
+    from prost.search.finding import absolute_paths
+
+    named = set(absolute_paths(paths))
     if any(failure["path"] in named for failure in failures) or _nothing_else(report):
         raise typer.Exit(1)
 
@@ -371,7 +377,7 @@ def _find(paths: list[Path], library: str, remove_missing: bool, exclude: Sequen
 
     With `remove_missing` such a path is right: its videos will be removed.
     """
-    from prost.search.finding import find_for_add
+    from prost.search.finding import absolute_paths, find_for_add
     from prost.search.missing_files import is_under
 
     try:
@@ -382,8 +388,7 @@ def _find(paths: list[Path], library: str, remove_missing: bool, exclude: Sequen
             exclude=exclude,
         )
     except (MissingPath, NoVideos) as error:
-        for path in paths:
-            absolute = os.path.abspath(path.expanduser())
+        for path, absolute in zip(paths, absolute_paths(paths), strict=True):
             if any(is_under(row.path, absolute) for row in _known_rows(library)):
                 suggestion = f"prost remove {path}, if its videos should leave the library"
                 raise type(error)(error.arrived, error.expected, suggestion) from None

@@ -130,12 +130,13 @@ def _describe_cache(cache: CacheState) -> str:
 
 def find_places(rows: list[VideoRow]) -> Places:
     """Look which of some indexed files are still at their path, and which hold the same content."""
-    from prost.search.missing_files import is_gone
+    from prost.search.missing_files import gone_among
 
+    missing = gone_among(row.path for row in rows)
     present: dict[str, list[str]] = defaultdict(list)
     gone: list[VideoRow] = []
     for row in rows:
-        if is_gone(row.path):
+        if row.path in missing:
             gone.append(row)
         else:
             present[row.content or row.path].append(row.path)

@@ -54,9 +54,10 @@ def watch(
     line is printed for each change. What is finished is kept, and a new start goes on from there. The exit code is 0.
     """
     from prost.search.watching import Watcher
+    from prost.video.remote import address_of
 
     for folder in folders:
-        if not folder.expanduser().is_dir():
+        if address_of(folder) is None and not folder.expanduser().is_dir():
             raise UsageError(f"{folder} is not a folder", "folders to watch", "prost index for single files")
     clips = clips_with(library, fit)
     try:
@@ -72,7 +73,8 @@ def watch(
                 announce=say,
                 on_busy=_say_waiting,
             )
-            say(f"watching {', '.join(map(str, folders))} every {interval:g} s; Ctrl-C ends it")
+            watched = ", ".join(address_of(folder) or str(folder) for folder in folders)
+            say(f"watching {watched} every {interval:g} s; Ctrl-C ends it")
             for report in watcher.run(interval):
                 for change in _changes(report):
                     _print_change(change, as_json)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -23,11 +23,15 @@ from starlette.types import Receive, Scope, Send
 
 from prost.apps.server.problems import Problem
 from prost.apps.server.workers import Workers
+from prost.errors import VideoError
 from prost.printable import printable
 from prost.search.records import VideoRow
 from prost.video.files import content_hash_of
+from prost.video.remote import at_hand, is_remote, look_at_object, modified_ns
 
 logger = logging.getLogger("prost.server")
+
+Found = TypeVar("Found")
 
 CHUNK = 256 << 10
 # A file that stands at its path is looked at again after so many bytes.
@@ -85,10 +89,13 @@ class KnownFiles:
         A link is followed where it led when the file was indexed: it counts as unchanged only if size, time and
         content are the same.
 
+        Of a video on an object store a copy is opened; the first time, this waits until all of it is here.
+
         Raises:
             Problem: 404 if the file failed, is gone or no file; 409 if another file is there now.
+            StorageError: the object store refuses.
         """
-        return self._first((row, *copies))[1]
+        return _first((row, *copies), self._open)[1]
 
     def expect(self, row: VideoRow, *copies: VideoRow) -> VideoRow:
         """The row whose file `open` would open, for programs that open it themselves.
@@ -96,21 +103,17 @@ class KnownFiles:
         Raises:
             Problem: as `open`.
         """
-        found, file = self._first((row, *copies))
-        file.file.close()
-        return found
+        return _first((row, *copies), self._expect)[0]
 
-    def _first(self, rows: Sequence[VideoRow]) -> tuple[VideoRow, OpenFile]:
-        problem: Problem | None = None
-        for row in rows:
-            try:
-                return row, self._open(row)
-            except Problem as error:
-                problem = problem or error
-        assert problem is not None
-        raise problem
+    def _expect(self, row: VideoRow) -> None:
+        if is_remote(row.path):
+            _expect_object(row)
+        else:
+            self._open(row).file.close()
 
     def _open(self, row: VideoRow) -> OpenFile:
+        if is_remote(row.path):
+            return _opened_copy(row)
         handle = self._opened(row)
         try:
             return self._checked(row, handle)
@@ -169,6 +172,55 @@ class KnownFiles:
                     self._verified.popitem(last=False)
         if known != row.content:
             raise Problem(409, CHANGED)
+
+
+def _first(rows: Sequence[VideoRow], look: Callable[[VideoRow], Found]) -> tuple[VideoRow, Found]:
+    """The first row that a look allows, and what it gives.
+
+    Raises:
+        Problem: that of the first row, where none is allowed.
+    """
+    problem: Problem | None = None
+    for row in rows:
+        try:
+            return row, look(row)
+        except Problem as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _expect_object(row: VideoRow) -> None:
+    """Check that an object is still what was indexed.
+
+    Raises:
+        Problem: as `KnownFiles.open`.
+    """
+    if not row.indexed:
+        raise Problem(404, f"the file could not be read when it was indexed: {row.reason}")
+    found = look_at_object(row.path)
+    if found is None:
+        raise Problem(404, "the file is gone")
+    if (found.size, modified_ns(found)) != (row.size, row.modified):
+        raise Problem(409, CHANGED)
+
+
+def _opened_copy(row: VideoRow) -> OpenFile:
+    _expect_object(row)
+    try:
+        with at_hand(row.path) as copy:
+            file = open(copy, "rb", buffering=0)  # noqa: SIM115  # it is closed once it was sent
+    except VideoError as error:
+        raise Problem(404, f"the file cannot be copied from the object store: {error.reason}") from None
+    name = os.path.basename(row.path)
+    return OpenFile(
+        file=file,
+        size=row.size,
+        modified=row.modified / 1e9,
+        etag=f'"{row.content}-{row.size:x}"',
+        name=printable(name),
+        media_type=MEDIA_TYPES.get(os.path.splitext(name)[1].lower(), "application/octet-stream"),
+    )
 
 
 def _is_without_links(path: str, status: os.stat_result) -> bool:

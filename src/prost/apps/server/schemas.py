@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -68,12 +68,13 @@ class Video(BaseModel):
     @classmethod
     def of(cls, row: VideoRow) -> Video:
         """What is shown of a row."""
-        path, identifier = Path(row.path), video_id(row)
+        folder, name = os.path.split(row.path)
+        identifier = video_id(row)
         return cls(
             id=identifier,
-            name=printable(path.name),
-            folder=printable(str(path.parent)),
-            folder_id=folder_id(str(path.parent)),
+            name=printable(name),
+            folder=printable(folder),
+            folder_id=folder_id(folder),
             duration=row.duration,
             width=row.width,
             height=row.height,
@@ -82,7 +83,7 @@ class Video(BaseModel):
             tags=list(row.tags),
             status="indexed" if row.indexed else "failed",
             reason=None if row.reason is None else printable(row.reason),
-            playable=row.codec in PLAYABLE.get(path.suffix.lower(), ()),
+            playable=row.codec in PLAYABLE.get(os.path.splitext(name)[1].lower(), ()),
             media=f"/api/videos/{identifier}/media",
             preview=f"/api/videos/{identifier}/preview",
         )

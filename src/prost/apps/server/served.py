@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from prost.apps.server.problems import Problem, TooBusy
 from prost.errors import LibraryError, MissingPath, ModelMismatch, ProstError, StorageError, VideoError
+from prost.object_store import is_remote
 from prost.search.description import DESCRIPTION, read_description
 from prost.search.encode import PrototypeModel
 from prost.search.generations import library_root
 from prost.search.library import Library
-from prost.search.object_store import is_remote
 from prost.search.store import CLIPS, VIDEOS
 
 logger = logging.getLogger("prost.server")

@@ -85,7 +85,7 @@ class BenchmarkFolder:
         names: dict[str, Path] = {}
         stems: dict[str, Path] = {}
         ambiguous: set[str] = set()
-        for path in found.videos:
+        for path in map(Path, found.videos):
             names.setdefault(path.name, path)
             if stems.setdefault(path.stem, path) != path:
                 ambiguous.add(path.stem)

@@ -1,7 +1,8 @@
-"""Small objects of a library on an object store: written whole, and only if nobody else wrote them meanwhile.
+"""Objects on an object store: written whole, and only if nobody else wrote them meanwhile; listed, and read.
 
-Lance reads and writes the tables. Everything else that a library holds goes through here: its description, the
-writer's lease, the packs. The package obstore (extra `s3`) has the conditional writes that a lease needs.
+Lance reads and writes the tables of a library. Everything else that it holds goes through here: its description, the
+writer's lease, the packs. So do videos that lie on an object store. The package obstore (extra `s3`) has the
+conditional writes that a lease needs.
 
 Credentials, region and endpoint come from `storage_options`, or from where AWS tools look: the variables `AWS_*`, then
 the profile in `~/.aws`, then the machine's own role.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +22,47 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from prost.errors import ProstError, StorageError, UsageError
-from prost.search.storage_errors import first_sentence, object_store_refusal
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
+
+# What an object store says, in the texts of obstore and of Lance.
+CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+OBJECT_STORE_REFUSALS = (
+    (r"NoSuchBucket", "there is no such bucket", "check the name of the bucket and AWS_ENDPOINT_URL"),
+    (
+        r"169\.254\.|Missing(?: |)(?:SecretAccessKey|AccessKeyId)|credentials? (?:provider )?(?:was|were|is|are)? ?not "
+        r"(?:loaded|enabled|found)|no providers in chain|CredentialsNotLoaded",
+        "no credentials for the object store",
+        CREDENTIALS,
+    ),
+    (
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken|401 Unauthorized",
+        "the object store does not accept the credentials",
+        CREDENTIALS,
+    ),
+    (
+        r"PermanentRedirect|AuthorizationHeaderMalformed",
+        "the bucket lies in another region",
+        "set AWS_REGION to the bucket's region",
+    ),
+    (
+        r"AccessDenied|403 Forbidden",
+        "the object store gives no permission",
+        "check what the credentials may do with this bucket",
+    ),
+    (
+        r"SlowDown|ServiceUnavailable|InternalError|TooManyRequests|429 Too Many Requests|500 Internal Server Error|"
+        r"502 Bad Gateway|503 Service Unavailable|504 Gateway Timeout",
+        "the object store is overloaded",
+        "try again in a moment",
+    ),
+    (
+        r"error sending request|dns error|[Cc]onnection refused|timed out|error trying to connect",
+        "the object store cannot be reached",
+        "check the network and the address (AWS_ENDPOINT_URL)",
+    ),
+)
 
 CLOCK = "writer.clock"
 # End of the names of files that are being downloaded.
@@ -77,8 +116,30 @@ class StoredObject:
     modified: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeenObject:
+    """An object as the store shows it.
+
+    Attributes:
+        name: below the root of the store.
+        size: bytes.
+        modified: when it was written, by the store's clock, to the second.
+    """
+
+    name: str
+    size: int
+    modified: datetime
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> SeenObject:
+        """Of what obstore tells. Some stores tell parts of seconds in lists only."""
+        return cls(
+            name=found["path"], size=found["size"], modified=found["last_modified"].replace(microsecond=0)
+        )
+
+
 class ObjectStore:
-    """The objects below the URI of a library.
+    """The objects below a URI.
 
     Args:
         root: the URI, such as `s3://bucket/holiday.prost`.
@@ -95,7 +156,7 @@ class ObjectStore:
             from obstore.store import from_url
         except ImportError:
             raise UsageError(
-                f"{root}: a library on an object store needs the package obstore",
+                f"{root}: an object store needs the package obstore",
                 suggestion="pip install 'prost-video[s3]'",
             ) from None
         self.root = root
@@ -109,7 +170,7 @@ class ObjectStore:
                     retry_config=RETRIES,
                 )
             except UnknownConfigurationKeyError as error:
-                raise UsageError(f"storage_options: {first_sentence(error)}") from None
+                raise UsageError(f"storage_options: {_first_line(error)}") from None
 
     def read(self, name: str) -> StoredObject | None:
         """An object; None where there is none.
@@ -212,14 +273,63 @@ class ObjectStore:
         with self._errors():
             self._store.put(name, path)
 
+    def look(self, name: str) -> SeenObject | None:
+        """What the store tells of an object; None where there is none.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        try:
+            with self._errors():
+                return SeenObject.of(self._store.head(name))
+        except FileNotFoundError:
+            return None
+
+    def below(self, folder: str = "") -> Iterator[SeenObject]:
+        """All objects below a folder.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        with self._errors():
+            for page in self._store.list(folder or None):
+                yield from map(SeenObject.of, page)
+
+    def directly_in(self, folder: str) -> list[SeenObject]:
+        """The objects in a folder, without those in folders below.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        with self._errors():
+            return [
+                SeenObject.of(each) for each in self._store.list_with_delimiter(folder or None)["objects"]
+            ]
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """A part of an object.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            PermissionError: this object may not be read, such as one in an archive.
+            StorageError: the store refuses.
+        """
+        from obstore.exceptions import PermissionDeniedError
+
+        with self._errors():
+            try:
+                return bytes(self._store.get_range(name, start=start, length=length))
+            except PermissionDeniedError as error:
+                refused = PermissionError(_first_line(error))
+        raise refused
+
     def sizes(self, folder: str = "") -> dict[str, int]:
         """Bytes of all objects below a folder, by their names.
 
         Raises:
             StorageError: the store refuses.
         """
-        with self._errors():
-            return {each["path"]: each["size"] for page in self._store.list(folder or None) for each in page}
+        return {each.name: each.size for each in self.below(folder)}
 
     def names(self) -> set[str]:
         """Names of the objects and folders at the top.
@@ -271,10 +381,26 @@ class ObjectStore:
             if refusal is None and isinstance(error, FileNotFoundError):
                 raise
             what, suggestion = refusal or (
-                f"the object store cannot be used ({first_sentence(error)})",
+                f"the object store cannot be used ({_first_line(error)})",
                 "check the address, the network and the credentials",
             )
             raise StorageError(f"{self.root}: {what}", suggestion=suggestion) from None
+
+
+def object_store_refusal(text: str) -> tuple[str, str] | None:
+    """What an object store refused and what to try; None where the text tells of something else.
+
+    Args:
+        text: of an error of obstore or of Lance.
+    """
+    return next(
+        ((what, suggestion) for sign, what, suggestion in OBJECT_STORE_REFUSALS if re.search(sign, text)),
+        None,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(" .,")
 
 
 def lance_options(storage_options: Mapping[str, str] | None) -> dict[str, str] | None:
