@@ -421,7 +421,7 @@ class TestLease:
         with hold_lease(ObjectStore(root)), pytest.raises(LibraryBusy) as caught:
             library.add(folder)
         message = str(caught.value)
-        assert f"process {os.getpid()}" in message and "UTC" in message and "--wait" in message
+        assert f"process {os.getpid()}" in message and "UTC" in message and "wait=True" in message
         assert library.add(folder).counts["added"] == 3  # released
 
     def test_waiting(self, root: str, folder: Path, model: ColourModel) -> None:
