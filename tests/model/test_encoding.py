@@ -200,7 +200,7 @@ def test_frames_of_another_form_are_refused(model: RetrievalModel[Any, Any]) -> 
     ):
         with pytest.raises(UsageError, match=r"expected: uint8 \[B, 3, 32, 32, 3\]"):
             encoder.encode(wrong)
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match="1 or more"):
         VideoEncoder(model, batch_frames=0)
 
 

@@ -82,7 +82,7 @@ def test_pixels_are_normalised_as_clip_wants(model: CLIP4Clip | TS2Net) -> None:
 
 
 def test_without_a_vocabulary_text_is_refused(tiny: dict[str, Any]) -> None:
-    with pytest.raises(NeedsTokenizer, match="text_prototypes"):
+    with pytest.raises(NeedsTokenizer, match="ids of tokens"):
         CLIP4Clip(CLIP4ClipConfig.parse(tiny)).encode_text(["a ball"])
 
 

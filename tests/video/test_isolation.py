@@ -312,6 +312,6 @@ def test_the_child_needs_neither_torch_nor_the_other_packages() -> None:
         text=True,
         check=True,
     ).stdout.split()
-    assert not {"torch", "transformers", "lance", "pydantic", "typer", "numba"} & set(modules)
+    assert not {"torch", "transformers", "lance", "pydantic", "typer", "numba", "obstore"} & set(modules)
     packages = {name.split(".")[1] for name in modules if name.startswith("prost.")}
-    assert packages <= {"errors", "printable", "video"}
+    assert packages <= {"errors", "object_store", "places", "printable", "video"}
