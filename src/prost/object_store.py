@@ -64,6 +64,9 @@ OBJECT_STORE_REFUSALS = (
     ),
 )
 
+# Variables that name the address of a store.
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
 CLOCK = "writer.clock"
 # End of the names of files that are being downloaded.
 TEMPORARY = ".new"
@@ -404,13 +407,19 @@ def _first_line(error: BaseException) -> str:
 
 
 def lance_options(storage_options: Mapping[str, str] | None) -> dict[str, str] | None:
-    """The options as Lance takes them: an endpoint without TLS has to be allowed."""
-    if not storage_options:
-        return None
-    options = {str(key): str(value) for key, value in storage_options.items()}
-    if any(key.lower().endswith(("endpoint", "endpoint_url")) for key in options if _is_http(options[key])):
+    """The options as Lance takes them: an endpoint without TLS has to be allowed, also one of the environment."""
+    options = {str(key): str(value) for key, value in (storage_options or {}).items()}
+    if _without_tls(options):
         options.setdefault("allow_http", "true")
-    return options
+    return options or None
+
+
+def _without_tls(options: Mapping[str, str]) -> bool:
+    """Whether the options, or the environment, name an endpoint without TLS."""
+    given = [value for key, value in options.items() if key.lower().endswith(("endpoint", "endpoint_url"))]
+    return any(
+        value.startswith("http://") for value in [*given, *(os.environ.get(name, "") for name in ENDPOINTS)]
+    )
 
 
 def _settings(root: str, options: Mapping[str, str]) -> tuple[Any, Any]:
@@ -420,11 +429,7 @@ def _settings(root: str, options: Mapping[str, str]) -> tuple[Any, Any]:
     client = {**CLIENT, **{key: value for key, value in given.items() if key in CLIENT_KEYS}}
     if root.startswith("s3://"):
         config = {**_from_profile(config), **config}
-    endpoints = [value for key, value in config.items() if key.endswith(("endpoint", "endpoint_url"))]
-    endpoints += [
-        os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-    ]
-    if any(map(_is_http, endpoints)):
+    if _without_tls(config):
         client.setdefault("allow_http", "true")
     return config or None, client
 
@@ -456,10 +461,6 @@ def _from_profile(config: Mapping[str, str]) -> dict[str, str]:
     if os.environ.get("AWS_ENDPOINT_URL"):
         found.pop("aws_endpoint", None)
     return found
-
-
-def _is_http(address: str) -> bool:
-    return address.startswith("http://")
 
 
 def _version(found: Mapping[str, Any]) -> UpdateVersion:
