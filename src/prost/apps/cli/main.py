@@ -142,7 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with StopSignals() as signals, warnings_on_stderr():
-            return _run(arguments, signals)
+            try:
+                return _run(arguments, signals)
+            except KeyboardInterrupt:  # a signal while an error was being told
+                say("stopped")
+                return signals.exit_code
     except BrokenPipeError:
         # The reader has left (`| head`); nothing may be written while Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
