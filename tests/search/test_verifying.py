@@ -103,14 +103,12 @@ def test_a_whole_library_has_no_problem(root: Path, model) -> None:  # type: ign
     assert repair_library(root, model).problems == []
 
 
-@pytest.mark.parametrize(
-    "damage", [*FAST, *(pytest.param(damage, marks=pytest.mark.slow) for damage in SLOW)]
-)
-def test_damage_is_found_and_mended(root: Path, model, folder: Path, damage: Callable[[Path], None]) -> None:  # type: ignore[no-untyped-def]
+def expect_mended(root: Path | str, model: ColourModel, folder: Path, do: Callable[[], None]) -> None:
+    """A repair finds what was done to a library, and gives back answers, tags and dates."""
     with Library(root, model) as library:
         before = answers(library)
         rows = {row.path: (row.tags, row.added) for row in library.videos()}
-    damage(root)
+    do()
     assert verify_library(root) != []
     report = repair_library(root, model)
     assert report.problems
@@ -120,6 +118,13 @@ def test_damage_is_found_and_mended(root: Path, model, folder: Path, damage: Cal
         assert answers(library) == before
         assert {row.path: (row.tags, row.added) for row in library.videos()} == rows
         assert len(library.add(folder).unchanged) == 3
+
+
+@pytest.mark.parametrize(
+    "damage", [*FAST, *(pytest.param(damage, marks=pytest.mark.slow) for damage in SLOW)]
+)
+def test_damage_is_found_and_mended(root: Path, model, folder: Path, damage: Callable[[Path], None]) -> None:  # type: ignore[no-untyped-def]
+    expect_mended(root, model, folder, lambda: damage(root))
 
 
 @pytest.mark.parametrize("damage", [clips_gone, clips_table_gone, description_gone])
@@ -325,22 +330,14 @@ class TestOnObjectStorage:
     def test_damage_is_found_and_mended(
         self, root: str, folder: Path, model: ColourModel, damage: str, takeover: bool
     ) -> None:
-        with Library(root, model) as library:
-            before = answers(library)
-            rows = {row.path: (row.tags, row.added) for row in library.videos()}
         objects = ObjectStore(root)
-        harm(objects, damage)
-        if takeover:
-            objects.write(LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json())
-        assert verify_library(root) != []
-        report = repair_library(root, model)
-        assert report.problems
-        assert (report.left, report.failed) == ([], [])
-        with Library(root, model) as library:
-            assert library.verify() == []
-            assert answers(library) == before
-            assert {row.path: (row.tags, row.added) for row in library.videos()} == rows
-            assert len(library.add(folder).unchanged) == 3
+
+        def harmed() -> None:
+            harm(objects, damage)
+            if takeover:
+                objects.write(LOCK, Holder(owner="dead", process=1, host="x", seconds=-60).to_json())
+
+        expect_mended(root, model, folder, harmed)
 
     def test_a_commit_that_builds_on_a_damaged_manifest_fails_after_the_repair(
         self, root: str, folder: Path, model: ColourModel, monkeypatch: pytest.MonkeyPatch
