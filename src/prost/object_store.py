@@ -64,6 +64,7 @@ OBJECT_STORE_REFUSALS = (
     ),
 )
 
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # Variables that name the address of a store.
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
@@ -99,9 +100,13 @@ PROFILE_KEYS = {
 }
 
 
-def is_remote(root: str) -> bool:
-    """Whether a library lies on an object store."""
-    return "://" in root
+def is_remote(path: str) -> bool:
+    """Whether the absolute path of a library or a video is an address on an object store.
+
+    >>> is_remote("s3://films/holiday.prost"), is_remote("/films/a://b.prost")
+    (True, False)
+    """
+    return SCHEME.match(path) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

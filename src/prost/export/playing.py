@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from prost.errors import MissingPath, UsageError
-from prost.video.remote import copy_of, is_remote
+from prost.object_store import is_remote
+from prost.video.remote import copy_of
 
 # Players that can be told where to begin, best first; each with the arguments for a start in seconds and a file.
 # A file is named by an absolute path or a URI, so that no name can be taken for an option or a protocol.

@@ -18,9 +18,9 @@ from xml.etree import ElementTree
 
 from prost.errors import UsageError
 from prost.export.outputs import suffix_of, written_whole
+from prost.object_store import is_remote
 from prost.printable import printable
 from prost.search.hits import Hit
-from prost.video.remote import is_remote
 
 SUFFIXES = (".otio", ".edl", ".fcpxml")
 USUAL_RATE = Fraction(25)

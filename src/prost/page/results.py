@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from prost.errors import VideoError
+from prost.object_store import is_remote
 from prost.page.cards import Card, Part, Picture, bars_of
 from prost.page.rendering import render
 from prost.printable import printable
 from prost.search.hits import Hit
 from prost.video.isolation import IsolatedDecoder
-from prost.video.remote import is_remote
 from prost.video.sampling import sample_times
 
 FRAMES_SHOWN = 6

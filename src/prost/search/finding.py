@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from prost.errors import NoVideos
+from prost.object_store import is_remote
 from prost.search.missing_files import is_gone, is_under
 from prost.video.files import FoundVideos, find_videos
-from prost.video.remote import address_of, bucket_of, is_remote, place_of
+from prost.video.remote import address_of, bucket_of, place_of
 
 PathLike = str | os.PathLike[str]
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prost.errors import StorageError, UsageError
-from prost.video.remote import bucket_of, is_remote, look_at_object, place_of
+from prost.object_store import is_remote
+from prost.video.remote import bucket_of, look_at_object, place_of
 
 # More files than these are not removed without being told to.
 MANY_FILES = 20

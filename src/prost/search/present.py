@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prost.errors import LibraryError, MissingPath, VideoError
+from prost.object_store import is_remote
 from prost.search.missing_files import exists
 from prost.search.records import VideoRow
 from prost.video.files import look_at
-from prost.video.remote import is_remote
 
 
 def present(rows: Sequence[VideoRow], *, ask_stores: bool = False) -> VideoRow | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prost.errors import LibraryDamaged, ProstError, StorageError
-from prost.object_store import object_store_refusal
+from prost.object_store import is_remote, object_store_refusal
 from prost.search.forks import expect_no_fork
 
 REFUSALS = {
@@ -66,7 +66,7 @@ def is_from_lance(error: BaseException) -> bool:
 
 def is_store_refusal(root: str, error: BaseException) -> bool:
     """Whether an error says that an object store cannot be used now, and nothing about what it holds."""
-    return "://" in root and isinstance(_translated(root, error), StorageError)
+    return is_remote(root) and isinstance(_translated(root, error), StorageError)
 
 
 def first_sentence(error: BaseException) -> str:
@@ -87,7 +87,7 @@ def _translated(root: str, error: BaseException) -> StorageError | LibraryDamage
     if number in REFUSALS and (lance or isinstance(error, OSError)):
         what, suggestion = REFUSALS[number]
         return StorageError(f"{root}: {what}; what was stored is kept", suggestion=suggestion)
-    if lance and "://" in root:
+    if lance and is_remote(root):
         refusal = object_store_refusal(str(error))
         if refusal is None and _OBJECT_STORE_ERROR.search(str(error)):
             refusal = (f"the object store cannot be used ({first_sentence(error)})", "try again in a moment")

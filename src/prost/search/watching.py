@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prost.errors import LibraryBusy, MissingPath, NoVideos, VideoError
+from prost.object_store import is_remote
 from prost.search.choosing_form import AUTO
 from prost.search.finding import absolute_paths
 from prost.search.index_run import AddReport
@@ -18,7 +19,6 @@ from prost.search.library import Library
 from prost.search.missing_files import is_gone, is_under
 from prost.search.reading import STILL_BEING_WRITTEN
 from prost.video.files import FoundVideos, SeenFile, find_videos, look_at
-from prost.video.remote import is_remote
 
 # Files that are added at a time: what was found meanwhile waits on the disk, not in memory.
 BATCH_FILES = 64

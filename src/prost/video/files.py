@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 from prost.errors import MissingPath, NoVideos, VideoError
+from prost.object_store import is_remote
 from prost.video.container import regular_file
 from prost.video.exclusion import Glob, globs_of, inherited_globs, read_ignore_file
 from prost.video.objects import ObjectWalk
 from prost.video.reasons import Reason
-from prost.video.remote import ObjectReader, address_of, at_hand, is_remote, look_at_object, modified_ns
+from prost.video.remote import ObjectReader, address_of, at_hand, look_at_object, modified_ns
 from prost.video.signature import HEAD_BYTES, is_text, starts_like_video
 
 # Extensions (lower case) by which a folder's videos are known. A file named one by one needs none of them.

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from prost.errors import StorageError, VideoError
-from prost.object_store import TEMPORARY, ObjectStore, SeenObject
+from prost.object_store import TEMPORARY, ObjectStore, SeenObject, is_remote
 from prost.places import cache_folder
 from prost.video.reasons import Reason
 
@@ -47,11 +47,6 @@ class Place(NamedTuple):
 
     bucket: str
     name: str
-
-
-def is_remote(path: str) -> bool:
-    """Whether an absolute path is an address on an object store."""
-    return path.startswith(("s3://", "gs://"))
 
 
 def address_of(path: str | os.PathLike[str]) -> str | None:

@@ -20,9 +20,10 @@ from av.error import FFmpegError
 from av.stream import Discard
 
 from prost.errors import VideoError
+from prost.object_store import is_remote
 from prost.video.container import open_video
 from prost.video.files import SeenFile
-from prost.video.remote import bucket_of, is_remote, modified_ns, place_of
+from prost.video.remote import bucket_of, modified_ns, place_of
 
 # FFmpeg's names of the formats of subtitle files.
 SIDECARS = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}

@@ -248,7 +248,9 @@ def _extra(name: str, packages: list[str]) -> str:
 
 
 def _free_space(library: str) -> str:
-    place = Path.home() if "://" in library else Path(library).expanduser().absolute()
+    from prost.object_store import is_remote
+
+    place = Path.home() if is_remote(library) else Path(library).expanduser().absolute()
     while not place.exists():
         place = place.parent
     return f"{shutil.disk_usage(place).free / 1e9:.1f} GB free in {place}"

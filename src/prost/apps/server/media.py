@@ -24,10 +24,11 @@ from starlette.types import Receive, Scope, Send
 from prost.apps.server.problems import Problem
 from prost.apps.server.workers import Workers
 from prost.errors import VideoError
+from prost.object_store import is_remote
 from prost.printable import printable
 from prost.search.records import VideoRow
 from prost.video.files import content_hash_of
-from prost.video.remote import at_hand, is_remote, look_at_object, modified_ns
+from prost.video.remote import at_hand, look_at_object, modified_ns
 
 logger = logging.getLogger("prost.server")
 
