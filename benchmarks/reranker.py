@@ -30,11 +30,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, gelu
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from prost.bench.nomatch import SEED, area_under_curve, half_of
 from prost.bench.real import encode_scenes
+from prost.config import TowerDesign
 from prost.data.toybox import Caption, Scene, can_twin, describe, gallery, holds, scene_stream, twin_of
+from prost.evaluation.benchmark import twin_accuracy
 from prost.evaluation.bootstrap import paired_bootstrap
 from prost.evaluation.machine import describe_machine
 from prost.evaluation.metrics import ranks
@@ -42,6 +44,7 @@ from prost.model.checkpoint import load_prost
 from prost.model.encoding import encode_text
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
+from prost.model.towers import TransformerBlock
 from prost.model.vectors import unit
 
 # Scenes of the split `train` that no recipe draws.
@@ -52,32 +55,12 @@ TOP = 50
 
 QUERIES, CANDIDATES, POOL = 40, 24, 500
 LEARNING_RATE, SCALE_TIMES, WARMUP, WEIGHT_DECAY = 2e-3, 10.0, 50, 0.02
-# A candidate that ranks high counts more often than the one true video.
+# Weight of the wrong candidates, beside the true video, where each pair is judged alone.
 NEGATIVES = 4.0
-WIDTH, HEADS, BLOCKS = 96, 4, 2
+WIDTH, BLOCKS = 96, 2
+DESIGN = TowerDesign(head_width=24, mlp_width=288, activation="gelu")
 # Cosines of neighbours differ by about a tenth.
 COSINE_SCALE = 8.0
-
-
-class Block(nn.Module):
-    """Self-attention and MLP with residuals. With thirty tokens plain products are faster than the fused attention."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.fc1, self.fc2 = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(3 * WIDTH, WIDTH)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Refine `[B, T, WIDTH]`."""
-        queries, keys, values = (
-            part.unflatten(-1, (HEADS, -1)).transpose(1, 2)
-            for part in self.qkv(self.norm1(tokens)).chunk(3, dim=-1)
-        )
-        logits = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
-        attended = logits.softmax(dim=-1).to(values.dtype) @ values
-        tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
-        return tokens + self.fc2(gelu(self.fc1(self.norm2(tokens))))
 
 
 class Reranker(nn.Module):
@@ -96,7 +79,7 @@ class Reranker(nn.Module):
         self.phrase, self.gate = nn.Linear(width, WIDTH), nn.Linear(width, WIDTH)
         self.place = nn.Parameter(0.02 * torch.randn(phrases, WIDTH))
         self.event, self.sentence = nn.Linear(events + 1, WIDTH), nn.Linear(width, WIDTH)
-        self.blocks = nn.Sequential(*(Block() for _ in range(BLOCKS)))
+        self.blocks = nn.Sequential(*(TransformerBlock(WIDTH, DESIGN) for _ in range(BLOCKS)))
         last = nn.Linear(WIDTH, 1)
         self.head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), nn.GELU(), last)
         # It begins as ProST's own order.
@@ -300,12 +283,6 @@ def scores_of(
             plain.append(fits.score)
             joint.append(reranked)
     return torch.cat(plain).double().numpy(), torch.cat(joint).double().numpy()
-
-
-def twin_accuracy(scores: NDArray[np.float64], twin: Sequence[int | None]) -> float:
-    """Percentage of the twins' queries that score their own video above the twin."""
-    pairs = [(place, other) for place, other in enumerate(twin) if other is not None]
-    return 100 * float(np.mean([scores[place, place] > scores[place, other] for place, other in pairs]))
 
 
 def main() -> None:
