@@ -223,6 +223,18 @@ class TokenShiftConfig(RetrievalConfig):
         return self
 
 
+class JointScorerConfig(StrictConfig):
+    """Sizes of a joint scorer, see `prost.model.joint_scorer`.
+
+    Attributes:
+        width: of its tokens, a multiple of 24, the width of an attention head.
+        layers: of its transformer.
+    """
+
+    width: int = Field(96, ge=24, le=MOST_WIDTH, multiple_of=24)
+    layers: int = Field(2, ge=1, le=MOST_LAYERS)
+
+
 class ModelConfig(TokenShiftConfig):
     """Settings of a ProST model: everything that the paper varies, and what a checkpoint was trained with.
 
@@ -233,10 +245,12 @@ class ModelConfig(TokenShiftConfig):
     their weights need the default; without it, all events of a trained model are equal (decision 0053).
 
     `matching_rule` is `best_cosine`, the mean over object slots of the best cosine over frames and phrases.
+
+    `joint_scorer` is the scorer that orders the best videos of a ranking again; None for a model without one.
     """
 
     BESIDE_PROTOTYPES: ClassVar[frozenset[str]] = frozenset(
-        {"name", "image_fit", "matching_rule", "object_phrase_weight", "dropout"}
+        {"name", "image_fit", "matching_rule", "object_phrase_weight", "dropout", "joint_scorer"}
     )
 
     architecture: Literal["prost"] = "prost"
@@ -253,6 +267,7 @@ class ModelConfig(TokenShiftConfig):
     mask_padding: bool = True
     sparse_weights: Literal["relu", "softmax"] = "softmax"
     dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    joint_scorer: JointScorerConfig | None = None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from prost.config import ModelConfig
+from prost.errors import UsageError
 from prost.model.clip import CLIPBackbone
+from prost.model.joint_scorer import JointScorer, fits_of
 from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes, match
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.spatial import ObjectPrototypes, PhrasePrototypes
@@ -57,6 +59,7 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
             config.dropout,
             residual=config.event_residual,
         )
+        self.joint_scorer = None if config.joint_scorer is None else JointScorer(config)
 
     def text_prototypes(self, input_ids: Tensor, attention_mask: Tensor) -> TextPrototypes:
         """Encode texts that are tokenised already.
@@ -107,3 +110,24 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
     def match(self, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
         """Score every text against every video, by the rule and with the weight that the configuration fixes."""
         return match(text, video, self.config.object_phrase_weight, rule=self.config.matching_rule)
+
+    def joint_logits(self, text: TextPrototypes, video: VideoPrototypes) -> Tensor:
+        """Judge every text with every video by the joint scorer, which costs far more than `match`.
+
+        Args:
+            text: prototypes of A texts.
+            video: prototypes of B videos.
+
+        Returns:
+            `[A, B]`, logits that text and video belong together.
+
+        Raises:
+            UsageError: the model has no joint scorer.
+        """
+        if self.joint_scorer is None:
+            raise UsageError(
+                f"model {self.config.name!r} has no joint scorer", "a model that was trained with one"
+            )
+        fits = fits_of(text, video, self.config.object_phrase_weight)
+        logits: Tensor = self.joint_scorer(fits, text)
+        return logits

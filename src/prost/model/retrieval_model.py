@@ -44,7 +44,10 @@ ADDED_SINCE: dict[str, Any] = {
     "event_residual": True,
     "image_fit": True,
     "matching_rule": True,
+    "joint_scorer": True,
 }
+# Beginning of the names of weights that make no prototypes, so that the fingerprint leaves them out.
+BESIDE_PROTOTYPES = "joint_scorer."
 
 Text = TypeVar("Text", bound=Record)
 Video = TypeVar("Video", bound=Record)
@@ -329,9 +332,9 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         return frozenset(digest.hexdigest() for digest in digests)
 
     def _digest_weights(self, digests: Sequence[blake2b], beginning: tuple[str, ...] = ("",)) -> None:
-        """Add the weights whose names begin so, in the order of their names, to all digests."""
+        """Add weights that make prototypes and whose names begin so, in the order of names, to all digests."""
         for key, tensor in sorted(self.state_dict().items()):
-            if key.startswith(beginning):
+            if key.startswith(beginning) and not key.startswith(BESIDE_PROTOTYPES):
                 content = tensor.detach().float().cpu().flatten().numpy()
                 for digest in digests:
                     digest.update(key.encode())
