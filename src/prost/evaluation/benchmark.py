@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,15 +19,17 @@ from prost.data.clip_sets import BLOCK, Block, ClipSet
 from prost.data.frame_tokens import FrameTokenCache
 from prost.errors import UsageError
 from prost.evaluation.bootstrap import PairedResult, paired_bootstrap
+from prost.evaluation.joint_scores import joint_scores
 from prost.evaluation.machine import machine_line
 from prost.evaluation.metrics import Scores, text_to_video_ranks
 from prost.evaluation.post_processing import inverted_softmax
 from prost.evaluation.report import EvaluationReport
 from prost.evaluation.reversal import reversed_accuracy
-from prost.evaluation.rows import PLAIN, Bank, RankingPlan, Row, left_out, make_rows
+from prost.evaluation.rows import JOINT, PLAIN, Bank, RankingPlan, Row, left_out, make_rows
 from prost.evaluation.sets import BankSet, EvaluationSet
 from prost.evaluation.setting import Setting
 from prost.model.encoding import Precision, VideoEncoder, encode_text, join, takes_bf16
+from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
 
 Model = RetrievalModel[Any, Any]
@@ -88,19 +90,20 @@ def evaluate_set(
     with _timed(seconds, "reversed"):
         backwards = encode_clips(model, data.reversed.clips, precision=precision)
         places = list(data.reversed.captions)
-        scores = match_scores(model, text[places], backwards)
+        backwards_scores = match_scores(model, text[places], backwards)
     videos = data.video_of_caption[places]
     return replace(
         report,
         reversed_accuracy={
             part: reversed_accuracy(
                 matrix[places, videos],
-                scores[part].diagonal(),
+                backwards_scores[part].diagonal(),
                 videos=videos if data.source_of_video is None else data.source_of_video[videos],
                 samples=plan.samples,
                 seed=plan.seed,
             )
             for part, matrix in report.score_matrices().items()
+            if part in backwards_scores
         },
     )
 
@@ -138,6 +141,10 @@ def evaluate_features(
     seconds = {} if seconds is None else seconds
     with _timed(seconds, "match"):
         scores = match_scores(model, text, video)
+    scorer = getattr(model, "joint_scorer", None)
+    if scorer is not None:
+        with _timed(seconds, "joint"):
+            scores[JOINT] = joint_scores(cast(ProST, model), text, video, scores["sum"])
     bank = Bank(
         captions={} if bank_text is None else match_scores(model, bank_text, video),
         videos={}
@@ -172,6 +179,7 @@ def evaluate_features(
         machine=machine_line(model.device),
         precision="bf16" if takes_bf16(precision, model.device) else "fp32",
         training_seed=training_seed,
+        joint_scorer=None if scorer is None else scorer.fingerprint,
         notes=(*data.notes, *_departures(model, data), *left_out(len(data.captions), bank, plan)),
         versions={
             "prost": version("prost-video"),
@@ -340,17 +348,17 @@ def _encode_bank(model: Model, bank: BankSet, precision: Precision) -> tuple[Any
 
 
 def _comparisons(rows: Sequence[Row]) -> dict[str, PairedResult]:
-    """Paired bootstrap of R@1, text to video: the sum against each part."""
+    """Paired bootstrap of R@1, text to video: the sum against each part, and the joint scorer against the sum."""
     plain = {
         row.score: row for row in rows if (row.direction, row.post_processing) == ("text_to_video", PLAIN)
     }
     whole = plain.get("sum")
     if whole is None:
         return {}
+    pairs = [(JOINT, "sum") if score == JOINT else ("sum", score) for score in plain if score != "sum"]
     return {
-        f"sum - {score}": paired_bootstrap(whole.ranks, row.ranks, "R@1", videos=whole.videos)
-        for score, row in plain.items()
-        if score != "sum"
+        f"{one} - {other}": paired_bootstrap(plain[one].ranks, plain[other].ranks, "R@1", videos=whole.videos)
+        for one, other in pairs
     }
 
 

@@ -43,9 +43,10 @@ class EvaluationReport:
         twin_accuracy: for each score; see `ReportSection`.
         twins: number of videos that have an order-swapped twin in the gallery.
         order_blind_ceiling: R@1 in percent of a perfect model that is blind to order; None where there are no twins.
-        comparisons: paired bootstrap of R@1, text to video: the sum against each part, "sum - event_sentence".
+        comparisons: paired bootstrap of R@1, text to video: the sum against each part, "sum - event_sentence", and the
+            joint scorer against the sum, "joint - sum".
         seconds: wall time of waiting for pixels ("read"), of encoding and of matching.
-        reversed_accuracy: for each score; empty where no video was shown backwards.
+        reversed_accuracy: for each score but that of the joint scorer; empty where no video was shown backwards.
         noise: the result of the noise test, if it was run.
         scores: the matrices `[C, V]` by score; None in a report that was read from files.
     """
@@ -104,7 +105,7 @@ class EvaluationReport:
                 **part.metrics.to_dict(),
                 "R@1_interval": [round(bound, 2) for bound in part.interval],
                 "twin_accuracy": part.twin_accuracy,
-                "reversed": self.reversed_accuracy[score].to_dict() if self.reversed_accuracy else None,
+                "reversed": found.to_dict() if (found := self.reversed_accuracy.get(score)) else None,
             }
             for score, part in self.parts.items()
         }

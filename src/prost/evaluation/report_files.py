@@ -54,8 +54,8 @@ def write_report(report: EvaluationReport, folder: Path) -> None:
 def write_scores(report: EvaluationReport, data: EvaluationSet, path: Path) -> None:
     """Write the score matrices, and what they are about, as one NumPy file (`.npz`).
 
-    The file holds a float32 matrix `[C, V]` for each score ("sum", and "event_sentence" and "object_phrase" where the
-    model has these parts), "videos" `[V]` (ids), "captions" `[C]`, and "video_of_caption" `[C]`.
+    The file holds a float32 matrix `[C, V]` for each score ("sum", "event_sentence" and "object_phrase", and "joint",
+    where the model has these parts), "videos" `[V]` (ids), "captions" `[C]`, and "video_of_caption" `[C]`.
 
     Args:
         report: of `evaluate_set`.

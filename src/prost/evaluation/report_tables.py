@@ -8,10 +8,15 @@ from prost.evaluation.hubness import FIRST
 from prost.evaluation.metrics import METRICS
 from prost.evaluation.published import Published, backbone_notes, published
 from prost.evaluation.report import EvaluationReport
-from prost.evaluation.rows import DIRECTIONS, PLAIN, Row
+from prost.evaluation.rows import DIRECTIONS, JOINT, PLAIN, Row
 from prost.evaluation.tables import PaperTable, as_csv, number, with_interval
 
-SCORE_TITLES = {"sum": "sum", "event_sentence": "event-sentence", "object_phrase": "object-phrase"}
+SCORE_TITLES = {
+    "sum": "sum",
+    "event_sentence": "event-sentence",
+    "object_phrase": "object-phrase",
+    JOINT: "joint scorer",
+}
 DIRECTION_TITLES = {
     "text_to_video": "text to video",
     "video_to_text_clip4clip": "video to text (CLIP4Clip's: caption sets, by their best)",
@@ -109,9 +114,9 @@ def _table(
 
 def _reversed_cell(report: EvaluationReport, row: Row) -> str:
     """The reversed accuracy of a plain row and its interval."""
-    if row.post_processing != PLAIN:
+    found = report.reversed_accuracy.get(row.score)
+    if found is None or row.post_processing != PLAIN:
         return ""
-    found = report.reversed_accuracy[row.score]
     return with_interval({"reversed": found.accuracy}, {"reversed": found.interval}, "reversed")
 
 

@@ -31,7 +31,8 @@ from prost.evaluation.post_processing import (
 
 Direction = Literal["text_to_video", "video_to_text_clip4clip", "video_to_text_strict"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-SCORES = ("sum", "event_sentence", "object_phrase")
+JOINT = "joint"
+SCORES = ("sum", "event_sentence", "object_phrase", JOINT)
 # No post-processing.
 PLAIN = "none"
 METHODS = tuple(TRANSDUCTIVE)
@@ -154,7 +155,8 @@ def make_rows(
     """Rank every score in every direction, without and with every possible post-processing.
 
     A method that needs a bank is left out where the direction has none, and so is an assignment that does not fit into
-    memory: `left_out` says which and why.
+    memory: `left_out` says which and why. The joint scorer judges only the best videos of a text, so its rows are from
+    text to video and without post-processing.
 
     Args:
         scores: for each name of `SCORES` that the model has, captions in rows `[C, V]`.
@@ -171,12 +173,14 @@ def make_rows(
     rows = []
     for name, matrix in scores.items():
         for direction in plan.directions:
+            if name == JOINT and direction != "text_to_video":
+                continue
             processed = _processed(
                 matrix,
                 video_of_caption,
                 direction,
                 _bank_of(bank, name, direction),
-                plan.methods,
+                () if name == JOINT else plan.methods,
                 temperature,
             )
             for method, result in processed:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from prost.model.joint_scorer import CANDIDATES
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -34,6 +36,7 @@ class Setting:
         machine: the machine and the device that did the work.
         precision: "fp32" or "bf16", of the vision tower.
         training_seed: of the model; None where it is unknown.
+        joint_scorer: fingerprint of the model's joint scorer, which is not part of `fingerprint`; None without one.
         notes: anything else that a reader has to know.
         versions: of the software that computed them.
     """
@@ -61,6 +64,7 @@ class Setting:
     machine: str
     precision: str = "fp32"
     training_seed: int | None = None
+    joint_scorer: str | None = None
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -79,6 +83,8 @@ class Setting:
         who = [f"{self.architecture}, {self.fingerprint}", f"training seed {seed}"]
         if self.object_phrase_weight is not None:
             who.append(f"sum: event-sentence + {self.object_phrase_weight:g} x object-phrase")
+        if self.joint_scorer is not None:
+            who.append(f"joint scorer {self.joint_scorer}, over the {CANDIDATES} best of the sum")
         return f"{self.model} ({'; '.join(who)})"
 
     def shared_lines(self) -> tuple[str, ...]:

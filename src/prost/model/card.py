@@ -23,7 +23,12 @@ CARD = "README.md"
 REPORT = "report.json"
 TAGS = ("prost", "video-retrieval", "text-video-retrieval", "moment-retrieval")
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
-SCORES = {"sum": "sum", "event_sentence": "event-sentence", "object_phrase": "object-phrase"}
+SCORES = {
+    "sum": "sum",
+    "event_sentence": "event-sentence",
+    "object_phrase": "object-phrase",
+    "joint": "joint scorer, over the fifty best of the sum",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

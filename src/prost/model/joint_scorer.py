@@ -24,6 +24,9 @@ from prost.model.matching import Record, TextPrototypes, VideoPrototypes, match
 from prost.model.towers import TransformerBlock
 from prost.model.vectors import unit
 
+# Videos of a ranking that are judged, and so ordered again.
+CANDIDATES = 50
+
 HEAD_WIDTH = 24
 # Cosines of neighbouring candidates differ by about a tenth.
 COSINE_SCALE = 8.0

@@ -23,12 +23,14 @@ import torch
 from numpy.typing import NDArray
 
 from prost.errors import PackDamaged
+from prost.model.joint_scorer import CANDIDATES
 from prost.model.matching import TextPrototypes
 from prost.model.retrieval_model import RetrievalModel
 from prost.search.coding import SCAN_FROM
 from prost.search.confidence import FalseAlarms, Profile
 from prost.search.encode import PrototypeModel
 from prost.search.exact import total_scores
+from prost.search.joint import JointScoring, best_clips
 from prost.search.mapped import MappedFile, open_mapped, remove, write_mapped
 from prost.search.packs import PackFolder
 from prost.search.shortlist import OpenedPacks, open_packs
@@ -45,8 +47,8 @@ PROFILE_CLIPS = 256
 BEHIND = 0.25
 # Up to so many clips a background is made again after every change: it takes a fraction of a second.
 SMALL = 64
-# Clips that the scan proposes for the best score of a sentence.
-PROPOSED = 16
+# Clips that the scan proposes for the best videos of a sentence.
+PROPOSED = 4 * CANDIDATES
 # Sentences for a background that is not stored, and the largest number of clips that are scored exactly for it.
 FEW, MOST_CLIPS = 64, SCAN_FROM
 
@@ -58,10 +60,12 @@ class UnrelatedTexts:
     Attributes:
         encode: gives the prototypes of the first so many.
         object_phrase_weight: of the model's configuration.
+        joint: the model's joint scorer; None for a model without one.
     """
 
     encode: Callable[[int], TextPrototypes]
     object_phrase_weight: float
+    joint: JointScoring | None = None
 
     @classmethod
     def of(cls, model: PrototypeModel | None) -> UnrelatedTexts | None:
@@ -71,7 +75,21 @@ class UnrelatedTexts:
         return cls(
             encode=lambda count: model.encode_text(unrelated_sentences(model, count)),
             object_phrase_weight=model.config.object_phrase_weight,
+            joint=JointScoring.of(model),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointBest:
+    """The best logit of each unrelated sentence by a joint scorer.
+
+    Attributes:
+        scorer: fingerprint of the scorer.
+        best: over the best videos of each of m sentences `[m]`.
+    """
+
+    scorer: str
+    best: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,6 +102,7 @@ class Background:
         profiles: mean and upper score of each over a sample of the clips `[m, 2]`; None in a library of few clips.
         contents: hash of each video's content, ascending `[v]`, uint64.
         clips: number of clips of each `[v]`.
+        joint: what a joint scorer gave; None without one.
     """
 
     object_phrase_weight: float
@@ -91,11 +110,24 @@ class Background:
     profiles: NDArray[np.float64] | None
     contents: NDArray[np.uint64]
     clips: NDArray[np.int64]
+    joint: JointBest | None = None
 
     @cached_property
     def false_alarms(self) -> FalseAlarms:
         """The rates that follow from the scores."""
         return FalseAlarms(best=self.best, profiles=self.profiles)
+
+    @cached_property
+    def joint_false_alarms(self) -> FalseAlarms | None:
+        """The rates that follow from the logits of the joint scorer; None without one."""
+        return None if self.joint is None else FalseAlarms(best=self.joint.best, profiles=self.profiles)
+
+    def made_with(self, object_phrase_weight: float, joint: JointScoring | None) -> bool:
+        """Whether it was made with a weight, and with a joint scorer if there is one."""
+        scorer = None if self.joint is None else self.joint.scorer
+        return self.object_phrase_weight == object_phrase_weight and (
+            joint is None or scorer == joint.fingerprint
+        )
 
     def behind(self, snapshot: ClipSnapshot) -> float:
         """Fraction of the clips that came or went since: 0 where it is current, 1 or more where nothing is as it was.
@@ -119,7 +151,11 @@ def profile_rows(snapshot: ClipSnapshot) -> NDArray[np.int64]:
 
 
 def score_unrelated(
-    text: TextPrototypes, snapshot: ClipSnapshot, opened: OpenedPacks | None, object_phrase_weight: float
+    text: TextPrototypes,
+    snapshot: ClipSnapshot,
+    opened: OpenedPacks | None,
+    object_phrase_weight: float,
+    joint: JointScoring | None = None,
 ) -> Background | None:
     """Score unrelated sentences against a library.
 
@@ -131,6 +167,7 @@ def score_unrelated(
         snapshot: the clips.
         opened: the codes; None where there are none.
         object_phrase_weight: of the model's configuration.
+        joint: judges the best videos of each sentence, as in a search.
 
     Returns:
         None for an empty library, and for one with too many clips without codes.
@@ -143,29 +180,36 @@ def score_unrelated(
         return None
     sample = profile_rows(snapshot)
     scores = snapshot.total_scores(text, uncoded, object_phrase_weight)
-    if opened is None or shortlist is None:
-        best, sampled = scores.max(axis=1), scores[:, sample]
-    else:
-        reader = snapshot.reader(opened.pages)
-        sampled = total_scores(text, reader.read(sample), object_phrase_weight)
-        # The sample is never empty, unlike what has codes and what has none.
-        best = np.concatenate([scores, sampled], axis=1).max(axis=1)
-        for place in range(len(text)):
-            one = text[place : place + 1]
-            found = shortlist.find(one, object_phrase_weight, PROPOSED, None)
-            if len(found):
-                proposed = total_scores(one, reader.read(found.rows), object_phrase_weight)
-                best[place] = max(best[place], proposed.max())
+    reader = snapshot.reader({} if opened is None else opened.pages)
+    best, judged = np.empty(len(text)), np.empty(len(text))
+    sampled = (
+        scores[:, sample]
+        if shortlist is None
+        else total_scores(text, reader.read(sample), object_phrase_weight)
+    )
+    for place in range(len(text)):
+        one, rows, found = text[place : place + 1], uncoded, scores[place]
+        if shortlist is not None:
+            proposed = shortlist.find(one, object_phrase_weight, PROPOSED, None).rows
+            exact = total_scores(one, reader.read(proposed), object_phrase_weight)[0] if len(proposed) else []
+            # The sample is never empty, unlike what has codes and what has none.
+            rows = np.concatenate([uncoded, sample, proposed])
+            found = np.concatenate([found, sampled[place], exact])
+        best[place] = found.max()
+        if joint is not None:
+            rows = rows[best_clips(snapshot.content_of[rows], found)]
+            judged[place] = joint.of_clips(one, snapshot.prototypes(rows, reader)).max()
     contents, clips = _contents(snapshot)
     profiles = [Profile.of(row) for row in sampled]
     return Background(
         object_phrase_weight=object_phrase_weight,
-        best=np.asarray(best, dtype=np.float64),
+        best=best,
         profiles=None
         if None in profiles
         else np.array([[each.mean, each.upper] for each in profiles if each is not None]),
         contents=contents,
         clips=clips,
+        joint=None if joint is None else JointBest(scorer=joint.fingerprint, best=judged),
     )
 
 
@@ -232,9 +276,12 @@ class BackgroundFile:
             StorageError: the disk refuses; what was stored before is kept.
         """
         arrays = {"best": background.best, "contents": background.contents, "clips": background.clips}
+        notes: dict[str, Any] = {"weight": background.object_phrase_weight}
         if background.profiles is not None:
             arrays["profiles"] = background.profiles
-        self._write(BACKGROUND, BACKGROUND_KIND, {"weight": background.object_phrase_weight}, arrays)
+        if background.joint is not None:
+            arrays["joint"], notes["joint"] = background.joint.best, background.joint.scorer
+        self._write(BACKGROUND, BACKGROUND_KIND, notes, arrays)
 
     def remove(self) -> None:
         """Remove the background of a library that has no clips any more.
@@ -277,12 +324,14 @@ class BackgroundFile:
 
 
 def _background(file: MappedFile) -> Background:
+    joint = file.arrays.get("joint")
     return Background(
         object_phrase_weight=file.notes["weight"],
         best=file.arrays["best"],
         profiles=file.arrays.get("profiles"),
         contents=file.arrays["contents"],
         clips=file.arrays["clips"],
+        joint=None if joint is None else JointBest(scorer=file.notes["joint"], best=joint),
     )
 
 
@@ -295,7 +344,7 @@ def bring_background_up_to_date(
         store: the library, whose lock is held.
         packs: its packs; None for a library without any.
         unrelated: the sentences in the words of the model; None where the model is not at hand. Then those are scored
-            whose prototypes are stored.
+            whose prototypes are stored, unless a joint scorer judged them.
         exactly: whether any change of the clips is a reason; otherwise one of a quarter, or any in a small library.
 
     Returns:
@@ -316,16 +365,19 @@ def bring_background_up_to_date(
         stored = file.read()
     except PackDamaged:
         stored = None
+    joint = None if unrelated is None else unrelated.joint
     if unrelated is not None:
         weight = unrelated.object_phrase_weight
     elif stored is not None:
         weight = stored.object_phrase_weight
     else:
         return None
-    if stored is not None and stored.object_phrase_weight == weight:
+    if stored is not None and stored.made_with(weight, joint):
         behind = stored.behind(snapshot)
         if behind == 0 or (behind <= BEHIND and not exactly and len(snapshot) > SMALL):
             return False
+    if unrelated is None and stored is not None and stored.joint is not None:
+        return None  # the joint scorer is the model's
     text = file.texts()
     if text is None:
         if unrelated is None:
@@ -336,7 +388,7 @@ def bring_background_up_to_date(
         opened = open_packs(packs)
     except PackDamaged:
         opened = None
-    background = score_unrelated(text, snapshot, opened, weight)
+    background = score_unrelated(text, snapshot, opened, weight, joint)
     if background is None:
         return False
     file.write(background)

@@ -61,6 +61,8 @@ class Hit:
         sources: what found it: `picture`, `words`, or both.
         words: the cues that fit the sentence, best first.
         confidence: whether its pictures fit; None where only its words were found, or nothing is known to compare with.
+        joint_score: probability from 0 to 1 that video and sentence belong together, by the model's joint scorer, which
+            orders the best fifty videos. None where the score alone orders them.
     """
 
     video: VideoRow
@@ -71,6 +73,7 @@ class Hit:
     sources: tuple[str, ...] = (PICTURE,)
     words: tuple[Cue, ...] = ()
     confidence: Confidence | None = None
+    joint_score: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The hit for programs: times in seconds, scores as cosines, all of its moments."""
@@ -84,6 +87,7 @@ class Hit:
             "score": self.score,
             "event_sentence": self.event_sentence,
             "object_phrase": self.object_phrase,
+            "joint_score": self.joint_score,
             "moments": [asdict(moment) for moment in self.moments],
             "sources": list(self.sources),
             "words": [asdict(cue) for cue in self.words],
@@ -177,9 +181,9 @@ class SearchResult(list[Hit]):
 
         Columns: `rank` of the hit and `moment` within it, both from 1; `path` (bytes that are not UTF-8 as escapes such
         as `\udcff`); `start` and `end` in seconds; `score`, `event_sentence` and `object_phrase`; `frame_time`;
-        `false_alarm_rate` of the hit's confidence; `clip`, `clip_start` and `clip_end`, see `Moment`; `missing`;
-        `duration`, `fps`, `width`, `height`, `codec` and `tags` of the video; `copies` and `near_duplicates`;
-        `sources`, what found the hit; `words`, the texts that fit.
+        `false_alarm_rate` of the hit's confidence; its `joint_score`; `clip`, `clip_start` and `clip_end`, see
+        `Moment`; `missing`; `duration`, `fps`, `width`, `height`, `codec` and `tags` of the video; `copies` and
+        `near_duplicates`; `sources`, what found the hit; `words`, the texts that fit.
         """
         import pyarrow as pa
 
@@ -191,6 +195,7 @@ class SearchResult(list[Hit]):
                 ("path", pa.string()),
                 *((name, pa.float64()) for name in ("start", "end", *_SCORES, "frame_time")),
                 ("false_alarm_rate", pa.float64()),
+                ("joint_score", pa.float64()),
                 ("clip", pa.string()),
                 ("clip_start", pa.float64()),
                 ("clip_end", pa.float64()),
@@ -214,6 +219,7 @@ class SearchResult(list[Hit]):
                 "path": path_as_text(hit.path),
                 **asdict(moment),
                 "false_alarm_rate": hit.confidence and hit.confidence.false_alarm_rate,
+                "joint_score": hit.joint_score,
                 "missing": hit.missing,
                 **{
                     name: getattr(hit.video, name) for name in ("duration", "fps", "width", "height", "codec")

@@ -442,13 +442,15 @@ class Library:
         recall: float = RECALL,
         all_duplicates: bool = False,
         sources: Sequence[str] = SOURCES,
+        joint: bool = True,
         text: TextPrototypes | None = None,
     ) -> SearchResult:
         """Find the videos that fit a sentence best, and the moments in them.
 
         A hit is a video, ranked by its best clip. Beside its best moment stand further ones, if they score at
-        least as well as the last hit, so that they would be in a flat list too. Copies of a video are one hit.
-        Scores are always exact; in a large library they are computed for the clips that may belong to the best.
+        least as well as the worst of the hits. Copies of a video are one hit. Scores are always exact; in a large
+        library they are computed for the clips that may belong to the best. If the model has a joint scorer, it orders
+        the fifty videos of the best scores again; `Hit.joint_score` says what it found.
 
         Args:
             query: a sentence; beyond the model's words it is cut, and `notes` of the result says so.
@@ -463,6 +465,7 @@ class Library:
             all_duplicates: also list files that show the film of a better hit in another size, codec or container.
             sources: where to search: `picture`, `words` (subtitle files and text tracks), or both. The two rankings are
                 fused by their ranks; `Hit.sources` says which of them found a hit.
+            joint: whether the model's joint scorer, if it has one, orders the best videos; otherwise their scores do.
             text: prototypes of the query, where they are known, as in a program that encodes many queries at once.
 
         Raises:
@@ -485,6 +488,7 @@ class Library:
             coarse=coarse,
             recall=recall,
             all_duplicates=all_duplicates,
+            joint=joint,
         )
         found = search_sources(self._searcher, self._store, request, query, sources)
         return SearchResult(found, [*_notes(model, query), *found.notes], found.confidence, found.searched)
@@ -542,6 +546,7 @@ class Library:
             per_video=per_video,
             where=" AND ".join(conditions) or None,
             with_confidence=False,  # unrelated sentences say nothing about the scores of videos with each other
+            joint=False,  # the joint scorer was trained on sentences
         )
         return self._searcher.search(request)
 

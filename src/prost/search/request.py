@@ -26,6 +26,7 @@ class Request:
         recall: expected fraction of the best clips that is found.
         all_duplicates: whether files that show the film of a better hit are hits as well.
         with_confidence: whether the scores of hits are compared with those of unrelated sentences.
+        joint: whether the joint scorer of the model, if it has one, orders the best videos.
     """
 
     text: TextPrototypes
@@ -37,6 +38,7 @@ class Request:
     recall: float = RECALL
     all_duplicates: bool = False
     with_confidence: bool = True
+    joint: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("limit", self.limit), ("per_video", self.per_video)):

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prost.errors import LibraryDamaged, PackDamaged
+from prost.model.joint_scorer import CANDIDATES
 from prost.model.matching import TextPrototypes
 from prost.search.background import BEHIND, FEW, Background, BackgroundFile, UnrelatedTexts, score_unrelated
 from prost.search.confidence import Confidence, FalseAlarms
 from prost.search.exact import ClipScores
 from prost.search.hits import Hit, Moment, SearchResult
+from prost.search.joint import probability, reordered
 from prost.search.moments import MomentRule, merge_moments, moment, relevance, winning_event
 from prost.search.near_duplicates import collapse
 from prost.search.packs import pack_folder
@@ -105,6 +107,7 @@ class Searcher:
         self._store = store
         self._ranker = OwnRanker(store) if ranker is None else ranker
         self._unrelated = unrelated
+        self._joint = None if unrelated is None else unrelated.joint
         self._background_file = BackgroundFile.of(store)
         self._background_lock = threading.Lock()
         # How far a stored background is behind a snapshot, and a background that was made for one.
@@ -236,10 +239,12 @@ class Searcher:
         return self._views.seen() != self._store.versions()
 
     def _found(self, request: Request) -> _Found:
+        joint = self._joint if request.joint else None
         sight = self._look(request.where, request.coarse == INDEX)
         if not sight.allowed.any():
             return _Found()
-        ranked = self._ranker.rank(sight, request)
+        judged = request.limit if joint is None else max(request.limit, CANDIDATES)
+        ranked = self._ranker.rank(sight, replace(request, limit=judged))
         view, ranking, notes = sight.view, ranked.ranking, ranked.notes
         if not len(ranking.rows):
             return _Found(notes=notes, searched=ranked.searched)
@@ -248,8 +253,14 @@ class Searcher:
         profile = None
         if false_alarms is not None and false_alarms.profiles is not None:
             profile = view.profile(request, ranking)
-        best = _best_videos(snapshot.content_of[ranking.rows], request.limit)
-        last_score = scores.total[best[-1][1][0]]
+        best = _best_videos(snapshot.content_of[ranking.rows], judged)
+        logits: NDArray[np.float64] | None = None
+        if joint is not None:
+            firsts = ranking.rows[[found[0] for _, found in best]]
+            logits = joint.of_clips(request.text, snapshot.prototypes(firsts, view.reader()))
+            order = reordered(logits)[: request.limit]
+            best, logits = [best[place] for place in order], logits[order]
+        last_score = min(scores.total[found[0]] for _, found in best)
         contents = [snapshot.contents[content].as_py() for content, _ in best]
         owners = sight.findable.owners(contents, sight.places)
         members = [
@@ -259,26 +270,27 @@ class Searcher:
         stored = snapshot.stored_clips(ranking.rows[np.concatenate(members)], view.reader())
         hits: list[Hit] = []
         clips_of_hits: list[list[StoredClip]] = []
-        for content, found in zip(contents, members, strict=True):
+        for place, (content, found) in enumerate(zip(contents, members, strict=True)):
             clips, stored = stored[: len(found)], stored[len(found) :]
             clips_of_hits.append(clips)
             moments = [
-                self._moment(clip, request.text, scores, place)
-                for clip, place in zip(clips, found, strict=True)
+                self._moment(clip, request.text, scores, member)
+                for clip, member in zip(clips, found, strict=True)
             ]
             # One stat a hit: copies are looked at only where the file is gone or another one.
             video = present(owners[content])
             first = video or owners[content][0]
             merged = tuple(merge_moments(moments, request.per_video, self._rule))
+            logit = None if logits is None else float(logits[place])
+            judged_by = merged[0].score if logit is None else logit
             hits.append(
                 Hit(
                     video=first,
                     moments=merged,
-                    confidence=None
-                    if false_alarms is None
-                    else false_alarms.confidence(merged[0].score, profile),
+                    confidence=None if false_alarms is None else false_alarms.confidence(judged_by, profile),
                     copies=tuple(row.path for row in owners[content] if row is not first),
                     missing=video is None,
+                    joint_score=None if logit is None else probability(logit),
                 )
             )
         return _Found(hits=hits, clips=clips_of_hits, notes=notes, searched=ranked.searched)
@@ -287,30 +299,35 @@ class Searcher:
         return self._views.look(self._ranker.versions(), where, with_index)
 
     def _false_alarms(self, view: View, request: Request, notes: list[str]) -> FalseAlarms | None:
-        """What the scores of hits are compared with; None, with a note, where there is nothing."""
+        """What the scores of hits, or their logits, are compared with; None, with a note, where there is nothing."""
+        joint = self._joint if request.joint else None
         with self._background_lock:
             try:
                 stored = None if self._background_file is None else self._background_file.read()
             except PackDamaged as damage:
                 notes.append(f"{damage.arrived}; try: prost optimize")
                 stored = None
-            if stored is not None and stored.object_phrase_weight == request.object_phrase_weight:
+            if stored is not None and stored.made_with(request.object_phrase_weight, joint):
                 known = self._behind
                 if known is None or known[0] is not stored or known[1] is not view.snapshot:
                     self._behind = known = stored, view.snapshot, stored.behind(view.snapshot)
                 if known[2] <= BEHIND:
-                    return stored.false_alarms
+                    return stored.false_alarms if joint is None else stored.joint_false_alarms
             made = self._made
             if (
                 made is None
                 or made[0] is not view.snapshot
-                or made[1].object_phrase_weight != request.object_phrase_weight
+                or not made[1].made_with(request.object_phrase_weight, joint)
             ):
                 self._made = None
                 background = None
                 if self._unrelated is not None:
                     background = score_unrelated(
-                        self._unrelated.encode(FEW), view.snapshot, view.opened, request.object_phrase_weight
+                        self._unrelated.encode(FEW),
+                        view.snapshot,
+                        view.opened,
+                        request.object_phrase_weight,
+                        joint,
                     )
                 if background is None:
                     notes.append("how well the hits fit is not known; try: prost optimize")
@@ -322,7 +339,7 @@ class Searcher:
             if self._background_file is not None:
                 note += f"; `prost optimize` stores the scores of {COUNT}"
             notes.append(note)
-            return made[1].false_alarms
+            return made[1].false_alarms if joint is None else made[1].joint_false_alarms
 
     def _members(self, request: Request, video: VideoRow, places: NDArray[np.intp]) -> NDArray[np.intp]:
         """The clips of one video that its moments are made of, best first."""

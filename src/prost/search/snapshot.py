@@ -140,6 +140,15 @@ class ClipSnapshot:
         parts = [total_scores(text, block, object_phrase_weight) for block in blocks]
         return np.concatenate([none, *parts], axis=1)
 
+    def prototypes(self, rows: NDArray[np.intp], reader: RowReader) -> ClipPrototypes:
+        """Prototypes of a few clips, in the order of `rows`.
+
+        Args:
+            rows: the clips.
+            reader: of this snapshot.
+        """
+        return reader.read(rows) if self._resident is None else self._resident[torch.from_numpy(rows)]
+
     def stored_clips(self, rows: NDArray[np.intp], reader: RowReader) -> list[StoredClip]:
         """Everything that is known of a few clips, in the order of `rows`.
 
@@ -149,7 +158,7 @@ class ClipSnapshot:
         """
         with storage_errors(self._store.root):
             table = self._table.take((rows + self._first).tolist(), columns=OTHER_COLUMNS)
-        prototypes = reader.read(rows) if self._resident is None else self._resident[torch.from_numpy(rows)]
+        prototypes = self.prototypes(rows, reader)
         times, scales, attention = (column_array(table, name, self._sizes) for name in OTHER_COLUMNS[1:])
         object = dequantise(prototypes.object_codes.numpy(), scales)
         event = prototypes.event.numpy()
