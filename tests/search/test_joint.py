@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.search.conftest import ColourModel
 
-from prost.model.joint_scorer import CANDIDATES
+from prost.model.joint_scorer import JUDGED
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.vectors import unit
 from prost.search.background import BackgroundFile
@@ -129,18 +129,18 @@ def test_unrelated_sentences_are_judged_as_a_search_judges(filled: Library, mode
         best: dict[int, int] = {}
         for row in sorted(rows, key=lambda row: -scores[sentence, row]):
             best.setdefault(int(snapshot.content_of[row]), int(row))
-        expected = max(float(logits[sentence, row]) for row in list(best.values())[:CANDIDATES])
+        expected = max(float(logits[sentence, row]) for row in list(best.values())[:JUDGED])
         assert stored.joint.best[sentence] == pytest.approx(expected, abs=1e-4)
 
 
 def test_only_the_best_fifty_change_places_whatever_the_limit(filled: Library) -> None:
     plain = filled.search("red green", limit=70, joint=False)
     hits = filled.search("red green", limit=70)
-    assert {hit.path for hit in hits[:CANDIDATES]} == {hit.path for hit in plain[:CANDIDATES]}
-    assert names(hits[CANDIDATES:]) == names(plain[CANDIDATES:])
+    assert {hit.path for hit in hits[:JUDGED]} == {hit.path for hit in plain[:JUDGED]}
+    assert names(hits[JUDGED:]) == names(plain[JUDGED:])
     assert names(hits) != names(plain)
     shown = [hit.joint_score for hit in hits]
-    assert None not in shown and shown[:CANDIDATES] == sorted(shown[:CANDIDATES], reverse=True)
+    assert None not in shown and shown[:JUDGED] == sorted(shown[:JUDGED], reverse=True)
     assert names(filled.search("red green", limit=10)) == names(hits)[:10]
 
 

@@ -275,6 +275,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "duration": hit.duration,
         "missing": hit.missing,
         "fits": _fits(hit.confidence),
+        "joint_score": hit.joint_score,
         "tags": list(hit.video.tags),
         "moments": [
             {

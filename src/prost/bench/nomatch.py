@@ -3,7 +3,8 @@
 A Toybox gallery of twice as many videos as queries gives both kinds: each query is true of one video only, and half of
 the videos are indexed. Order-swapped twins stay together, so nothing in the gallery fits a query of the other half.
 Three statistics of the best score decide: the score itself, its z-score among the scores of the query, and the false
-alarm rate of a hit (`prost.search.confidence`), which has to tell how often the queries without a video reach it.
+alarm rate of a hit (`prost.search.confidence`), which has to tell how often the queries without a video reach it. If
+the model has a joint scorer, the false alarm rate is that of its best logit, as in a search.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prost.bench.real import RealPrototypes, encode_scenes
+from prost.bench.real import encode_scenes
 from prost.data.toybox import Caption, Gallery, Scene, gallery, holds
 from prost.data.toybox.drawing import COLOURS
+from prost.evaluation.joint_scores import joint_scores
 from prost.evaluation.machine import describe_machine
+from prost.evaluation.metrics import Scores
 from prost.model.encoding import encode_text
-from prost.model.matching import VideoPrototypes, match
+from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.model.prost import ProST
 from prost.progress import Advance
 from prost.search.background import PROFILE_CLIPS
@@ -65,6 +68,7 @@ class NoMatchReport:
         auroc_interval: of it, at 95 % (Hanley and McNeil 1982).
         auroc_score: the same for the best score.
         auroc_z_score: the same for its z-score among the scores of the query.
+        auroc_joint: the same for the best logit of the joint scorer; None for a model without one.
         auroc_all_clips: the same as `auroc` with profiles over all clips instead of a sample.
         auroc_one_colour: queries with a video against the same queries with another colour, which fit nothing.
         auroc_found_first: only those queries with a video that rank it first.
@@ -83,6 +87,7 @@ class NoMatchReport:
     auroc_interval: tuple[float, float]
     auroc_score: float
     auroc_z_score: float
+    auroc_joint: float | None
     auroc_all_clips: float
     auroc_one_colour: float
     auroc_found_first: float
@@ -112,52 +117,53 @@ def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchRep
     absent = np.setdiff1d(np.arange(len(drawn)), indexed)
     scenes = [drawn.scenes[place] for place in indexed]
     clips = encode_scenes(model, scenes, advance)
-    with_video = _scores(model, [drawn.queries[place].text for place in indexed], clips)
-    without = _scores(model, [drawn.queries[place].text for place in absent], clips)
-    recoloured = _scores(
-        model, _recoloured([drawn.queries[place] for place in indexed], scenes, random), clips
+    video = VideoPrototypes(
+        torch.from_numpy(clips.object).transpose(1, 2).contiguous(), torch.from_numpy(clips.event), None
     )
-    unrelated = _scores(model, unrelated_sentences(model), clips)
+
+    def ask(sentences: Sequence[str]) -> _Asked:
+        return _Asked.of(model, sentences, video)
+
+    with_video = ask([drawn.queries[place].text for place in indexed])
+    without = ask([drawn.queries[place].text for place in absent])
+    recoloured = ask(_recoloured([drawn.queries[place] for place in indexed], scenes, random))
+    unrelated = ask(unrelated_sentences(model))
 
     sample = np.linspace(0, queries - 1, min(queries, PROFILE_CLIPS)).round().astype(int)
     every = np.arange(queries)
-    rates, other_rates = (_rates(scores, unrelated, every, sample) for scores in (with_video, without))
+    alarms = unrelated.false_alarms(sample)
+    rates, other_rates = (asked.rates(alarms, sample) for asked in (with_video, without))
     auroc = area_under_curve(-rates, -other_rates)
-    first = with_video.argmax(axis=1) == every
-    alarms = int((other_rates <= GOOD).sum())
+    first = with_video.order.argmax(axis=1) == every
+    count = int((other_rates <= GOOD).sum())
+    on_all_clips = unrelated.false_alarms(every)
     sizes = [size for size in SMALLER_GALLERIES if size < queries]
-    smaller = {size: random.permutation(queries)[:size] for size in sizes}
+    smaller = [_smaller(with_video, without, unrelated, random.permutation(queries)[:size]) for size in sizes]
     return NoMatchReport(
         model=model.config.name,
         queries=queries,
-        unrelated=len(unrelated),
+        unrelated=len(unrelated.scores),
         auroc=auroc,
         auroc_interval=_interval_of_area(auroc, queries),
-        auroc_score=area_under_curve(with_video.max(axis=1), without.max(axis=1)),
-        auroc_z_score=area_under_curve(_z_scores(with_video), _z_scores(without)),
+        auroc_score=area_under_curve(with_video.scores.max(axis=1), without.scores.max(axis=1)),
+        auroc_z_score=area_under_curve(_z_scores(with_video.scores), _z_scores(without.scores)),
+        auroc_joint=None
+        if model.joint_scorer is None
+        else area_under_curve(with_video.order.max(axis=1), without.order.max(axis=1)),
         auroc_all_clips=area_under_curve(
-            *(-_rates(scores, unrelated, every, every) for scores in (with_video, without))
+            *(-asked.rates(on_all_clips, every) for asked in (with_video, without))
         ),
-        auroc_one_colour=area_under_curve(-rates, -_rates(recoloured, unrelated, every, sample)),
+        auroc_one_colour=area_under_curve(-rates, -recoloured.rates(alarms, sample)),
         auroc_found_first=area_under_curve(-rates[first], -other_rates),
-        auroc_of_size={
-            size: area_under_curve(
-                -_rates(with_video[few], unrelated, few, few[:PROFILE_CLIPS]),
-                -_rates(without, unrelated, few, few[:PROFILE_CLIPS]),
-            )
-            for size, few in smaller.items()
-        },
+        auroc_of_size={size: auroc for size, (auroc, _) in zip(sizes, smaller, strict=True)},
         recall_at_1=float(first.mean()),
-        recall_of_size={
-            size: float((with_video[few][:, few].argmax(axis=1) == np.arange(size)).mean())
-            for size, few in smaller.items()
-        },
+        recall_of_size={size: recall for size, (_, recall) in zip(sizes, smaller, strict=True)},
         accepted=float((rates <= GOOD).mean()),
         false_alarms=FalseAlarmCount(
             level=GOOD,
             queries=queries,
-            alarms=alarms,
-            rate=alarms / queries,
+            alarms=count,
+            rate=count / queries,
             expected=_expected_fraction(GOOD, queries),
         ),
         machine=describe_machine(),
@@ -176,6 +182,7 @@ def table(report: NoMatchReport) -> tuple[list[str], list[list[str]]]:
         ["its 95% interval", "{:.3f} - {:.3f}".format(*report.auroc_interval)],
         ["AUROC, best score", versus(report.auroc_score)],
         ["AUROC, z-score", versus(report.auroc_z_score)],
+        *([] if report.auroc_joint is None else [["AUROC, best logit", versus(report.auroc_joint)]]),
         ["AUROC, false alarm rate, profiles over all clips", versus(report.auroc_all_clips)],
         ["AUROC, absent queries that differ in one colour", versus(report.auroc_one_colour)],
         ["AUROC, queries that rank their video first", versus(report.auroc_found_first)],
@@ -256,42 +263,86 @@ def _recoloured(
     return changed
 
 
-def _scores(model: ProST, sentences: Sequence[str], clips: RealPrototypes) -> NDArray[np.float64]:
-    """Similarity of sentences to clips `[Q, n]`."""
-    text = encode_text(model, sentences)
-    video = VideoPrototypes(
-        torch.from_numpy(clips.object).transpose(1, 2).contiguous(), torch.from_numpy(clips.event), None
-    )
-    with torch.inference_mode():
-        parts = [
-            match(text[first : first + SENTENCES_AT_ONCE], video, model.config.object_phrase_weight).total
-            for first in range(0, len(text), SENTENCES_AT_ONCE)
-        ]
-    return torch.cat(parts).double().numpy()
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    """Sentences asked of a gallery.
+
+    Attributes:
+        model: that answers.
+        text: prototypes of the Q sentences.
+        video: prototypes of the n videos.
+        scores: similarity of sentences and videos `[Q, n]`.
+        order: what the videos are ranked by `[Q, n]`: by the joint scorer of the model, or the scores.
+    """
+
+    model: ProST
+    text: TextPrototypes
+    video: VideoPrototypes
+    scores: Scores
+    order: Scores
+
+    @classmethod
+    def of(cls, model: ProST, sentences: Sequence[str], video: VideoPrototypes) -> _Asked:
+        text = encode_text(model, sentences)
+        with torch.inference_mode():
+            parts = [
+                match(text[first : first + SENTENCES_AT_ONCE], video, model.config.object_phrase_weight).total
+                for first in range(0, len(text), SENTENCES_AT_ONCE)
+            ]
+        return cls._ranked(model, text, video, torch.cat(parts).double().numpy())
+
+    @classmethod
+    def _ranked(cls, model: ProST, text: TextPrototypes, video: VideoPrototypes, scores: Scores) -> _Asked:
+        order = scores if model.joint_scorer is None else joint_scores(model, text, video, scores)
+        return cls(model=model, text=text, video=video, scores=scores, order=order)
+
+    def among(self, videos: NDArray[np.intp]) -> _Asked:
+        """The same sentences asked of some of the videos."""
+        some = self.video[torch.from_numpy(videos)]
+        return self._ranked(self.model, self.text, some, self.scores[:, videos])
+
+    def only(self, sentences: NDArray[np.intp]) -> _Asked:
+        """Some of the sentences."""
+        return replace(
+            self,
+            text=self.text[torch.from_numpy(sentences)],
+            scores=self.scores[sentences],
+            order=self.order[sentences],
+        )
+
+    def false_alarms(self, sample: NDArray[np.intp]) -> FalseAlarms:
+        """What other sentences are compared with, if these are unrelated; profiles are over a sample of the videos."""
+        profiles = [_profile(row[sample]) for row in self.scores]
+        known = [[each.mean, each.upper] for each in profiles if each is not None]
+        return FalseAlarms(
+            best=self.order.max(axis=1).astype(np.float64), profiles=np.array(known) if known else None
+        )
+
+    def rates(self, alarms: FalseAlarms, sample: NDArray[np.intp]) -> NDArray[np.float64]:
+        """False alarm rates of the best hits, with profiles over a sample of the videos."""
+        return np.array(
+            [
+                alarms.confidence(float(best), _profile(row[sample])).false_alarm_rate
+                for best, row in zip(self.order.max(axis=1), self.scores, strict=True)
+            ]
+        )
 
 
-def _z_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def _smaller(
+    with_video: _Asked, without: _Asked, unrelated: _Asked, videos: NDArray[np.intp]
+) -> tuple[float, float]:
+    """AUROC and R@1 in a gallery of some of the videos."""
+    sample = np.arange(min(len(videos), PROFILE_CLIPS))
+    found = with_video.only(videos).among(videos)
+    alarms = unrelated.among(videos).false_alarms(sample)
+    auroc = area_under_curve(-found.rates(alarms, sample), -without.among(videos).rates(alarms, sample))
+    return auroc, float((found.order.argmax(axis=1) == np.arange(len(videos))).mean())
+
+
+def _z_scores(scores: Scores) -> NDArray[np.float64]:
     z: NDArray[np.float64] = (scores.max(axis=1) - scores.mean(axis=1)) / scores.std(axis=1)
     return z
 
 
-def _rates(
-    scores: NDArray[np.float64],
-    unrelated: NDArray[np.float64],
-    videos: NDArray[np.intp],
-    sample: NDArray[np.intp],
-) -> NDArray[np.float64]:
-    """False alarm rates of the best hits in a gallery of some of the videos, with profiles over a sample of them."""
-    profiles = [_profile(row[sample]) for row in unrelated]
-    known = [[each.mean, each.upper] for each in profiles if each is not None]
-    alarms = FalseAlarms(best=unrelated[:, videos].max(axis=1), profiles=np.array(known) if known else None)
-    return np.array(
-        [
-            alarms.confidence(float(row[videos].max()), _profile(row[sample])).false_alarm_rate
-            for row in scores
-        ]
-    )
-
-
-def _profile(scores: NDArray[np.float64]) -> Profile | None:
+def _profile(scores: Scores) -> Profile | None:
     return Profile.of(scores.astype(np.float32))

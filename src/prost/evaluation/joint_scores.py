@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from prost.evaluation.metrics import Scores
-from prost.model.joint_scorer import CANDIDATES
+from prost.model.joint_scorer import JUDGED
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
 
@@ -28,7 +28,7 @@ def joint_scores(model: ProST, text: TextPrototypes, video: VideoPrototypes, sco
     joint = np.empty(scores.shape, dtype=np.float32)
     for row, plain in enumerate(scores):
         order = np.argsort(-plain, kind="stable")
-        best, others = order[:CANDIDATES], order[CANDIDATES:]
+        best, others = order[:JUDGED], order[JUDGED:]
         one = text[row : row + 1].mapped(lambda tensor: tensor.to(model.device))
         some = video[torch.from_numpy(best)].mapped(lambda tensor: tensor.to(model.device))
         logits = model.joint_logits(one, some)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from prost.model.joint_scorer import CANDIDATES
+from prost.model.joint_scorer import JUDGED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Setting:
         if self.object_phrase_weight is not None:
             who.append(f"sum: event-sentence + {self.object_phrase_weight:g} x object-phrase")
         if self.joint_scorer is not None:
-            who.append(f"joint scorer {self.joint_scorer}, over the {CANDIDATES} best of the sum")
+            who.append(f"joint scorer {self.joint_scorer}, over the {JUDGED} best of the sum")
         return f"{self.model} ({'; '.join(who)})"
 
     def shared_lines(self) -> tuple[str, ...]:

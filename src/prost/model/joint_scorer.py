@@ -25,7 +25,7 @@ from prost.model.towers import TransformerBlock
 from prost.model.vectors import unit
 
 # Videos of a ranking that are judged, and so ordered again.
-CANDIDATES = 50
+JUDGED = 50
 
 HEAD_WIDTH = 24
 # Cosines of neighbouring candidates differ by about a tenth.

@@ -75,6 +75,7 @@ class Card:
         end: likewise.
         duration: of the video, seconds.
         score: similarity; None where there is none.
+        joint_score: probability by the joint scorer, which orders the hits; None where the score does.
         film: frames along the moment, in order.
         unplayable: why there are no frames; empty where there are some.
         bars: on the bar of the whole video; the moment itself first.
@@ -99,6 +100,7 @@ class Card:
     score: float | None
     film: tuple[Picture, ...]
     bars: tuple[Bar, ...]
+    joint_score: float | None = None
     unplayable: str = ""
     parts: tuple[Part, ...] = ()
     mark: str = ""

@@ -142,6 +142,7 @@ def result_card(
         end=hit.end,
         duration=hit.duration,
         score=hit.score,
+        joint_score=hit.joint_score,
         film=film,
         unplayable=unplayable,
         bars=bars_of(hit.moments, expected if is_expected else None),

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from prost.errors import PackDamaged
-from prost.model.joint_scorer import CANDIDATES
+from prost.model.joint_scorer import JUDGED
 from prost.model.matching import TextPrototypes
 from prost.model.retrieval_model import RetrievalModel
 from prost.search.coding import SCAN_FROM
@@ -48,7 +48,7 @@ BEHIND = 0.25
 # Up to so many clips a background is made again after every change: it takes a fraction of a second.
 SMALL = 64
 # Clips that the scan proposes for the best videos of a sentence.
-PROPOSED = 4 * CANDIDATES
+PROPOSED = 4 * JUDGED
 # Sentences for a background that is not stored, and the largest number of clips that are scored exactly for it.
 FEW, MOST_CLIPS = 64, SCAN_FROM
 

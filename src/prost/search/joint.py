@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prost.model.joint_scorer import CANDIDATES
+from prost.model.joint_scorer import JUDGED
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
 from prost.search.encode import PrototypeModel
@@ -63,12 +63,12 @@ def reordered(logits: NDArray[np.float64]) -> NDArray[np.intp]:
     >>> reordered(np.array([0.5, 2.0, 1.0])).tolist()
     [1, 2, 0]
     """
-    order = np.argsort(-logits[:CANDIDATES], kind="stable")
-    return np.concatenate([order, np.arange(CANDIDATES, len(logits))])
+    order = np.argsort(-logits[:JUDGED], kind="stable")
+    return np.concatenate([order, np.arange(JUDGED, len(logits))])
 
 
 def best_clips(content_of: NDArray[np.integer], scores: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Places of the best clips of the best videos, one clip of each, best first, `CANDIDATES` at most.
+    """Places of the best clips of the best videos, one clip of each, best first, `JUDGED` at most.
 
     Args:
         content_of: video of each clip `[n]`.
@@ -79,7 +79,7 @@ def best_clips(content_of: NDArray[np.integer], scores: NDArray[np.floating]) ->
     """
     order = np.argsort(-scores, kind="stable")
     _, first = np.unique(content_of[order], return_index=True)
-    return order[np.sort(first)[:CANDIDATES]]
+    return order[np.sort(first)[:JUDGED]]
 
 
 def probability(logit: float) -> float:

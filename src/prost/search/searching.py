@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prost.errors import LibraryDamaged, PackDamaged
-from prost.model.joint_scorer import CANDIDATES
+from prost.model.joint_scorer import JUDGED
 from prost.model.matching import TextPrototypes
 from prost.search.background import BEHIND, FEW, Background, BackgroundFile, UnrelatedTexts, score_unrelated
 from prost.search.confidence import Confidence, FalseAlarms
@@ -243,7 +243,7 @@ class Searcher:
         sight = self._look(request.where, request.coarse == INDEX)
         if not sight.allowed.any():
             return _Found()
-        judged = request.limit if joint is None else max(request.limit, CANDIDATES)
+        judged = request.limit if joint is None else max(request.limit, JUDGED)
         ranked = self._ranker.rank(sight, replace(request, limit=judged))
         view, ranking, notes = sight.view, ranked.ranking, ranked.notes
         if not len(ranking.rows):

@@ -57,6 +57,13 @@ def search(
             "--all", help="Also list files that show the film of a better hit (another size or codec)."
         ),
     ] = False,
+    joint: Annotated[
+        bool,
+        typer.Option(
+            "--joint/--no-joint",
+            help="Let the model's joint scorer, if it has one, order the best videos; otherwise their scores do.",
+        ),
+    ] = True,
     words: Annotated[
         bool, typer.Option("--words", help="Search only the words of subtitle files and text tracks.")
     ] = False,
@@ -74,6 +81,7 @@ def search(
             where=where,
             coarse=coarse,
             all_duplicates=all_duplicates,
+            joint=joint,
             sources=("words",) if words else ("picture", "words"),
         )
     for note in hits.notes:
@@ -99,11 +107,13 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
         say("nothing was found")
         return
     with_words = any(hit.words for hit in hits)
+    judged = any(hit.joint_score is not None for hit in hits)
     rows = [
         [
             str(rank),
             hit.path + _remarks(hit),
             f"{hit.start:.1f} - {hit.end:.1f} s",
+            *(["" if hit.joint_score is None else f"{hit.joint_score:.3f}"] if judged else []),
             f"{hit.score:.3f}",
             f"{hit.event_sentence:.3f}",
             f"{hit.object_phrase:.3f}",
@@ -111,8 +121,13 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
         ]
         for rank, hit in enumerate(hits, 1)
     ]
-    columns = [">", "video", ">moment", ">score", ">event-sentence", ">object-phrase"]
-    print_table([*columns, *(["words"] if with_words else [])], rows, title)
+    columns = [
+        *(">", "video", ">moment"),
+        *([">joint score"] if judged else []),
+        *(">score", ">event-sentence", ">object-phrase"),
+        *(["words"] if with_words else []),
+    ]
+    print_table(columns, rows, title)
 
 
 def _spoken(hit: Hit) -> str:

@@ -174,6 +174,10 @@ class SearchHit(BaseModel):
     sources: list[str] = Field(description="What found it: `picture`, `words`, or both.")
     words: list[WordsOut]
     confidence: ConfidenceOut | None
+    joint_score: float | None = Field(
+        description="Probability that sentence and video belong together, by the joint scorer that orders the best "
+        "videos; null where the score alone orders them."
+    )
 
     @classmethod
     def of(cls, hit: Hit) -> SearchHit:
@@ -187,6 +191,7 @@ class SearchHit(BaseModel):
             sources=list(hit.sources),
             words=[WordsOut(start=cue.start, end=cue.end, text=printable(cue.text)) for cue in hit.words],
             confidence=ConfidenceOut.of(hit.confidence),
+            joint_score=hit.joint_score,
         )
 
 

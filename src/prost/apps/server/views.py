@@ -129,6 +129,7 @@ def hit_card(hit: SearchHit, rank: int, query: str) -> Card:
         end=moment.end,
         duration=video.duration or 0.0,
         score=moment.score,
+        joint_score=hit.joint_score,
         poster=Picture(address=moment.thumbnail, alt=""),
         film=tuple(Picture(address=picture, alt="") for picture in moment.strip),
         bars=bars_of(hit.moments),
