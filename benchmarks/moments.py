@@ -5,7 +5,7 @@ event and no other event of its video. Exact matching finds the best clip, and `
 and end in it. The baseline answers with the same clip as a whole.
 
     python benchmarks/moments.py                      measure on the test split
-    python benchmarks/moments.py --split val --tune   try other weights of the rule, on the val split only
+    python benchmarks/moments.py --split val --tune   try other settings of the rule, on the val split only
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prost.model.checkpoint import load_prost
 from prost.model.encoding import VideoEncoder
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
-from prost.search.moments import MOMENT_RULE, MomentRule, frame_curves, moment, weighted, winning_event
+from prost.search.moments import MOMENT_RULE, MomentRule, moment, relevance, winning_event
 from prost.video.sampling import clip_windows, sample_times
 
 SHARE = Metric(lambda values: 100.0 * values.mean(axis=-1), higher_is_better=True)
@@ -39,17 +39,22 @@ class FoundClip:
         truth: start and end of the event, seconds.
         window: start and end of the clip, seconds.
         times: of the clip's frames `[L]`, seconds.
-        curves: evidence for each frame `[4, L]`.
+        phrase: phrase prototypes of the query `[N_p, D]`.
+        object: object prototypes of the clip `[L, N_o, D]`.
+        attention: of the winning event to the frames `[L]`.
     """
 
     truth: tuple[float, float]
     window: tuple[float, float]
     times: np.ndarray
-    curves: np.ndarray
+    phrase: np.ndarray
+    object: np.ndarray
+    attention: np.ndarray
 
     def answer(self, rule: MomentRule) -> tuple[float, float]:
         """Start and end given by the rule."""
-        return moment(self.times, *self.window, weighted(self.curves, rule), rule)
+        curve = relevance(self.phrase, self.object, self.attention, rule)
+        return moment(self.times, *self.window, curve, rule)
 
 
 @torch.inference_mode()
@@ -84,15 +89,9 @@ def found(
 ) -> FoundClip:
     """Collect what the rule needs for one text and one clip."""
     assert video.event_attention is not None
-    sentence, event = texts.sentence[text].numpy(), video.event[clip].numpy()
-    curves = frame_curves(
-        texts.phrase[text].numpy(),
-        sentence,
-        video.object[clip].numpy(),
-        video.event_attention[clip].numpy(),
-        winning_event(sentence, event),
-    )
-    return FoundClip(truth, window, times, curves)
+    winner = winning_event(texts.sentence[text].numpy(), video.event[clip].numpy())
+    phrase, object, attention = texts.phrase[text], video.object[clip], video.event_attention[clip, winner]
+    return FoundClip(truth, window, times, phrase.numpy(), object.numpy(), attention.numpy())
 
 
 def iou(one: tuple[float, float], other: tuple[float, float]) -> float:
@@ -103,23 +102,14 @@ def iou(one: tuple[float, float], other: tuple[float, float]) -> float:
 
 def tune(clips: list[FoundClip]) -> None:
     """Print the best rules on these clips."""
-    weights = (0.0, 0.5, 1.0, 2.0)
     rows = []
-    for sentence, objects, wins, attention in itertools.product(weights, repeat=4):
-        if sentence + objects + wins + attention == 0 or max(sentence, objects, wins, attention) < 1:
-            continue
-        for threshold in (0.0, 0.2, 0.4, 0.6):
-            rule = replace(
-                MOMENT_RULE,
-                sentence=sentence,
-                objects=objects,
-                wins=wins,
-                attention=attention,
-                threshold=threshold,
-            )
-            overlaps = np.array([iou(clip.answer(rule), clip.truth) for clip in clips])
-            rows.append((100 * (overlaps >= 0.5).mean(), overlaps.mean(), rule))
-    for recall, mean, rule in sorted(rows, key=lambda row: -row[0])[:10]:
+    for sharpness, threshold in itertools.product(
+        (1.0, 1.25, 1.5, 1.75, 2.0, 2.5), (0.3, 0.35, 0.4, 0.45, 0.5)
+    ):
+        rule = replace(MOMENT_RULE, sharpness=sharpness, threshold=threshold)
+        overlaps = np.array([iou(clip.answer(rule), clip.truth) for clip in clips])
+        rows.append((100 * (overlaps >= 0.5).mean(), overlaps.mean(), rule))
+    for recall, mean, rule in sorted(rows, key=lambda row: -row[0])[:12]:
         print(f"R@1 at 0.5 {recall:5.1f}  mean IoU {mean:.3f}  {rule}")
 
 
@@ -135,7 +125,7 @@ def main() -> None:
     given = parser.parse_args()
     clips = list(found_clips(load_prost(given.model), given.split, given.videos))
     if given.tune:
-        tune(clips[:400])
+        tune(clips)
         return
     rule = np.array([iou(clip.answer(MOMENT_RULE), clip.truth) for clip in clips])
     whole = np.array([iou(clip.window, clip.truth) for clip in clips])

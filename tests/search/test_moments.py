@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -12,11 +13,13 @@ from prost.search.moments import (
     merge_moments,
     moment,
     relevance,
+    smoothed,
     temporal_iou,
+    votes,
     winning_event,
 )
 
-ONLY = {"sentence": 0.0, "objects": 0.0, "wins": 0.0, "attention": 0.0, "quiet": 0.0}
+HALF = MomentRule(threshold=0.5)
 
 
 @dataclass(frozen=True)
@@ -26,48 +29,59 @@ class Stretch:
     score: float = 0.0
 
 
+class TestVotes:
+    def test_they_are_a_softmax_over_frames_in_standard_deviations(self) -> None:
+        # Over both slots the deviations are 3, -3, 1 and -1: a standard deviation of the square root of 5.
+        agreement = np.array([[6.0, 2.0], [0.0, 0.0]])
+        found = votes(agreement, MomentRule(sharpness=math.sqrt(5)))
+        assert found[0] == pytest.approx([2 / (1 + math.exp(-6)), 2 / (1 + math.exp(-2))])
+        assert found.sum(axis=0) == pytest.approx([2, 2])
+
+    @given(st.floats(0.5, 100), st.floats(-5, 5))
+    def test_the_scale_of_a_models_cosines_does_not_count(self, scale: float, offset: float) -> None:
+        agreement = np.random.default_rng(0).normal(size=(12, 4))
+        assert votes(scale * agreement + offset) == pytest.approx(votes(agreement))
+
+    def test_a_slot_that_is_loud_in_a_clip_votes_more_sharply_than_a_quiet_one(self) -> None:
+        loud, quiet = votes([[0.5, 0.1], [0.0, 0.0]])[0]
+        assert loud > quiet > 1
+
+    def test_differences_below_the_quiet_ones_are_not_amplified(self) -> None:
+        # Cosines that differ by 0.002: a deviation of a tenth of what counts.
+        found = votes([[0.502], [0.5]], MomentRule(sharpness=1.0, quiet=0.01))
+        assert found[:, 0] == pytest.approx([2 / (1 + math.exp(-0.2)), 2 / (1 + math.exp(0.2))])
+
+    def test_a_dead_slot_says_nothing(self) -> None:
+        assert votes([[0.0, 0.9], [0.0, 0.1], [0.0, 0.1]])[:, 0] == pytest.approx([1, 1, 1])
+
+
 class TestRelevance:
-    """Two frames, two slots, two directions: the first frame shows what the sentence says."""
+    """Four frames, two slots, two directions: the first frame shows what the sentence says."""
 
     phrase = np.array([[2.0, 0.0], [0.0, 0.0]])
-    sentence = np.array([3.0, 0.0])
-    object = np.array([[[5.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [0.0, 0.0]]])
-    attention = np.array([[0.2, 0.8], [0.9, 0.1]])
+    object = np.array([[[5.0, 0.0], [1.0, 0.0]], *[[[0.0, 1.0], [0.0, 2.0]]] * 3])
+    even = np.full(4, 0.25)
 
-    def curve(self, **weights: float) -> list[float]:
-        rule = MomentRule(**{**ONLY, **weights})
-        return relevance(self.phrase, self.sentence, self.object, self.attention, 0, rule).tolist()
+    def test_it_is_the_mean_vote_of_slots_and_event_smoothed(self) -> None:
+        slots = votes([[1.0, 1.0], *[[0.0, 0.0]] * 3])
+        mean = (slots.sum(axis=1) + np.ones(4)) / 3
+        assert relevance(self.phrase, self.object, self.even) == pytest.approx(smoothed(mean))
 
-    def test_each_curve_alone_is_standardised(self) -> None:
-        assert self.curve(sentence=1) == pytest.approx([1, -1])  # cosines 1 and 0
-        assert self.curve(objects=1) == pytest.approx([1, -1])  # (1 + 0.7071) / 2 and 0
-        assert self.curve(wins=1) == pytest.approx([1, -1])  # both slots have their best in the first frame
-        assert self.curve(attention=1) == pytest.approx([-1, 1])  # event 0 looks at the second frame
+    def test_the_event_votes_with_its_attention(self) -> None:
+        flat = np.tile(self.object[0], (4, 1, 1))  # the slots are alike in all frames
+        curve = relevance(self.phrase, flat, [0.0, 0.0, 1.0, 0.0])
+        assert curve == pytest.approx(smoothed([2 / 3, 2 / 3, 2, 2 / 3]))
 
-    def test_the_curves_are_averaged_by_their_weights(self) -> None:
-        assert self.curve(sentence=3, attention=1) == pytest.approx([0.5, -0.5])
+    def test_lengths_of_prototypes_do_not_count(self) -> None:
+        curve = relevance(self.phrase, self.object, self.even)
+        assert relevance(7 * self.phrase, 3 * self.object, self.even) == pytest.approx(curve)
 
-    def test_the_event_that_won_speaks(self) -> None:
-        rule = MomentRule(**{**ONLY, "attention": 1.0})
-        assert relevance(self.phrase, self.sentence, self.object, self.attention, 1, rule).tolist() == [1, -1]
+    def test_dead_prototypes_make_all_frames_alike(self) -> None:
+        silent = relevance(np.zeros((2, 2)), np.zeros((4, 2, 2)), self.even)
+        assert silent == pytest.approx([1, 1, 1, 1])
 
-    def test_a_quiet_curve_stays_quiet(self) -> None:
-        # Cosines 1 and 0: deviation 0.5, a quarter of what counts as loud.
-        assert self.curve(sentence=1, quiet=2.0) == pytest.approx([0.25, -0.25])
-
-    def test_dead_slots_and_phrases_say_nothing(self) -> None:
-        silent = relevance(
-            np.zeros((2, 2)), self.sentence, np.zeros((2, 2, 2)), np.full((1, 2), 0.5), 0, MomentRule()
-        )
-        assert silent.tolist() == [0, 0]
-
-    def test_slots_won_by_several_frames_are_shared(self) -> None:
-        # Slot 0 is won by frame 0; slot 1 is alike in frames 0 and 1. Shares of the wins: 3/4, 1/4, 0.
-        object = np.array([[[1.0, 0], [1, 0]], [[0, 1], [1, 0]], [[0, 1], [0, 1]]])
-        rule = MomentRule(**{**ONLY, "wins": 1.0})
-        curve = relevance([[1.0, 0.0]], [1.0, 0.0], object, np.full((1, 3), 1 / 3), 0, rule)
-        shares = np.array([0.75, 0.25, 0.0])
-        assert curve == pytest.approx((shares - shares.mean()) / shares.std())
+    def test_a_clip_of_one_frame(self) -> None:
+        assert relevance(self.phrase, self.object[:1], [1.0]) == pytest.approx([1])
 
 
 def test_the_winning_event_is_the_one_most_like_the_sentence() -> None:
@@ -85,41 +99,52 @@ def test_best_run_is_the_largest_sum_then_the_longest_then_the_first(gains: list
 class TestMoment:
     times = np.array([1.0, 3.0, 5.0, 7.0, 9.0, 11.0])  # a clip from 0 to 12 s
 
-    def test_borders_are_midway_between_frames(self) -> None:
-        assert moment(self.times, 0, 12, [-1, 1, 1, -1, -1, -1]) == (2, 6)
+    def test_borders_are_where_the_curve_crosses_the_threshold(self) -> None:
+        # The peak is 2, so the threshold of one half is 1.5.
+        assert moment(self.times, 0, 12, [1, 2, 2, 1.25, 0, 0], HALF) == (2, pytest.approx(5 + 2 * 2 / 3))
 
     def test_the_clips_own_borders_end_it(self) -> None:
-        assert moment(self.times, 0, 12, [1, -1, -1, -1, -1, -1]) == (0, 2)
-        assert moment(self.times, 0, 12, [-1, -1, -1, -1, 1, 1]) == (8, 12)
+        assert moment(self.times, 0, 12, [2, 1, 0, 0, 0, 0], HALF) == (0, 2)
+        assert moment(self.times, 0, 12, [0, 0, 0, 1, 2, 2], HALF) == (8, 12)
 
     def test_a_weak_frame_between_strong_ones_belongs_to_it(self) -> None:
-        assert moment(self.times, 0, 12, [-1, 2, -0.5, 2, -1, -1]) == (2, 8)
+        assert moment(self.times, 0, 12, [1, 3, 1.5, 3, 1, 1], HALF) == (2, 8)
+
+    def test_the_higher_of_two_peaks_is_the_moment(self) -> None:
+        assert moment(self.times, 0, 12, [2, 0, 0, 1, 3, 1], HALF) == (8, 10)
 
     def test_a_flat_curve_names_the_whole_clip(self) -> None:
-        assert moment(self.times, 0, 12, [0] * 6) == (0, 12)
+        assert moment(self.times, 0, 12, [1] * 6) == (0, 12)
+
+    def test_a_faint_peak_names_the_whole_clip(self) -> None:
+        curve = [0.9, 1.3, 0.95, 0.95, 0.95, 0.95]
+        assert moment(self.times, 0, 12, curve, MomentRule(faint=1.4)) == (0, 12)
+        assert moment(self.times, 0, 12, curve, MomentRule(faint=1.2)) != (0, 12)
 
     def test_the_threshold_narrows_it(self) -> None:
-        curve = [-1, 0.3, 1, 0.3, -1, -1]
-        assert moment(self.times, 0, 12, curve, MomentRule(threshold=0.2)) == (2, 8)
-        assert moment(self.times, 0, 12, curve, MomentRule(threshold=0.5)) == (4, 6)
+        curve = [0, 1, 2, 1, 0, 0]
+        assert moment(self.times, 0, 12, curve, MomentRule(threshold=0)) == (3, 7)
+        assert moment(self.times, 0, 12, curve, HALF) == (4, 6)
 
     def test_a_short_one_is_widened_about_its_middle(self) -> None:
-        assert moment(self.times, 0, 12, [-1, -1, 1, -1, -1, -1], MomentRule(shortest=4)) == (3, 7)
+        narrow = [0, 0, 2, 0, 0, 0]  # from 4.5 to 5.5 s
+        assert moment(self.times, 0, 12, narrow, MomentRule(threshold=0.5, shortest=4)) == (3, 7)
 
     def test_widening_stays_in_the_clip(self) -> None:
-        assert moment(self.times, 0, 12, [1, -1, -1, -1, -1, -1], MomentRule(shortest=5)) == (0, 5)
-        assert moment(self.times, 0, 12, [1, -1, -1, -1, -1, -1], MomentRule(shortest=50)) == (0, 12)
+        first = [2, 0, 0, 0, 0, 0]
+        assert moment(self.times, 0, 12, first, MomentRule(shortest=5)) == (0, 5)
+        assert moment(self.times, 0, 12, first, MomentRule(shortest=50)) == (0, 12)
 
     def test_a_video_of_one_frame_shown_again_and_again(self) -> None:
-        assert moment([0.0, 0.0, 0.0], 0, 0.04, [0, 0, 0]) == (0, 0.04)
+        assert moment([0.0, 0.0, 0.0], 0, 0.04, [1, 1, 1]) == (0, 0.04)
 
     def test_frames_that_begin_before_the_clip_do_not_lead_out_of_it(self) -> None:
-        start, end = moment([8.0, 9.5, 20.0], 9.0, 21.0, [1, -1, -1])
-        assert (start, end) == (9.0, 10.0)  # half a second, widened to the shortest
+        start, end = moment([8.0, 9.5, 20.0], 9.0, 21.0, [2, 1, 0], HALF)
+        assert (start, end) == (9.0, 10.0)  # a quarter of a second, widened to the shortest
 
     @given(
         st.lists(st.floats(0, 12), min_size=2, max_size=8),
-        st.lists(st.floats(-3, 3), min_size=8, max_size=8),
+        st.lists(st.floats(0, 6), min_size=8, max_size=8),
     )
     def test_it_always_lies_in_the_clip(self, times: list[float], curve: list[float]) -> None:
         start, end = moment(sorted(times), 2.0, 10.0, curve[: len(times)])

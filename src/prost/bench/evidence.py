@@ -223,13 +223,8 @@ def _relevance(model: Model, query: _Query, evidence: Evidence) -> NDArray[np.fl
     text = encode_text(model, [query.text])
     video = VideoEncoder(model).encode(query.frames[None])
     assert video.event_attention is not None
-    return relevance(
-        text.phrase[0].numpy(),
-        text.sentence[0].numpy(),
-        video.object[0].numpy(),
-        video.event_attention[0].numpy(),
-        evidence.winner,
-    )
+    attention = video.event_attention[0, evidence.winner]
+    return relevance(text.phrase[0].numpy(), video.object[0].numpy(), attention.numpy())
 
 
 def _areas(model: Model, query: _Query, evidence: Evidence, rng: np.random.Generator) -> list[float]:

@@ -1,16 +1,16 @@
 """The rule for the start and end of a moment in a clip.
 
-Once a clip is found, four curves over its L frames tell which frames show what the sentence says:
+Once a clip is found, its L frames are voted for, to tell which of them show what the sentence says. Every object slot
+has L votes. It divides them among the frames by a softmax over the frames of its cosine with the best phrase, so that
+a slot that is like the sentence in a few frames only votes for these, and one that is always alike says nothing. The
+temperature of the softmax is measured in standard deviations of these cosines over the frames, so that the rule does
+not depend on the scale of a model's cosines. The event that fits the sentence best has L votes, too, and divides them
+by its attention. The mean of all votes, each frame averaged with its neighbours, is the relevance curve: 1 where a
+frame is as relevant as all others.
 
-    sentence    cosine of the sentence prototype with the frame's class token (object slot 0)
-    objects     mean over object slots of the best cosine over phrases: the frame's own object-phrase score
-    wins        fraction of the object slots that the frame won, where matching takes its maximum over frames
-    attention   attention of the winning event to the frame
-
-Each curve is standardised within the clip, so that its unit does not weigh it. The last two are divided by 1/L, the
-fraction that each frame has if none stands out. The weighted mean of the four is the relevance curve. The moment is
-the run of frames whose summed relevance above a threshold is largest. It extends to the midpoints between its outer
-frames and their neighbours, or to the start and end of the clip.
+The moment is the run of frames whose summed relevance above a threshold is largest. The threshold is a fraction of the
+way from 1 to the peak. The moment starts and ends where the curve, drawn as straight lines between the frames, crosses
+the threshold; or with the clip, if the curve is above the threshold there.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class MomentRule:
-    """Weights of the four curves, and thresholds of the moment.
+    """How votes are divided, and thresholds of the moment.
 
-    The defaults are the best on Toybox's val split (`python benchmarks/moments.py --split val --tune --videos 60`).
+    `sharpness` and `threshold` are the best on 400 videos of Toybox's val split, and change little from 1.5 to 2 and
+    from 0.35 to 0.45 (`python benchmarks/moments.py --split val --tune --videos 400`).
 
     Attributes:
-        sentence, objects, wins, attention: weights of the curves; at least one above zero.
-        quiet: smallest deviation that a curve is divided by: a flatter curve is noise and is not amplified.
-        threshold: standard deviations that a frame's relevance must exceed to lengthen the moment.
+        sharpness: a slot gives a frame e times as many votes if its cosine there is larger by one over this number of
+            standard deviations.
+        quiet: smallest standard deviation of cosines that counts: smaller differences are noise and are not amplified.
+        threshold: fraction of the way from 1 to the peak of the relevance curve; a frame whose relevance is higher
+            lengthens the moment.
+        faint: if no frame is as relevant as this, none stands out, and the moment is the whole clip.
         shortest: seconds; a shorter moment is extended on both sides, within the clip.
         same_moment: temporal IoU above which two moments of one video count as the same.
     """
 
-    sentence: float = 1.0
-    objects: float = 1.0
-    wins: float = 1.0
-    attention: float = 0.5
+    sharpness: float = 1.75
     quiet: float = 0.01
     threshold: float = 0.4
+    faint: float = 1.2
     shortest: float = 1.0
     same_moment: float = 0.3
 
@@ -76,66 +78,55 @@ class Interval(Protocol):
 AnyInterval = TypeVar("AnyInterval", bound=Interval)
 
 
-def standardise(curve: ArrayLike, quiet: float = 0.0) -> Floats:
-    """Subtract the mean and divide by the standard deviation, or by `quiet` if that is larger.
-
-    >>> standardise([1.0, 3.0]).tolist(), standardise([1.0, 3.0], quiet=2.0).tolist()
-    ([-1.0, 1.0], [-0.5, 0.5])
-    >>> standardise([2.0, 2.0]).tolist()  # a flat curve has no information
-    [0.0, 0.0]
-    """
-    curve = np.asarray(curve, dtype=np.float64)
-    centred = curve - curve.mean()
-    size = max(float(curve.std()), quiet)
-    return np.zeros_like(curve) if np.ptp(curve) == 0 else centred / size
-
-
 def winning_event(sentence: ArrayLike, event: ArrayLike) -> int:
     """Index of the event prototype, one of `[N_e, D]`, with the highest cosine with the sentence prototype `[D]`."""
     return int((unit(_tensor(event)) @ unit(_tensor(sentence))).argmax())
 
 
 def relevance(
-    phrase: ArrayLike,
-    sentence: ArrayLike,
-    object: ArrayLike,
-    event_attention: ArrayLike,
-    winner: int,
-    rule: MomentRule = MOMENT_RULE,
+    phrase: ArrayLike, object: ArrayLike, attention: ArrayLike, rule: MomentRule = MOMENT_RULE
 ) -> Floats:
-    """Score how well each frame of a clip shows what the sentence says.
+    """How relevant each frame of a clip is for a sentence: the mean vote, smoothed.
 
     Args:
         phrase: phrase prototypes `[N_p, D]`, of any length.
-        sentence: sentence prototype `[D]`, of any length.
-        object: object prototypes `[L, N_o, D]`, of any length; slot 0 is the class token.
-        event_attention: attention of each event to the frames `[N_e, L]`.
-        winner: index of the winning event (`winning_event`).
-        rule: weights of the curves.
+        object: object prototypes `[L, N_o, D]`, of any length.
+        attention: of the winning event (`winning_event`) to the frames `[L]`; sums to 1.
+        rule: `sharpness` and `quiet` of the votes.
 
     Returns:
-        `[L]`, in standard deviations.
+        `[L]`, not negative; 1 everywhere if no frame stands out.
     """
-    return weighted(frame_curves(phrase, sentence, object, event_attention, winner), rule)
+    agreement = _agreement(_tensor(phrase), _tensor(object))
+    event_votes = len(agreement) * np.asarray(attention, dtype=np.float64)
+    return smoothed(np.column_stack([votes(agreement, rule), event_votes]).mean(axis=1))
 
 
-def frame_curves(
-    phrase: ArrayLike, sentence: ArrayLike, object: ArrayLike, event_attention: ArrayLike, winner: int
-) -> Floats:
-    """The four curves, in the order of their weights in `MomentRule`: `[4, L]`. For the arguments see `relevance`."""
-    objects, attention = _tensor(object), np.asarray(event_attention, dtype=np.float64)
-    frames = len(objects)
-    agreement = best_phrases(_tensor(phrase)[None], objects[None]).score[0, 0].numpy()  # [L, N_o]
-    won = agreement == agreement.max(axis=0)  # [L, N_o], where a slot takes its maximum over frames
-    return np.stack(
-        [
-            (unit(objects[:, 0]) @ unit(_tensor(sentence))).numpy(),
-            agreement.mean(axis=1),
-            # A slot that several frames win equally is shared among them; a dead slot is shared among all frames.
-            frames * (won / won.sum(axis=0)).mean(axis=1),
-            frames * attention[winner],
-        ]
-    )
+def votes(agreement: ArrayLike, rule: MomentRule = MOMENT_RULE) -> Floats:
+    """The votes `[L, N_o]` of slots for frames, from the cosine of each slot with its best phrase `[L, N_o]`.
+
+    Each column sums to L. A slot that is alike in all frames, such as a dead slot, gives 1 to each:
+
+    >>> votes([[0.9, 0.0], [0.1, 0.0]]).round(2).tolist()
+    [[1.99, 1.0], [0.01, 1.0]]
+    """
+    agreement = np.asarray(agreement, dtype=np.float64)
+    deviations = agreement - agreement.mean(axis=0)
+    exponents = rule.sharpness * deviations / max(float(deviations.std()), rule.quiet)
+    powers = np.exp(exponents - exponents.max(axis=0))
+    shares: Floats = len(agreement) * powers / powers.sum(axis=0)
+    return shares
+
+
+def smoothed(curve: ArrayLike) -> Floats:
+    """A curve `[L]` in which each value is half itself and a quarter of each neighbour's; the ends are repeated.
+
+    >>> smoothed([0.0, 4.0, 0.0, 0.0]).tolist()
+    [1.0, 2.0, 1.0, 0.0]
+    """
+    padded = np.pad(np.asarray(curve, dtype=np.float64), 1, mode="edge")
+    means: Floats = padded[:-2] / 4 + padded[1:-1] / 2 + padded[2:] / 4
+    return means
 
 
 def frame_values(
@@ -153,25 +144,18 @@ def frame_values(
         `[L]`: cosine of the sentence with the class token + weight x the frame's own object-phrase score.
     """
     objects = _tensor(object)
-    agreement = best_phrases(_tensor(phrase)[None], objects[None]).score[0, 0].numpy()  # [L, N_o]
     whole = (unit(objects[:, 0]) @ unit(_tensor(sentence))).numpy()
-    return whole + object_phrase_weight * agreement.mean(axis=1)
+    return whole + object_phrase_weight * _agreement(_tensor(phrase), objects).mean(axis=1)
+
+
+def _agreement(phrase: Tensor, object: Tensor) -> Floats:
+    """The cosine of each slot of each frame with its best phrase `[L, N_o]`."""
+    agreement: Floats = best_phrases(phrase[None], object[None]).score[0, 0].numpy()
+    return agreement
 
 
 def _tensor(vectors: ArrayLike) -> Tensor:
     return torch.from_numpy(np.asarray(vectors, dtype=np.float64))
-
-
-def weighted(curves: Floats, rule: MomentRule = MOMENT_RULE) -> Floats:
-    """The relevance curve `[L]`: the weighted mean of the standardised curves `[4, L]`."""
-    weights = (rule.sentence, rule.objects, rule.wins, rule.attention)
-    parts = [
-        weight * standardise(curve, rule.quiet)
-        for weight, curve in zip(weights, curves, strict=True)
-        if weight
-    ]
-    mean: Floats = np.sum(parts, axis=0) / sum(weights)
-    return mean
 
 
 def best_run(gains: ArrayLike) -> tuple[int, int]:
@@ -208,23 +192,35 @@ def moment(
     Args:
         frame_times: times of the clip's frames `[L]`, ascending, seconds.
         clip_start, clip_end: start and end of the clip, seconds.
-        relevance: relevance of each frame `[L]`.
-        rule: threshold and length of the shortest moment.
+        relevance: relevance of each frame `[L]`, see the function of this name.
+        rule: thresholds and length of the shortest moment.
 
-    >>> moment([1.0, 3.0, 5.0, 7.0], 0.0, 8.0, [-1.0, 1.0, 1.0, -1.0])
-    (2.0, 6.0)
+    Half of the way from 1 to the peak of 3 is 2, which the curve crosses three quarters of the way between frames:
+
+    >>> moment([1.0, 3.0, 5.0, 7.0], 0.0, 8.0, [0.0, 2.5, 3.0, 1.0], MomentRule(threshold=0.5))
+    (2.6, 6.0)
     """
     times = np.clip(np.asarray(frame_times, dtype=np.float64), clip_start, clip_end)
-    gains = np.asarray(relevance, dtype=np.float64) - rule.threshold
-    # If no frame exceeds the threshold, the whole clip is the best answer.
-    first, last = best_run(gains) if gains.max() > 0 else (0, len(gains))
-    borders = np.concatenate([[clip_start], (times[:-1] + times[1:]) / 2, [clip_end]])
-    start, end = float(borders[first]), float(borders[last])
+    curve = np.asarray(relevance, dtype=np.float64)
+    start, end = clip_start, clip_end
+    if curve.max() > rule.faint:
+        gains = curve - 1 - rule.threshold * (curve.max() - 1)
+        first, last = best_run(gains)
+        if first > 0:
+            start = _crossing(times, gains, first - 1)
+        if last < len(gains):
+            end = _crossing(times, gains, last - 1)
     length = min(rule.shortest, clip_end - clip_start)
     if end - start < length:
         start = min(max((start + end - length) / 2, clip_start), clip_end - length)
         end = start + length
     return start, end
+
+
+def _crossing(times: Floats, gains: Floats, place: int) -> float:
+    """The time between a frame and the next one at which the line between their gains, of unlike signs, is zero."""
+    fraction = gains[place] / (gains[place] - gains[place + 1])
+    return float(times[place] + fraction * (times[place + 1] - times[place]))
 
 
 def temporal_iou(one: Interval, other: Interval) -> float:

@@ -352,7 +352,7 @@ class Searcher:
     def _moment(self, clip: StoredClip, text: TextPrototypes, scores: ClipScores, place: np.intp) -> Moment:
         phrase, sentence = text.phrase[0].numpy(), text.sentence[0].numpy()
         winner = winning_event(sentence, clip.event)
-        curve = relevance(phrase, sentence, clip.object, clip.event_attention, winner, self._rule)
+        curve = relevance(phrase, clip.object, clip.event_attention[winner], self._rule)
         start, end = moment(clip.frame_times, clip.start, clip.end, curve, self._rule)
         inside = (clip.frame_times >= start) & (clip.frame_times <= end)
         best = int(np.argmax(np.where(inside, curve, -np.inf)))
