@@ -9,7 +9,7 @@ from tests.model.plain import cosine
 from prost.config import JointScorerConfig, ModelConfig
 from prost.errors import BadConfig, UsageError
 from prost.model.checkpoint import load_prost, save
-from prost.model.joint_scorer import JointScorer, fits_of
+from prost.model.joint_scorer import Fits, JointScorer, fits_of
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.model.prost import ProST
 
@@ -71,15 +71,12 @@ def test_fits_are_the_largest_cosines_of_each_phrase_in_each_frame() -> None:
     torch.testing.assert_close(fits.score, match(text, video, 1.5).total)
 
 
-def test_fits_of_some_candidates_are_theirs_of_all() -> None:
+def test_fits_of_several_lots_are_those_of_each() -> None:
     text, video = prototypes()
-    places = torch.tensor([[3, 1], [59, 0], [7, 7]])
-    some = fits_of(text, video, 1.5).of(places)
-    for query in range(SENTENCES):
-        alone = fits_of(text[query : query + 1], video[places[query]], 1.5)
-        torch.testing.assert_close(some.phrase[query], alone.phrase[0])
-        torch.testing.assert_close(some.event[query], alone.event[0])
-        torch.testing.assert_close(some.score[query], alone.score[0])
+    every = fits_of(text, video, 1.5)
+    joined = Fits.joined([fits_of(text[query : query + 1], video, 1.5) for query in range(SENTENCES)])
+    for one, other in zip(every.tensors(), joined.tensors(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_new_scorer_keeps_the_order_of_the_score() -> None:

@@ -28,9 +28,9 @@ from prost.model.encoding import encode_text
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.model.prost import ProST
 from prost.progress import Advance
-from prost.search.background import PROFILE_CLIPS
+from prost.search.background import JUDGED_SENTENCES, PROFILE_CLIPS
 from prost.search.confidence import GOOD, TWO_SIDED_95, FalseAlarms, Profile
-from prost.search.unrelated import unrelated_sentences
+from prost.search.unrelated import COUNT, unrelated_sentences
 
 SEED = 47
 SMALLER_GALLERIES = (100, 200, 500)
@@ -127,7 +127,7 @@ def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchRep
     with_video = ask([drawn.queries[place].text for place in indexed])
     without = ask([drawn.queries[place].text for place in absent])
     recoloured = ask(_recoloured([drawn.queries[place] for place in indexed], scenes, random))
-    unrelated = ask(unrelated_sentences(model))
+    unrelated = ask(unrelated_sentences(model, COUNT if model.joint_scorer is None else JUDGED_SENTENCES))
 
     sample = np.linspace(0, queries - 1, min(queries, PROFILE_CLIPS)).round().astype(int)
     every = np.arange(queries)

@@ -112,11 +112,15 @@ class ToyboxClip:
         """Its frames at these times: uint8 `[L, R, R, 3]`."""
         return render(self.scene, self.times(frames), size)
 
-    def tell(self, rng: np.random.Generator) -> str:
-        """A sentence that is true of it, in other words each time."""
+    def describe(self, rng: np.random.Generator) -> Caption:
+        """A sentence that is true of it, in other words each time, and what it claims."""
         if self.event is None:
-            return describe(self.scene, rng).text
-        return describe_event(self.scene, self.event, rng).text
+            return describe(self.scene, rng)
+        return describe_event(self.scene, self.event, rng)
+
+    def tell(self, rng: np.random.Generator) -> str:
+        """The sentence alone."""
+        return self.describe(rng).text
 
 
 def draw_clips(rng: np.random.Generator, counts: ClipCounts) -> Iterator[ToyboxClip]:

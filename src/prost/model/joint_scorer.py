@@ -3,8 +3,9 @@
 ProST's score is an average of the largest cosines over frames and phrases, so a video in which one phrase is missing
 can score as high as one in which all fit a little less. The joint scorer reads the cosines themselves: for each phrase
 its largest cosine in each frame, together with the phrase, and for the sentence its cosines with the events. A small
-transformer turns them into one logit: how likely the sentence and the video belong together. It needs nothing but the
-prototypes that a library stores. It takes far more work than a score, so it judges only the best videos of a ranking.
+transformer turns them into one logit: how likely the sentence and the video belong together. It needs
+nothing but the prototypes that a library stores. It takes far more work than a score, so it judges only the best videos
+of a ranking.
 
 The idea of a light scorer over stored tokens is that of VEDJE (OpenReview ZqB0Ab4juk), which reads the tokens
 themselves.
@@ -12,7 +13,7 @@ themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -48,10 +49,10 @@ class Fits(Record):
     event: Tensor
     score: Tensor
 
-    def of(self, candidates: Tensor) -> Fits:
-        """Those of some candidates of each sentence, by their places `[Q, c]`."""
-        rows = torch.arange(len(candidates), device=candidates.device)[:, None]
-        return self.mapped(lambda part: part[rows, candidates])
+    @classmethod
+    def joined(cls, parts: Sequence[Fits]) -> Fits:
+        """Those of several lots of sentences, with as many candidates each."""
+        return cls(*(torch.cat(same) for same in zip(*(part.tensors() for part in parts), strict=True)))
 
 
 def fits_of(text: TextPrototypes, video: VideoPrototypes, object_phrase_weight: float) -> Fits:

@@ -47,6 +47,10 @@ PROFILE_CLIPS = 256
 BEHIND = 0.25
 # Up to so many clips a background is made again after every change: it takes a fraction of a second.
 SMALL = 64
+# Sentences that a joint scorer judges, the first ones: fifty videos of one take it some ten milliseconds.
+JUDGED_SENTENCES = 200
+# Bytes of prototypes that are read once for all sentences.
+MEMORY = 256 << 20
 # Clips that the scan proposes for the best videos of a sentence.
 PROPOSED = 4 * JUDGED
 # Sentences for a background that is not stored, and the largest number of clips that are scored exactly for it.
@@ -85,7 +89,7 @@ class JointBest:
 
     Attributes:
         scorer: fingerprint of the scorer.
-        best: over the best videos of each of m sentences `[m]`.
+        best: over the best videos of each of the first j sentences `[j]`.
     """
 
     scorer: str
@@ -120,7 +124,10 @@ class Background:
     @cached_property
     def joint_false_alarms(self) -> FalseAlarms | None:
         """The rates that follow from the logits of the joint scorer; None without one."""
-        return None if self.joint is None else FalseAlarms(best=self.joint.best, profiles=self.profiles)
+        if self.joint is None:
+            return None
+        best = self.joint.best
+        return FalseAlarms(best=best, profiles=None if self.profiles is None else self.profiles[: len(best)])
 
     def made_with(self, object_phrase_weight: float, joint: JointScoring | None) -> bool:
         """Whether it was made with a weight, and with a joint scorer if there is one."""
@@ -167,7 +174,7 @@ def score_unrelated(
         snapshot: the clips.
         opened: the codes; None where there are none.
         object_phrase_weight: of the model's configuration.
-        joint: judges the best videos of each sentence, as in a search.
+        joint: judges the best videos of the first sentences, as in a search.
 
     Returns:
         None for an empty library, and for one with too many clips without codes.
@@ -181,7 +188,7 @@ def score_unrelated(
     sample = profile_rows(snapshot)
     scores = snapshot.total_scores(text, uncoded, object_phrase_weight)
     reader = snapshot.reader({} if opened is None else opened.pages)
-    best, judged = np.empty(len(text)), np.empty(len(text))
+    best, judged = np.empty(len(text)), np.empty(min(len(text), JUDGED_SENTENCES))
     sampled = (
         scores[:, sample]
         if shortlist is None
@@ -196,7 +203,7 @@ def score_unrelated(
             rows = np.concatenate([uncoded, sample, proposed])
             found = np.concatenate([found, sampled[place], exact])
         best[place] = found.max()
-        if joint is not None:
+        if joint is not None and place < len(judged):
             rows = rows[best_clips(snapshot.content_of[rows], found)]
             judged[place] = joint.of_clips(one, snapshot.prototypes(rows, reader)).max()
     contents, clips = _contents(snapshot)
@@ -357,7 +364,7 @@ def bring_background_up_to_date(
     file = BackgroundFile.of(store)
     if file is None or packs is None:
         return False
-    snapshot = ClipSnapshot(store, memory=0)
+    snapshot = ClipSnapshot(store, memory=MEMORY)
     if not len(snapshot):
         file.remove()
         return False

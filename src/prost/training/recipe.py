@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from prost.config import RetrievalConfig, StrictConfig, read_yaml
+from prost.config import JointScorerConfig, RetrievalConfig, StrictConfig, read_yaml
 from prost.data.clip_sets import Epoch
 from prost.data.video_reading import Sampling
 from prost.errors import BadConfig
@@ -58,6 +58,31 @@ class StageConfig(StrictConfig):
         if self.epochs is None and self.epoch != "videos":
             raise ValueError("epoch says what one of the epochs shows, but steps are counted: set epochs")
         return self
+
+
+class JointStage(StrictConfig):
+    """The training of a joint scorer for a finished model, see `joint_training`. Interrupted, it begins anew.
+
+    Attributes:
+        steps: number of batches; 0 trains no joint scorer.
+        scorer: its sizes.
+        sentences: of each clip at most.
+        batch_size: sentences of a step.
+        videos: that a sentence is compared with: its own, and the wrong ones that score highest.
+        pool: clips that are drawn for a step, among which the wrong ones are found.
+        warmup: fraction of the steps with a linear rise of the learning rate.
+    """
+
+    steps: int = Field(0, ge=0)
+    scorer: JointScorerConfig = JointScorerConfig()
+    sentences: int = Field(3, ge=1)
+    batch_size: int = Field(40, ge=1)
+    videos: int = Field(20, ge=2)
+    pool: int = Field(300, ge=2)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.02, ge=0)
+    warmup: float = Field(0.05, ge=0, le=1)
+    gradient_clip: float = Field(1.0, gt=0)
 
 
 class ToyboxConfig(StrictConfig):
@@ -116,6 +141,7 @@ class Recipe(StrictConfig):
         benchmark: the data.
         clip: the stage that trains a small CLIP on frames and captions of Toybox; left out with 0 steps.
         prost: the stage that trains the whole model, of any architecture, on videos.
+        joint: the stage that trains a joint scorer for a model that stays as it is.
         cache_frame_tokens: with a frozen vision tower and a fixed set of clips, compute frame tokens only once.
             `memory` keeps them in memory; a folder keeps them on disk for all trainings with the same tower and clips.
         seed: of the weights and of all random draws.
@@ -134,6 +160,7 @@ class Recipe(StrictConfig):
     benchmark: BenchmarkConfig | None = None
     clip: StageConfig = StageConfig(steps=0)
     prost: StageConfig
+    joint: JointStage = JointStage()
     cache_frame_tokens: str | None = None
     seed: int = Field(0, ge=0)
     precision: Precision = "auto"
@@ -164,6 +191,12 @@ class Recipe(StrictConfig):
             raise ValueError(
                 "prost.epochs needs a fixed set of clips: set prost.steps, toybox.clips or benchmark"
             )
+        if self.joint.steps and (self.model is not None or self.clip.steps or self.prost.steps != 0):
+            raise ValueError(
+                "joint trains a scorer for a finished model: set start, leave model out, and set prost.steps to 0"
+            )
+        if self.joint.steps and not fixed:
+            raise ValueError("joint needs a fixed set of clips: set toybox.clips or benchmark")
         if self.prost.epoch == "captions" and self.benchmark is None:
             raise ValueError("prost.epoch: captions, but Toybox makes new captions each time: set videos")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -10,10 +11,14 @@ from prost.config import RetrievalConfig, TokenShiftConfig
 from prost.data.toybox import vocabulary
 from prost.errors import BadConfig
 from prost.model.checkpoint import build, load
+from prost.model.joint_scorer import JointScorer
+from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.tokenizer import WordTokenizer, whole_words
 from prost.training.recipe import Recipe
+
+log = logging.getLogger("prost")
 
 # Not taken from the start. Training cuts out the square in the middle, whatever the start was trained with.
 OWN = frozenset({"architecture", "name", "image_fit"})
@@ -33,7 +38,7 @@ def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:
         return build(sized_for(recipe.model, tokenizer), tokenizer)
     start = load(recipe.start, **recipe.overrides)
     if recipe.model is None:
-        return start
+        return _with_joint_scorer(start, recipe)
     if getattr(start.config, "open_clip", None) is not None:
         raise BadConfig(
             f"start {recipe.start} is run by open_clip, which gives no patch tokens in the space of the texts",
@@ -42,6 +47,24 @@ def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:
     model = build(_completed(recipe.model, start.config, recipe.start), start.tokenizer)
     model.clip.load_state_dict(start.clip.state_dict())
     return model
+
+
+def _with_joint_scorer(start: RetrievalModel[Any, Any], recipe: Recipe) -> RetrievalModel[Any, Any]:
+    """The model with a new joint scorer, if the recipe trains one. What is trained further loses the one that it had.
+
+    Raises:
+        BadConfig: a joint scorer for a model that is not a ProST.
+    """
+    if not isinstance(start, ProST):
+        if recipe.joint.steps:
+            raise BadConfig(f"joint with {recipe.start}, a {type(start).__name__}", "a ProST")
+        return start
+    if start.joint_scorer is not None and not recipe.joint.steps:
+        log.info("the joint scorer of %s is left out: it was trained for other prototypes", recipe.start)
+    sizes = recipe.joint.scorer if recipe.joint.steps else None
+    start.config = start.config.model_copy(update={"joint_scorer": sizes})
+    start.joint_scorer = None if sizes is None else JointScorer(start.config)
+    return start
 
 
 def start_temporal_transformer(model: RetrievalModel[Any, Any]) -> bool:

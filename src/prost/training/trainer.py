@@ -20,11 +20,13 @@ from prost.data.writing import storage_errors, written_whole
 from prost.errors import BadConfig, BadScores, TrainingInterrupted, TrainingStopped
 from prost.interruption import Interruption
 from prost.model.checkpoint import save
+from prost.model.prost import ProST
 from prost.model.retrieval_model import VISION_TOWER
 from prost.model.saving import TRAINING
 from prost.training.distributed import Processes, join_processes
 from prost.training.freezing import freeze, trained_parameters, vision_is_frozen
 from prost.training.grad_cache import ContrastiveStep, LossTerms
+from prost.training.joint_training import JudgedClips, train_joint_scorer
 from prost.training.logs import Pace, RunLog, StepLogger, run_facts
 from prost.training.objectives import Batch, FrameObjective, Objective
 from prost.training.optimizer import make_optimizer, make_schedule, warmup_steps
@@ -132,6 +134,8 @@ class Trainer:
             if first < steps:
                 self._log_length(name, stage, steps)
                 self._run_stage(name, stage, objective, range(first, steps), reached if first else {})
+        if self.recipe.joint.steps:
+            self._train_joint_scorer()
         if self.processes.leads:
             self._save("last")
         self.processes.wait()
@@ -139,6 +143,19 @@ class Trainer:
             self.log.close()
         # Only the leading process knows the best step; all return the same folder.
         return self.output / ("best" if self.processes.any(self.best is not None) else "last")
+
+    def _train_joint_scorer(self) -> None:
+        """The stage that trains a joint scorer, in one process."""
+        if self.processes.world > 1:
+            raise BadConfig(f"joint, in {self.processes.world} processes", "one process")
+        assert isinstance(self.model, ProST) and self.data.clips is not None
+        stage, seed = self.recipe.joint, self.recipe.seed
+        self._log(stage="encoding", clips=len(self.data.clips))
+        judged = JudgedClips.encode(self.model, self.data.clips, stage.sentences, seed, self.recipe.precision)
+        torch.manual_seed(seed)
+        train_joint_scorer(self.model, judged, stage, seed, self._log)
+        found = self.data.validation.measure(self.model, self.recipe.precision)
+        self._log(stage="validation", step=stage.steps, **found.to_dict())
 
     def _log_length(self, name: str, stage: StageConfig, steps: int) -> None:
         """Log how many steps a stage has, and how they follow from the data."""

@@ -10,10 +10,13 @@ import numpy as np
 from prost.data.frame_tokens import FrameTokenCache
 from prost.data.toybox import gallery
 from prost.evaluation.benchmark import encode_clips, match_scores, twin_accuracy
+from prost.evaluation.joint_scores import joint_scores
 from prost.evaluation.metrics import RetrievalMetrics, text_to_video_ranks
+from prost.evaluation.rows import JOINT
 from prost.evaluation.sets import EvaluationSet, gallery_set
 from prost.model.encoding import Precision, encode_text
 from prost.model.matching import VideoPrototypes
+from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.temporal import event_diversity
 from prost.training.freezing import vision_is_frozen
@@ -24,7 +27,8 @@ class ValidationResult:
     """The ranks of a model on a gallery, text to video.
 
     Attributes:
-        ranks: rank of the true video of each query `[Q]`, by score: "sum", and the two parts of a ProST.
+        ranks: rank of the true video of each query `[Q]`, by score: "sum", the two parts of a ProST, and "joint" where
+            it has a joint scorer.
         videos: size of the gallery.
         twin_accuracy: percent of queries that score their video above its order-swapped twin, by score; empty where no
             video has a twin.
@@ -84,7 +88,10 @@ class ValidationSet:
         model.eval()
         cache = self._cache if vision_is_frozen(model) else None
         video = encode_clips(model, self.data.clips, precision=precision, cache=cache)
-        scores = match_scores(model, encode_text(model, self.data.captions), video)
+        text = encode_text(model, self.data.captions)
+        scores = match_scores(model, text, video)
+        if isinstance(model, ProST) and model.joint_scorer is not None:
+            scores[JOINT] = joint_scores(model, text, video, scores["sum"])
         twins = {name: twin_accuracy(part, self.data.twin) for name, part in scores.items()}
         return ValidationResult(
             ranks={

@@ -1,0 +1,213 @@
+"""Training of a joint scorer: it learns what the score does not know, and changes nothing else of the model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from prost.config import JointScorerConfig
+from prost.data.sentences import Sentences
+from prost.errors import BadConfig, TrainingInterrupted
+from prost.model.checkpoint import load, load_prost, save
+from prost.model.joint_scorer import JointScorer
+from prost.model.matching import TextPrototypes, VideoPrototypes
+from prost.model.prost import ProST
+from prost.model.retrieval_model import RetrievalModel
+from prost.training.joint_training import JudgedClips, train_joint_scorer
+from prost.training.recipe import JointStage, Recipe
+from prost.training.start import starting_model
+from prost.training.trainer import run_recipe
+
+MakeModel = Callable[..., RetrievalModel[Any, Any]]
+SIZES = {"width": 24, "layers": 1}
+
+
+class Owners(Sentences):
+    """Sentence i is true of clip i alone."""
+
+    def may_be_true(self, sentence: int, place: int) -> bool:
+        return sentence == place
+
+
+def joint(**values: Any) -> dict[str, Any]:
+    return {"steps": 2, "scorer": SIZES, "sentences": 1, "batch_size": 4, "videos": 3, "pool": 6, **values}
+
+
+def write_recipe(folder: Path, start: Path, **changes: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {
+        "start": str(start),
+        "toybox": {"clips": 12, "twins": 0.5, "moments": 0.0, "long": 0.0, "workers": 0},
+        "prost": {"steps": 0},
+        "joint": joint(),
+        "validation": "toybox-10",
+        "precision": "fp32",
+        **changes,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture
+def start(make_model: MakeModel, tmp_path: Path) -> Path:
+    save(make_model("prost"), tmp_path / "start")
+    return tmp_path / "start"
+
+
+@pytest.fixture
+def hidden_phrase(make_model: MakeModel) -> tuple[ProST, JudgedClips]:
+    """Clips that show a phrase of their sentence in all frames or in none, which the score cannot tell.
+
+    Each object slot of a clip shows one thing. The score averages over slots the best cosine with any phrase, so that
+    a clip that shows one phrase in all slots scores as high as one that shows all phrases.
+    """
+    model = make_model("prost", joint_scorer=SIZES)
+    assert isinstance(model, ProST)
+    random = torch.Generator().manual_seed(0)
+    count, phrases = 64, model.config.phrase_prototypes
+    axes = torch.linalg.qr(torch.randn(64, 64, generator=random)).Q
+    picked = torch.stack([torch.randperm(64, generator=random)[:2] for _ in range(count)])
+    text = TextPrototypes(axes[picked][:, [0, 1] * (phrases // 2)], torch.ones(count, 64) / 8)
+    slots, frames = model.config.object_prototypes, model.config.frames
+    whole = axes[picked][:, None, [0, 1] * (slots // 2)].repeat(1, frames, 1, 1)
+    half = axes[picked][:, None, [0] * slots].repeat(1, frames, 1, 1)
+    event = torch.ones(2 * count, model.config.event_prototypes, 64)
+    judged = JudgedClips(
+        sentences=Owners([str(place) for place in range(count)], range(count)),
+        text=text.mapped(torch.Tensor.half),
+        video=VideoPrototypes(torch.cat([whole, half]).half(), event.half()),
+    )
+    return model, judged
+
+
+def test_it_learns_that_every_phrase_must_be_found(hidden_phrase: tuple[ProST, JudgedClips]) -> None:
+    model, judged = hidden_phrase
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    lines: list[dict[str, Any]] = []
+    stage = JointStage.parse(joint(steps=120, batch_size=16, videos=8, pool=128))
+    train_joint_scorer(model, judged, stage, 0, lambda **values: lines.append(values))
+    count = len(judged.text)
+    with torch.inference_mode():
+        text, video = judged.text.float(), judged.video.float()
+        scores = model.match(text, video).total
+        logits = model.joint_logits(text, video)
+    own = torch.arange(count)
+    # By the score, the clip that shows half of it is as good.
+    torch.testing.assert_close(scores[own, own], scores[own, own + count], atol=1e-2, rtol=0)
+    assert (logits.argmax(dim=1) == own).float().mean() > 0.9
+    assert (logits[own, own] > 0).float().mean() > 0.8 and (logits[own, own + count] < 0).float().mean() > 0.8
+    assert [line["step"] for line in lines] == [20, 40, 60, 80, 100, 120]
+    assert lines[-1]["first"] > 0.9 and lines[-1]["loss"] < lines[0]["loss"]
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]) != name.startswith("joint_scorer."), name
+
+
+def test_the_same_seed_trains_the_same_scorer(hidden_phrase: tuple[ProST, JudgedClips]) -> None:
+    model, judged = hidden_phrase
+    found = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(0)
+        model.joint_scorer = JointScorer(model.config)
+        stage = JointStage.parse(joint(steps=3, batch_size=8, videos=4, pool=16))
+        train_joint_scorer(model, judged, stage, seed, lambda **values: None)
+        found.append(model.joint_scorer.fingerprint)
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_recipe_trains_one_for_a_model_that_stays_as_it_is(start: Path, tmp_path: Path) -> None:
+    made = run_recipe(write_recipe(tmp_path / "run", start), tmp_path / "run" / "out")
+    model, was = load_prost(made, "cpu"), load_prost(start, "cpu")
+    assert model.config.joint_scorer == JointScorerConfig(**SIZES)
+    assert model.fingerprint == was.fingerprint
+    for name, tensor in was.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    lines = [json.loads(line) for line in (tmp_path / "run" / "out" / "log.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in lines] == ["encoding", "joint", "validation"]
+    assert set(lines[-1]) >= {"sum", "joint"} and 0 <= lines[-1]["joint"]["R@1"] <= 100
+    trained = json.loads((made / "training.json").read_text())["trained_parameters"]
+    assert trained == sum(part.numel() for part in model.joint_scorer.parameters())  # type: ignore[union-attr]
+
+
+def test_training_a_model_further_leaves_its_scorer_out(
+    start: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = run_recipe(write_recipe(tmp_path / "run", start), tmp_path / "run" / "out")
+    with caplog.at_level(logging.INFO, logger="prost"):
+        model = starting_model(Recipe.parse({"start": str(made), "prost": {"steps": 1}}))
+    assert isinstance(model, ProST) and model.joint_scorer is None and model.config.joint_scorer is None
+    assert "is left out: it was trained for other prototypes" in caplog.text
+    save(model, tmp_path / "without")
+    assert load_prost(tmp_path / "without", "cpu").joint_scorer is None
+
+
+def test_a_scorer_can_be_trained_anew(start: Path, tmp_path: Path) -> None:
+    made = run_recipe(write_recipe(tmp_path / "one", start), tmp_path / "one" / "out")
+    again = run_recipe(
+        write_recipe(tmp_path / "two", made, joint=joint(scorer={"width": 48, "layers": 1})),
+        tmp_path / "two" / "out",
+    )
+    assert load(again).config.joint_scorer.width == 48
+
+
+def test_an_interruption_ends_with_what_to_do(
+    hidden_phrase: tuple[ProST, JudgedClips],
+) -> None:
+    model, judged = hidden_phrase
+
+    def interrupt(**values: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stage = JointStage.parse(joint(steps=1000, batch_size=4, videos=4, pool=8))
+    with pytest.raises(TrainingInterrupted, match="stopped in stage 'joint' after step 20 of 1000"):
+        train_joint_scorer(model, judged, stage, 0, interrupt)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prost": {"steps": 1}}, "set prost.steps to 0"),
+        ({"toybox": {"workers": 0}}, "joint needs a fixed set of clips"),
+        ({"joint": joint(videos=30, pool=50)}, "joint.videos 30 with 12 clips"),
+        ({"joint": joint(scorer={"width": 30})}, "joint.scorer.width"),
+        ({"joint": {"step": 3}}, "'steps'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(
+    start: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadConfig, match=message):
+        run_recipe(write_recipe(tmp_path / "run", start, **changes), tmp_path / "run" / "out")
+
+
+def test_a_rival_has_none(make_model: MakeModel, tmp_path: Path) -> None:
+    save(make_model("meanP"), tmp_path / "rival")
+    with pytest.raises(BadConfig, match="a CLIP4Clip; expected: a ProST"):
+        run_recipe(write_recipe(tmp_path / "run", tmp_path / "rival"), tmp_path / "run" / "out")
+
+
+def test_clips_of_which_everything_is_true_cannot_be_compared(
+    hidden_phrase: tuple[ProST, JudgedClips],
+) -> None:
+    model, judged = hidden_phrase
+
+    class Always(Owners):
+        def may_be_true(self, sentence: int, place: int) -> bool:
+            return True
+
+    always = JudgedClips(
+        sentences=Always(judged.sentences.texts, judged.sentences.clip), text=judged.text, video=judged.video
+    )
+    with pytest.raises(BadConfig, match="may be true of all clips"):
+        train_joint_scorer(model, always, JointStage.parse(joint()), 0, lambda **values: None)
+    assert np.array_equal(judged.sentences.clip, np.arange(64))
