@@ -123,6 +123,15 @@ def test_a_model_keeps_its_scorer_on_disk_and_its_fingerprint(tmp_path) -> None:
     assert trained(seed=2).fingerprint != model.joint_scorer.fingerprint
 
 
+def test_with_another_weight_of_the_score_the_scorer_is_left_out(tmp_path) -> None:
+    model = ProST(CONFIG).eval()
+    save(model, tmp_path / "model")
+    assert load_prost(tmp_path / "model", "cpu", object_phrase_weight=1.5).joint_scorer is not None
+    other = load_prost(tmp_path / "model", "cpu", object_phrase_weight=1.0)
+    assert other.joint_scorer is None and other.config.joint_scorer is None
+    assert other.fingerprint == model.fingerprint
+
+
 def test_a_model_without_a_scorer_says_so() -> None:
     text, video = prototypes()
     with pytest.raises(UsageError, match="'prost' has no joint scorer"):

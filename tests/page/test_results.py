@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -126,6 +127,14 @@ def test_every_picture_and_bar_says_what_it_shows(film: Path, tmp_path: Path) ->
     assert page.all("a", "film")[0]["aria-label"] == "Play red then blue.mp4 from 2.0 to 4.0 seconds"
     assert page.all("svg", "timeline")[0]["aria-label"] == "found from 2.0 to 4.0 of 4.0 seconds"
     assert page.all("html")[0]["lang"] == "en"
+
+
+def test_the_card_says_which_score_ordered_the_hits(film: Path, tmp_path: Path) -> None:
+    hit = hit_in(film)
+    written(tmp_path, Answer(query="blue", hits=[hit, replace(hit, joint_score=0.974)]))
+    plain, judged = (tmp_path / "index.html").read_text(encoding="utf-8").split("<li class=")[1:]
+    assert "joint scorer" not in plain and "1.400" in plain
+    assert "by the joint scorer, which orders the hits" in judged and "97" in judged and "1.400" in judged
 
 
 def test_the_bar_lies_where_the_moment_lies(film: Path, tmp_path: Path) -> None:

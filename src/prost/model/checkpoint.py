@@ -75,7 +75,8 @@ def load(
         device: where the weights go: `auto` (the first CUDA GPU, otherwise the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
         download: fetch the model first if it is known by name and is not on this machine, as `prost models pull` does.
         overrides: fields of the model's configuration to change, such as those that cannot be read off the weights
-            (`max_words=64`, `object_phrase_weight=1.0`, `token_shift_divisions=14`).
+            (`max_words=64`, `object_phrase_weight=1.0`, `token_shift_divisions=14`). With another
+            `object_phrase_weight` a joint scorer is left out, since it reads the score.
 
     Returns:
         A `ProST`, `CLIP4Clip`, `TS2Net` or `DualEncoder`, as the checkpoint says.
@@ -113,6 +114,8 @@ def load(
             f"leave {foreign[0]} out",
         )
     config = kind.parse({**values, **overrides}, origin)
+    if "object_phrase_weight" in overrides:
+        config, state = _without_foreign_scorer(config, kind.parse(values, origin), state)
     if tokenizer is not None and tokenizer.vocabulary > config.clip.vocabulary:
         raise CheckpointError(
             f"the vocabulary beside {weights} has {tokenizer.vocabulary} words, the weights {config.clip.vocabulary}",
@@ -221,6 +224,29 @@ def save(
                 (new / name).write_text(text, encoding="utf-8")
     except (OSError, safetensors.SafetensorError) as error:
         raise StorageError(f"the model cannot be written to {folder} ({error})") from None
+
+
+def _without_foreign_scorer(
+    config: RetrievalConfig, own: RetrievalConfig, state: dict[str, Tensor]
+) -> tuple[RetrievalConfig, dict[str, Tensor]]:
+    """Leave out the joint scorer of a model whose score is weighed otherwise than it was trained with.
+
+    Args:
+        config: with another weight, perhaps.
+        own: of the checkpoint.
+        state: the weights.
+    """
+    if not isinstance(config, ModelConfig) or not isinstance(own, ModelConfig) or config.joint_scorer is None:
+        return config, state
+    if config.object_phrase_weight == own.object_phrase_weight:
+        return config, state
+    log.info(
+        "the joint scorer of %s is left out: it reads a score with the weight %g",
+        own.name,
+        own.object_phrase_weight,
+    )
+    kept = {key: weight for key, weight in state.items() if not key.startswith("joint_scorer.")}
+    return config.model_copy(update={"joint_scorer": None}), kept
 
 
 @dataclass(kw_only=True)
