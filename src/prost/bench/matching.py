@@ -115,7 +115,7 @@ def measure_matching(
     for sizes in test_sets:
         for group in groups_of(sizes, batches, device):
             progress(groups, total, f"{group.sizes.name}: {group.ways[0].name.partition(',')[0]}")
-            rows += _measure(group, seconds, device)
+            rows += measure_group(group, seconds, device)
             not_measured += group.not_measured
             groups += 1
     for row in rows:
@@ -158,7 +158,8 @@ def table(report: MatchingReport) -> tuple[list[str], list[list[str]]]:
 
 
 @torch.inference_mode()
-def _measure(group: Group, seconds: float, device: torch.device) -> list[MatchingRow]:
+def measure_group(group: Group, seconds: float, device: torch.device) -> list[MatchingRow]:
+    """Time the ways of a group in turn, several rounds; arguments as for `measure_matching`."""
     ways = group.ways
     parts = [_units_within(way, seconds / REPETITIONS) for way in ways]
     rounds = [

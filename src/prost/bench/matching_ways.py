@@ -128,15 +128,26 @@ def groups_of(sizes: MatchingSizes, batches: Iterable[int], device: torch.device
     yield Group(sizes=sizes, ways=tuple(_prost_ways(sizes, device)))
     yield Group(sizes=sizes, ways=tuple(_ts2net_ways(sizes, device)))
     for batch in batches:
-        step = replace(sizes, name=f"{sizes.name}, training on {batch}", texts=batch, videos=batch)
-        yield Group(
-            sizes=step, ways=tuple(_training_ways(step, device)), not_measured=_too_large(step, device)
-        )
+        yield training_group(sizes, batch, device, free_memory(device))
 
 
-def _too_large(step: MatchingSizes, device: torch.device) -> tuple[str, ...]:
+def training_group(sizes: MatchingSizes, batch: int, device: torch.device, free: float | None) -> Group:
+    """The ways to do the matching of a step of training: scores and their gradient.
+
+    Args:
+        sizes: of the model; its numbers of texts and videos do not count.
+        batch: number of texts and of videos.
+        device: computes everything.
+        free: bytes that a way may take; None for no limit.
+    """
+    step = replace(sizes, name=f"{sizes.name}, training on {batch}", texts=batch, videos=batch)
+    too_large = _too_large(step, free)
+    ways = _training_ways(step, device, with_einsum=not too_large)
+    return Group(sizes=step, ways=tuple(ways), not_measured=too_large)
+
+
+def _too_large(step: MatchingSizes, free: float | None) -> tuple[str, ...]:
     """What a step of training cannot measure for want of memory."""
-    free = free_memory(device)
     needed = EINSUM_COPIES * 4 * step.texts * step.videos * step.phrases * step.frames * step.slots
     if free is None or needed < free:
         return ()
@@ -222,7 +233,7 @@ def _ts2net_ways(sizes: MatchingSizes, device: torch.device) -> Iterator[Way]:
     yield Way(name="TS2-Net, one product", flops=sizes.ts2net_flops, units=sizes.videos, run=once)
 
 
-def _training_ways(sizes: MatchingSizes, device: torch.device) -> Iterator[Way]:
+def _training_ways(sizes: MatchingSizes, device: torch.device, *, with_einsum: bool) -> Iterator[Way]:
     with torch.inference_mode(False):  # tensors that were made in inference mode get no gradient
         text, video = _random_prototypes(sizes, device)
 
@@ -234,7 +245,7 @@ def _training_ways(sizes: MatchingSizes, device: torch.device) -> Iterator[Way]:
             return scores.detach().cpu().numpy()
 
     ways = {EINSUM_STEP: _plain_scores, OUR_STEP: lambda text, video: match(text, video).total}
-    if _too_large(sizes, device):
+    if not with_einsum:
         del ways[EINSUM_STEP]
     for name, score in ways.items():
         run = functools.partial(step, score)
