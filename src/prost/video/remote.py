@@ -23,7 +23,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from prost.errors import StorageError, VideoError
-from prost.object_store import TEMPORARY, ObjectStore, SeenObject, is_remote
+from prost.object_store import TEMPORARY, ObjectStore, SeenObject
 from prost.places import cache_folder
 from prost.video.reasons import Reason
 
@@ -137,9 +137,9 @@ def at_hand(path: str | os.PathLike[str]) -> Iterator[str]:
         VideoError: there is no such object, it changes, or the disk has no room for it.
         StorageError: the store or the disk refuses.
     """
-    name = os.fspath(path)
-    if not is_remote(name):
-        yield name
+    name = address_of(path)
+    if name is None:
+        yield os.fspath(path)
         return
     folder = videos_cache() / IN_USE / f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex}"
     used = folder / os.path.basename(name)[-LONGEST_NAME:]

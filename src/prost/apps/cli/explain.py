@@ -43,6 +43,7 @@ def explain(
     Without --model, the model of the library is used. The video need not be in the library.
     """
     from prost.search.explaining import explain_file
+    from prost.search.finding import absolute_paths
     from prost.search.library import Library
     from prost.search.records import ClipSettings
 
@@ -57,7 +58,7 @@ def explain(
     if figure is not None:
         _write_figure(figure, evidence, video)
     if as_json:
-        print_json({"video": str(video.absolute()), **evidence.to_dict()})
+        print_json({"video": absolute_paths(video)[0], **evidence.to_dict()})
     else:
         _print(evidence, video)
 
