@@ -215,8 +215,8 @@ def test_a_wide_picture_is_prepared_as_by_transformers(family: str, folder: Path
     assert levels.max() < (12.0 if family == "siglip2" else 6.0)
     embeddings = [model.video_prototypes(pixels[None]).object[0, 0, 0] for pixels in (ours, theirs)]
     assert torch.cosine_similarity(*embeddings, dim=0) > 0.999
-    # `encode_video` goes the same way.
-    assert torch.equal(model.encode_video([tmp_path / "wide.mkv"]).object[0, 0, 0], embeddings[0])
+    # `encode_video` goes the same way; processors may round in another order there.
+    torch.testing.assert_close(model.encode_video([tmp_path / "wide.mkv"]).object[0, 0, 0], embeddings[0])
 
 
 @pytest.mark.parametrize(

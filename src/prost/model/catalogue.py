@@ -129,7 +129,7 @@ MODELS = (
         source="bundled",
         kind="ProST",
         licence="Apache-2.0",
-        bytes=4_200_000,
+        bytes=4_660_000,
         trained_on="Toybox: drawn scenes",
         note="drawn videos only: for the demo and for practice",
     ),
