@@ -211,3 +211,14 @@ def test_clips_of_which_everything_is_true_cannot_be_compared(
     with pytest.raises(BadConfig, match="may be true of all clips"):
         train_joint_scorer(model, always, JointStage.parse(joint()), 0, lambda **values: None)
     assert np.array_equal(judged.sentences.clip, np.arange(64))
+
+
+def test_wrong_clips_that_score_as_high_do_not_make_the_first_scale_huge(
+    hidden_phrase: tuple[ProST, JudgedClips],
+) -> None:
+    model, judged = hidden_phrase  # of every sentence, a wrong clip scores as high as its own
+    train_joint_scorer(
+        model, judged, JointStage.parse(joint(steps=1, videos=2, pool=128)), 0, lambda **values: None
+    )
+    assert model.joint_scorer is not None
+    assert 0 < model.joint_scorer.scale.item() < 300

@@ -37,6 +37,8 @@ from prost.training.recipe import JointStage
 LOG_EVERY = 20
 # Logits of a right and a wrong clip at the start, and how much faster their scale is learned than the rest.
 FIRST_LOGIT, SCALE_RATE = 2.0, 10.0
+# Least difference of their scores that the first scale is made for.
+LEAST_APART = 0.02
 # Weight of the wrong clips, beside the own one, where each pair is judged by itself.
 WRONG = 4.0
 
@@ -197,7 +199,8 @@ def _batches(
 def _start(scorer: JointScorer, fits: Fits) -> None:
     """Scale and bias for which right and wrong clips have logits of about the same size."""
     right, wrong = fits.score[:, 0].mean(), fits.score[:, 1:].mean()
-    apart = (right - wrong).clamp(min=torch.finfo(torch.float32).eps)
+    # The wrong clips are the best of a pool, so that they may score as high as the right ones, or higher.
+    apart = (right - wrong).clamp(min=LEAST_APART)
     with torch.no_grad():
         scorer.scale.copy_(2 * FIRST_LOGIT / apart)
         scorer.bias.copy_(-FIRST_LOGIT * (right + wrong) / apart)
