@@ -56,7 +56,8 @@ def trained(config: ModelConfig = CONFIG, seed: int = 0) -> JointScorer:
 
 def test_fits_are_the_largest_cosines_of_each_phrase_in_each_frame() -> None:
     text, video = prototypes()
-    fits = fits_of(text, video, 1.5)
+    score = match(text, video, 1.5).total
+    fits = fits_of(text, video, score)
     for query, clip in ((0, 0), (2, 59), (1, 51)):
         for phrase in range(PHRASES):
             for frame in range(FRAMES):
@@ -68,13 +69,16 @@ def test_fits_are_the_largest_cosines_of_each_phrase_in_each_frame() -> None:
         for event in range(EVENTS):
             expected = cosine(text.sentence[query].numpy(), video.event[clip, event].numpy())
             assert float(fits.event[query, clip, event]) == pytest.approx(expected, abs=1e-5)
-    torch.testing.assert_close(fits.score, match(text, video, 1.5).total)
+    torch.testing.assert_close(fits.score, score)
 
 
 def test_fits_of_several_lots_are_those_of_each() -> None:
     text, video = prototypes()
-    every = fits_of(text, video, 1.5)
-    joined = Fits.joined([fits_of(text[query : query + 1], video, 1.5) for query in range(SENTENCES)])
+    score = match(text, video, 1.5).total
+    every = fits_of(text, video, score)
+    joined = Fits.joined(
+        [fits_of(text[row : row + 1], video, score[row : row + 1]) for row in range(SENTENCES)]
+    )
     for one, other in zip(every.tensors(), joined.tensors(), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -101,7 +105,8 @@ def test_lengths_of_prototypes_do_not_matter() -> None:
     longer = TextPrototypes(3 * text.phrase, 5 * text.sentence)
     scaled = VideoPrototypes(2 * video.object, 0.1 * video.event)
     torch.testing.assert_close(
-        scorer(fits_of(text, video, 1.5), text), scorer(fits_of(longer, scaled, 1.5), longer)
+        scorer(fits_of(text, video, match(text, video, 1.5).total), text),
+        scorer(fits_of(longer, scaled, match(longer, scaled, 1.5).total), longer),
     )
 
 

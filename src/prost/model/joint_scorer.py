@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from prost.config import ModelConfig, TowerDesign
-from prost.model.matching import Record, TextPrototypes, VideoPrototypes, match
+from prost.model.matching import Record, TextPrototypes, VideoPrototypes
 from prost.model.towers import TransformerBlock
 from prost.model.vectors import unit
 
@@ -55,13 +55,13 @@ class Fits(Record):
         return cls(*(torch.cat(same) for same in zip(*(part.tensors() for part in parts), strict=True)))
 
 
-def fits_of(text: TextPrototypes, video: VideoPrototypes, object_phrase_weight: float) -> Fits:
+def fits_of(text: TextPrototypes, video: VideoPrototypes, score: Tensor) -> Fits:
     """Compare Q sentences with C videos, prototypes of any length.
 
     Args:
         text: of the sentences.
         video: of the videos.
-        object_phrase_weight: of the model's configuration.
+        score: of the model, by its own rule and weight `[Q, C]`.
     """
     clips, frames, slots, width = video.object.shape
     phrases = unit(text.phrase).flatten(0, 1)  # [Q * N_p, D]
@@ -73,7 +73,6 @@ def fits_of(text: TextPrototypes, video: VideoPrototypes, object_phrase_weight: 
 
     phrase = torch.cat(list(largest()), dim=1).view(len(text), -1, clips, frames).transpose(1, 2)
     event = unit(text.sentence) @ unit(video.event).flatten(0, 1).T
-    score = match(text, video, object_phrase_weight).total
     return Fits(phrase.float(), event.view(len(text), clips, -1).float(), score.float())
 
 

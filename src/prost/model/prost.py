@@ -128,6 +128,6 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
             raise UsageError(
                 f"model {self.config.name!r} has no joint scorer", "a model that was trained with one"
             )
-        fits = fits_of(text, video, self.config.object_phrase_weight)
+        fits = fits_of(text, video, self.match(text, video).total)
         logits: Tensor = self.joint_scorer(fits, text)
         return logits

@@ -51,8 +51,8 @@ SMALL = 64
 JUDGED_SENTENCES = 200
 # Bytes of prototypes that are read once for all sentences.
 MEMORY = 256 << 20
-# Clips that the scan proposes for the best videos of a sentence.
-PROPOSED = 4 * JUDGED
+# Clips that the scan proposes for the best score of a sentence, and for the videos that a joint scorer judges.
+PROPOSED, PROPOSED_TO_JUDGE = 16, 4 * JUDGED
 # Sentences for a background that is not stored, and the largest number of clips that are scored exactly for it.
 FEW, MOST_CLIPS = 64, SCAN_FROM
 
@@ -196,14 +196,16 @@ def score_unrelated(
     )
     for place in range(len(text)):
         one, rows, found = text[place : place + 1], uncoded, scores[place]
+        judges = joint is not None and place < len(judged)
         if shortlist is not None:
-            proposed = shortlist.find(one, object_phrase_weight, PROPOSED, None).rows
+            count = PROPOSED_TO_JUDGE if judges else PROPOSED
+            proposed = shortlist.find(one, object_phrase_weight, count, None).rows
             exact = total_scores(one, reader.read(proposed), object_phrase_weight)[0] if len(proposed) else []
             # The sample is never empty, unlike what has codes and what has none.
             rows = np.concatenate([uncoded, sample, proposed])
             found = np.concatenate([found, sampled[place], exact])
         best[place] = found.max()
-        if joint is not None and place < len(judged):
+        if joint is not None and judges:
             rows = rows[best_clips(snapshot.content_of[rows], found)]
             judged[place] = joint.of_clips(one, snapshot.prototypes(rows, reader)).max()
     contents, clips = _contents(snapshot)

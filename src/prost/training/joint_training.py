@@ -161,7 +161,7 @@ def _batches(
 ) -> Iterator[tuple[Fits, TextPrototypes]]:
     """Sentences with their own clip first, then the wrong ones that score highest in a pool."""
     sentences, clips = judged.sentences, len(judged.video)
-    weight, device = model.config.object_phrase_weight, model.device
+    device = model.device
     if clips <= stage.videos:
         raise BadConfig(
             f"joint.videos {stage.videos} with {clips} clips to train on", f"2 to {clips - 1}, or more clips"
@@ -191,7 +191,10 @@ def _batches(
                 )
             places = torch.tensor([places[:fewest] for places in picked], device=device)
             fits = Fits.joined(
-                [fits_of(text[row : row + 1], video[places[row]], weight) for row in range(len(places))]
+                [
+                    fits_of(text[row : row + 1], video[places[row]], scores[row : row + 1, places[row]])
+                    for row in range(len(places))
+                ]
             )
         yield fits, text
 
