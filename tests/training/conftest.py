@@ -1,4 +1,4 @@
-"""Tiny models of every architecture, with Toybox's vocabulary."""
+"""Tiny models of every architecture, with Toybox's vocabulary; and a run that only notes what a stage reports."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from prost.data.toybox import vocabulary
 from prost.model.checkpoint import build, config_class
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import whole_words
+from prost.training.distributed import Processes
+from prost.training.steps import Stage
 
 CLIP = {
     "image_size": 32, "patch_size": 16, "vision_width": 64, "vision_layers": 2, "text_width": 64, "text_layers": 1,
@@ -25,6 +27,34 @@ MODELS: dict[str, dict[str, Any]] = {
     "seqLSTM": {"architecture": "clip4clip", "temporal": "seqLSTM"},
     "ts2net": {"architecture": "ts2net", "selected_tokens": 2, "selection_samples": 8, "temporal_layers": 1, **SHIFT},
 }  # fmt: skip
+
+
+class NotedRun:
+    """Notes what a stage reports.
+
+    Args:
+        asks: is called with every line of the log.
+    """
+
+    def __init__(self, asks: Callable[[dict[str, Any]], None] = lambda line: None) -> None:
+        self.processes = Processes(0, 1, torch.device("cpu"))
+        self.lines: list[dict[str, Any]] = []
+        self.validated: list[int] = []
+        self.kept: list[tuple[str, int]] = []
+        self._asks = asks
+
+    def write(self, **values: Any) -> None:
+        self.lines.append(values)
+        self._asks(values)
+
+    def validate(self, step: int) -> None:
+        self.validated.append(step)
+
+    def keep(self, stage: Stage, step: int) -> None:
+        self.kept.append((stage.name, step))
+
+    def lower_rate(self) -> str:
+        return "patience"
 
 
 def model_values(kind: str, **changes: Any) -> dict[str, Any]:

@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tests.training.conftest import NotedRun
 
 from prost.config import JointScorerConfig
 from prost.data.sentences import Sentences
-from prost.errors import BadConfig, TrainingInterrupted
+from prost.errors import BadConfig, TrainingInterrupted, TrainingStopped
 from prost.model.checkpoint import load, load_prost, save
 from prost.model.joint_scorer import JointScorer
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
-from prost.training.joint_training import JudgedClips, train_joint_scorer
+from prost.training.joint_training import JudgedClips, joint_stage, train_scorer_alone
 from prost.training.recipe import JointStage, Recipe
 from prost.training.start import starting_model
+from prost.training.steps import run_steps
 from prost.training.trainer import run_recipe
 
 MakeModel = Callable[..., RetrievalModel[Any, Any]]
@@ -41,6 +43,19 @@ class Owners(Sentences):
 
 def joint(**values: Any) -> dict[str, Any]:
     return {"steps": 2, "scorer": SIZES, "sentences": 1, "batch_size": 4, "videos": 3, "pool": 6, **values}
+
+
+def train(model: ProST, judged: JudgedClips, seed: int = 0, **values: Any) -> NotedRun:
+    """Train the joint scorer on clips that are encoded already."""
+    config, run = JointStage.parse(joint(**values)), NotedRun()
+    steps = range(config.steps)
+    train_scorer_alone(model)
+    run_steps(joint_stage(model, judged, config, seed, steps), steps, config.steps, run)
+    return run
+
+
+def log_of(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
 
 
 def write_recipe(folder: Path, start: Path, **changes: Any) -> Path:
@@ -94,9 +109,7 @@ def hidden_phrase(make_model: MakeModel) -> tuple[ProST, JudgedClips]:
 def test_it_learns_that_every_phrase_must_be_found(hidden_phrase: tuple[ProST, JudgedClips]) -> None:
     model, judged = hidden_phrase
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    lines: list[dict[str, Any]] = []
-    stage = JointStage.parse(joint(steps=120, batch_size=16, videos=8, pool=128))
-    train_joint_scorer(model, judged, stage, 0, lambda **values: lines.append(values))
+    run = train(model, judged, steps=120, batch_size=16, videos=8, pool=128)
     count = len(judged.text)
     with torch.inference_mode():
         text, video = judged.text.float(), judged.video.float()
@@ -107,8 +120,9 @@ def test_it_learns_that_every_phrase_must_be_found(hidden_phrase: tuple[ProST, J
     torch.testing.assert_close(scores[own, own], scores[own, own + count], atol=1e-2, rtol=0)
     assert (logits.argmax(dim=1) == own).float().mean() > 0.9
     assert (logits[own, own] > 0).float().mean() > 0.8 and (logits[own, own + count] < 0).float().mean() > 0.8
-    assert [line["step"] for line in lines] == [20, 40, 60, 80, 100, 120]
-    assert lines[-1]["first"] > 0.9 and lines[-1]["loss"] < lines[0]["loss"]
+    assert [line["step"] for line in run.lines] == [1, 21, 41, 61, 81, 101, 120]
+    assert run.lines[-1]["first"] > 0.9 and run.lines[-1]["loss"] < run.lines[0]["loss"]
+    assert run.validated == [120]
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]) != name.startswith("joint_scorer."), name
 
@@ -119,8 +133,7 @@ def test_the_same_seed_trains_the_same_scorer(hidden_phrase: tuple[ProST, Judged
     for seed in (0, 0, 1):
         torch.manual_seed(0)
         model.joint_scorer = JointScorer(model.config)
-        stage = JointStage.parse(joint(steps=3, batch_size=8, videos=4, pool=16))
-        train_joint_scorer(model, judged, stage, seed, lambda **values: None)
+        train(model, judged, seed, steps=3, batch_size=8, videos=4, pool=16)
         found.append(model.joint_scorer.fingerprint)
     assert found[0] == found[1] != found[2]
 
@@ -132,8 +145,9 @@ def test_a_recipe_trains_one_for_a_model_that_stays_as_it_is(start: Path, tmp_pa
     assert model.fingerprint == was.fingerprint
     for name, tensor in was.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
-    lines = [json.loads(line) for line in (tmp_path / "run" / "out" / "log.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in lines] == ["encoding", "joint", "validation"]
+    lines = log_of(tmp_path / "run" / "out")
+    assert [line["stage"] for line in lines] == ["length", "encoding", "joint", "joint", "validation"]
+    assert lines[0] == {"stage": "length", "of": "joint", "steps": 2, "batch_size": 4, "warmup_steps": 1}
     assert set(lines[-1]) >= {"sum", "joint"} and 0 <= lines[-1]["joint"]["R@1"] <= 100
     trained = json.loads((made / "training.json").read_text())["trained_parameters"]
     assert trained == sum(part.numel() for part in model.joint_scorer.parameters())  # type: ignore[union-attr]
@@ -160,17 +174,83 @@ def test_a_scorer_can_be_trained_anew(start: Path, tmp_path: Path) -> None:
     assert load(again).config.joint_scorer.width == 48
 
 
-def test_an_interruption_ends_with_what_to_do(
-    hidden_phrase: tuple[ProST, JudgedClips],
+FOUR = {"joint": joint(steps=4), "evaluate_every": 2}
+
+
+@pytest.fixture
+def whole(start: Path, tmp_path: Path) -> Path:
+    """The folder of a run of four steps that nobody interrupted."""
+    run_recipe(write_recipe(tmp_path / "whole", start, **FOUR), tmp_path / "whole" / "out")
+    return tmp_path / "whole" / "out"
+
+
+def same_state(output: Path, expected: Path) -> bool:
+    """Whether two runs ended with the same weights, and the same best step."""
+    one, other = (torch.load(folder / "state.pt", weights_only=True) for folder in (output, expected))
+    weights = all(torch.equal(one["model"][name], tensor) for name, tensor in other["model"].items())
+    return weights and all(one[key] == other[key] for key in ("stage", "step", "best"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_where_the_other_ended(
+    start: Path, tmp_path: Path, whole: Path, number: signal.Signals
 ) -> None:
-    model, judged = hidden_phrase
+    def interrupt(values: dict[str, Any]) -> None:
+        if values["stage"] == "joint":
+            os.kill(os.getpid(), number)
 
-    def interrupt(**values: Any) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+    recipe, output = write_recipe(tmp_path / "run", start, **FOUR), tmp_path / "run" / "out"
+    with pytest.raises(
+        TrainingInterrupted, match=r"stopped in stage 'joint' after step 1 of 4; .* which continues the run"
+    ):
+        run_recipe(recipe, output, interrupt)
+    assert run_recipe(recipe, output) == output / "best"
+    assert same_state(output, whole)
+    # The step that was kept is not trained again.
+    assert [line["step"] for line in log_of(output) if line["stage"] == "joint"] == [1, 4]
+    for folder in ("best", "last"):
+        one, other = (load_prost(run / folder, "cpu") for run in (output, whole))
+        assert one.joint_scorer is not None and other.joint_scorer is not None
+        assert one.joint_scorer.fingerprint == other.joint_scorer.fingerprint
 
-    stage = JointStage.parse(joint(steps=1000, batch_size=4, videos=4, pool=8))
-    with pytest.raises(TrainingInterrupted, match="stopped in stage 'joint' after step 20 of 1000"):
-        train_joint_scorer(model, judged, stage, 0, interrupt)
+
+def test_a_run_that_was_killed_continues_from_the_last_validation(
+    start: Path, tmp_path: Path, whole: Path
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(values: dict[str, Any]) -> None:
+        if values["stage"] == "joint" and values["step"] == 4:
+            raise Killed
+
+    recipe, output = write_recipe(tmp_path / "run", start, **FOUR), tmp_path / "run" / "out"
+    with pytest.raises(Killed):
+        run_recipe(recipe, output, kill)
+    assert torch.load(output / "state.pt", weights_only=True)["step"] == 2
+    run_recipe(recipe, output)
+    assert same_state(output, whole)
+    assert [line["step"] for line in log_of(output) if line["stage"] == "validation"] == [2, 4]
+
+
+def test_a_finished_run_is_not_run_again(whole: Path) -> None:
+    lines, facts = log_of(whole), (whole / "last" / "training.json").read_text()
+    assert run_recipe(whole.parent / "recipe.yaml", whole) == whole / "best"
+    assert log_of(whole) == lines
+    assert (whole / "last" / "training.json").read_text() == facts
+
+
+def test_another_recipe_does_not_carry_on(start: Path, tmp_path: Path, whole: Path) -> None:
+    with pytest.raises(TrainingStopped, match="contains a run of another recipe"):
+        run_recipe(write_recipe(tmp_path / "other", start, **FOUR, seed=1), whole)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(start: Path, tmp_path: Path) -> None:
+    wild = joint(steps=9, learning_rate=1e38, warmup=0.0)
+    with pytest.raises(TrainingStopped, match=r"at step \d of stage 'joint'; try: a lower learning rate"):
+        run_recipe(
+            write_recipe(tmp_path / "run", start, joint=wild, evaluate_every=9), tmp_path / "run" / "out"
+        )
 
 
 @pytest.mark.parametrize(
@@ -209,7 +289,7 @@ def test_clips_of_which_everything_is_true_cannot_be_compared(
         sentences=Always(judged.sentences.texts, judged.sentences.clip), text=judged.text, video=judged.video
     )
     with pytest.raises(BadConfig, match="may be true of all clips"):
-        train_joint_scorer(model, always, JointStage.parse(joint()), 0, lambda **values: None)
+        train(model, always)
     assert np.array_equal(judged.sentences.clip, np.arange(64))
 
 
@@ -217,8 +297,6 @@ def test_wrong_clips_that_score_as_high_do_not_make_the_first_scale_huge(
     hidden_phrase: tuple[ProST, JudgedClips],
 ) -> None:
     model, judged = hidden_phrase  # of every sentence, a wrong clip scores as high as its own
-    train_joint_scorer(
-        model, judged, JointStage.parse(joint(steps=1, videos=2, pool=128)), 0, lambda **values: None
-    )
+    train(model, judged, steps=1, videos=2, pool=128)
     assert model.joint_scorer is not None
     assert 0 < model.joint_scorer.scale.item() < 300

@@ -1,6 +1,7 @@
 """What the best step is chosen on: ranks of the true video, every caption a query, tokens kept while they may be."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ def test_every_caption_is_ranked_among_the_videos(make_model: MakeModel, records
     assert found.quality == pytest.approx(expected)
     assert found.to_dict()["videos"] == 3 and found.twin_accuracy == {}
     assert found.to_dict()["event_diversity"] == pytest.approx(event_diversity(video.event))
+
+
+def test_a_joint_scorer_chooses_the_best_step(make_model: MakeModel, records: list[VideoRecord]) -> None:
+    model = make_model("prost", joint_scorer={"width": 24, "layers": 1})
+    found = ValidationSet(records_set(records, name="three", split="val")).measure(model)
+    better = replace(found, ranks={**found.ranks, "joint": np.ones_like(found.ranks["joint"])})
+    worse = replace(found, ranks={**found.ranks, "joint": np.full_like(found.ranks["joint"], 3)})
+    assert better.quality == (100.0, -1.0) and worse.quality == (0.0, -3.0)
 
 
 def test_a_gallery_has_twins_and_a_rival_has_one_score(make_model: MakeModel) -> None:

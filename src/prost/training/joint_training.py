@@ -9,32 +9,30 @@ compared, as the confidence of a search does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from prost.data.batches import generator_of
 from prost.data.clip_sets import ClipSet
 from prost.data.sentences import Sentences, sentences_of
-from prost.errors import BadConfig, TrainingInterrupted, TrainingStopped
+from prost.errors import BadConfig
 from prost.evaluation.benchmark import encode_clips
-from prost.interruption import Interruption
 from prost.model.encoding import Precision, encode_text
 from prost.model.joint_scorer import Fits, JointScorer, fits_of
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
 from prost.model.vectors import unit
-from prost.training.logs import Pace
 from prost.training.optimizer import make_schedule
 from prost.training.recipe import JointStage
+from prost.training.steps import Backward, Stage
 
-LOG_EVERY = 20
 # Logits of a right and a wrong clip at the start, and how much faster their scale is learned than the rest.
 FIRST_LOGIT, SCALE_RATE = 2.0, 10.0
 # Least difference of their scores that the first scale is made for.
@@ -77,67 +75,56 @@ class JudgedClips:
         )
 
 
-def train_joint_scorer(
-    model: ProST, judged: JudgedClips, stage: JointStage, seed: int, log: Callable[..., None]
-) -> None:
-    """Train the joint scorer of a model; nothing else of it changes.
+def train_scorer_alone(model: ProST) -> None:
+    """Freeze a model but for its joint scorer."""
+    assert model.joint_scorer is not None
+    model.requires_grad_(False)
+    model.joint_scorer.requires_grad_(True)
+
+
+def joint_stage(model: ProST, judged: JudgedClips, config: JointStage, seed: int, steps: range) -> Stage:
+    """The stage that trains the joint scorer of a model; nothing else of it changes.
+
+    Its batches depend on seed and step only, and nothing else is random. So a stage that is continued ends where the
+    uninterrupted one ends, although its clips were encoded again.
 
     Args:
-        model: on the device that trains.
+        model: on the device that trains, with all but its joint scorer frozen.
         judged: the set to train on.
-        stage: how.
+        config: how.
         seed: draws sentences and pools.
-        log: called with the values of a line of the log.
-
-    Raises:
-        TrainingInterrupted: the user asked training to stop.
-        TrainingStopped: the loss is not finite.
+        steps: those that are left.
     """
     scorer = model.joint_scorer
     assert scorer is not None
-    model.requires_grad_(False).eval()
-    scorer.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(_groups(scorer, stage), fused=True)
-    schedule = make_schedule(optimizer, stage.steps, stage.warmup)
-    pace = Pace(stage.steps, None)
-    with Interruption() as interruption:
-        for step, (fits, text) in enumerate(_batches(model, judged, stage, seed), 1):
-            if step == 1:
-                _start(scorer, fits)
-            logits = scorer(fits, text)
-            loss = _loss(logits)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(scorer.parameters(), stage.gradient_clip)
-            if not torch.stack([loss.detach(), norm]).isfinite().all():
-                raise TrainingStopped(
-                    f"the loss is {loss.item()} at step {step} of stage 'joint'",
-                    suggestion="a lower learning rate",
-                )
-            optimizer.step()
-            schedule.step()
-            pace.step()
-            if step % LOG_EVERY == 0 or step == stage.steps:
-                remaining = pace.remaining(step)
-                first = (logits.argmax(dim=1) == 0).float().mean()
-                before = (fits.score.argmax(dim=1) == 0).float().mean()
-                log(
-                    stage="joint",
-                    step=step,
-                    steps=stage.steps,
-                    loss=round(loss.item(), 4),
-                    first=round(first.item(), 3),
-                    first_by_score=round(before.item(), 3),
-                    seconds=round(pace.seconds, 1),
-                    **({} if remaining is None else {"remaining": remaining}),
-                )
-            if interruption.asked and step < stage.steps:
-                raise TrainingInterrupted(
-                    f"stopped in stage 'joint' after step {step} of {stage.steps}",
-                    suggestion="the same command again, which begins this stage anew",
-                    number=interruption.received,
-                )
-    scorer.eval()
+    optimizer = torch.optim.AdamW(_groups(scorer, config), fused=True)
+
+    def backward(step: int, batch: tuple[Fits, TextPrototypes]) -> Backward:
+        fits, text = batch
+        if step == 0:
+            _start(scorer, fits)
+        logits = scorer(fits, text)
+        loss = _loss(logits)
+        loss.backward()
+
+        def measured() -> dict[str, float]:
+            ranked = {"first": logits, "first_by_score": fits.score}
+            return {
+                name: (scores.argmax(dim=1) == 0).float().mean().item() for name, scores in ranked.items()
+            }
+
+        return Backward(loss=loss.detach(), measured=measured, suspects=lambda: "")
+
+    return Stage(
+        name="joint",
+        parameters=list(scorer.parameters()),
+        optimizer=optimizer,
+        schedule=make_schedule(optimizer, steps.stop, config.warmup),
+        gradient_clip=config.gradient_clip,
+        batches=_batches(model, judged, config, seed, steps),
+        backward=backward,
+        validated=True,
+    )
 
 
 def _half(vectors: Tensor) -> Tensor:
@@ -157,7 +144,7 @@ def _groups(scorer: JointScorer, stage: JointStage) -> list[dict[str, Any]]:
 
 
 def _batches(
-    model: ProST, judged: JudgedClips, stage: JointStage, seed: int
+    model: ProST, judged: JudgedClips, stage: JointStage, seed: int, steps: range
 ) -> Iterator[tuple[Fits, TextPrototypes]]:
     """Sentences with their own clip first, then the wrong ones that score highest in a pool."""
     sentences, clips = judged.sentences, len(judged.video)
@@ -166,7 +153,7 @@ def _batches(
         raise BadConfig(
             f"joint.videos {stage.videos} with {clips} clips to train on", f"2 to {clips - 1}, or more clips"
         )
-    for step in range(stage.steps):
+    for step in steps:
         rng = generator_of(seed, "joint", step)
         chosen = rng.choice(len(sentences), min(stage.batch_size, len(sentences)), replace=False)
         near = np.concatenate([sentences.clip[chosen] + distance for distance in (-1, 0, 1)])

@@ -61,7 +61,7 @@ class StageConfig(StrictConfig):
 
 
 class JointStage(StrictConfig):
-    """The training of a joint scorer for a finished model, see `joint_training`. Interrupted, it begins anew.
+    """The training of a joint scorer for a finished model, see `joint_training`.
 
     Attributes:
         steps: number of batches; 0 trains no joint scorer.

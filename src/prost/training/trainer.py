@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from prost.data.batches import load_batches
 from prost.data.clip_sets import ClipSet, RecordClips
 from prost.data.frame_tokens import FrameTokenCache, FrameTokens
 from prost.data.toybox_clips import ToyboxFrames
 from prost.data.writing import storage_errors, written_whole
-from prost.errors import BadConfig, BadScores, TrainingInterrupted, TrainingStopped
-from prost.interruption import Interruption
+from prost.errors import BadConfig, BadScores, TrainingStopped
 from prost.model.checkpoint import save
 from prost.model.prost import ProST
 from prost.model.retrieval_model import VISION_TOWER
 from prost.model.saving import TRAINING
 from prost.training.distributed import Processes, join_processes
 from prost.training.freezing import freeze, trained_parameters, vision_is_frozen
-from prost.training.grad_cache import ContrastiveStep, LossTerms
-from prost.training.joint_training import JudgedClips, train_joint_scorer
-from prost.training.logs import Pace, RunLog, StepLogger, run_facts
+from prost.training.grad_cache import ContrastiveStep
+from prost.training.joint_training import JudgedClips, joint_stage, train_scorer_alone
+from prost.training.logs import RunLog, StepLogger, run_facts
 from prost.training.objectives import Batch, FrameObjective, Objective
 from prost.training.optimizer import make_optimizer, make_schedule, warmup_steps
 from prost.training.recipe import Recipe, StageConfig, read_recipe
 from prost.training.sources import TrainingData, open_data
 from prost.training.start import start_temporal_transformer, starting_model
+from prost.training.steps import Backward, Stage, run_steps
 
 log = logging.getLogger("prost")
-
-LOG_EVERY = 20
-"""Steps between lines of the log."""
 
 EVALUATE_EVERY = 500
 """Steps between validations, where neither the recipe nor an epoch says another number."""
@@ -45,6 +40,7 @@ EVALUATE_EVERY = 500
 NAMED_ROWS = 6
 """Rows of a batch that an error message names."""
 
+CLIP, PROST, JOINT = STAGES = ("clip", "prost", "joint")
 MEMORY = "memory"
 STATE_FILE = "state.pt"
 
@@ -116,26 +112,18 @@ class Trainer:
         self.log = RunLog(output, report, recipe.tensorboard) if processes.leads else None
 
     def run(self) -> Path:
-        """Run both stages; see `run_recipe`."""
-        shared = (self.model, self.recipe.precision, self.processes)
-        stages: dict[str, tuple[StageConfig, Objective]] = {
-            "clip": (self.recipe.clip, FrameObjective(*shared)),
-            "prost": (
-                self.recipe.prost,
-                Objective(*shared, self.recipe.toybox.grounding, self.recipe.toybox.order),
-            ),
-        }
+        """Run all stages; see `run_recipe`."""
         reached = self._resume()
-        for name, (stage, objective) in stages.items():
-            steps = self.data.steps(stage)
-            if list(stages).index(name) < list(stages).index(reached["stage"]):
+        for place, name in enumerate(STAGES):
+            steps = self._steps(name)
+            if not steps:
+                continue
+            self._freeze(name)
+            if place < STAGES.index(reached["stage"]):
                 continue
             first = reached["step"] if reached["stage"] == name else 0
             if first < steps:
-                self._log_length(name, stage, steps)
-                self._run_stage(name, stage, objective, range(first, steps), reached if first else {})
-        if self.recipe.joint.steps:
-            self._train_joint_scorer()
+                self._run_stage(name, range(first, steps), reached if first else {})
         if self.processes.leads:
             self._save("last")
         self.processes.wait()
@@ -144,103 +132,94 @@ class Trainer:
         # Only the leading process knows the best step; all return the same folder.
         return self.output / ("best" if self.processes.any(self.best is not None) else "last")
 
-    def _train_joint_scorer(self) -> None:
-        """The stage that trains a joint scorer, in one process."""
+    def _steps(self, name: str) -> int:
+        """The number of steps of a stage."""
+        return self.recipe.joint.steps if name == JOINT else self.data.steps(self._contrastive(name))
+
+    def _contrastive(self, name: str) -> StageConfig:
+        """What the recipe says of the stage on frames or on videos."""
+        return self.recipe.clip if name == CLIP else self.recipe.prost
+
+    def _freeze(self, name: str) -> None:
+        """Choose the weights that a stage trains, also where it has ended: they are counted in the run's record."""
+        if name == JOINT:
+            assert isinstance(self.model, ProST)
+            train_scorer_alone(self.model)
+        else:
+            freeze(self.model, self._contrastive(name).freeze)
+
+    def _run_stage(self, name: str, steps: range, reached: dict[str, Any]) -> None:
+        """Run the steps of a stage that are left, with what was reached in it."""
+        self._log_length(name, steps.stop)
+        stage = self._joint_stage(steps) if name == JOINT else self._contrastive_stage(name, steps)
+        if reached:
+            stage.optimizer.load_state_dict(reached["optimizer"])
+            stage.schedule.load_state_dict(reached["schedule"])
+        epochs = None if name == JOINT else self._contrastive(name).epochs
+        evaluate_every = EVALUATE_EVERY if epochs is None else steps.stop // epochs
+        run_steps(stage, steps, self.recipe.evaluate_every or evaluate_every, self)
+
+    def _joint_stage(self, steps: range) -> Stage:
+        """The stage that trains a joint scorer, in one process. Its clips are encoded again where it is continued."""
         if self.processes.world > 1:
             raise BadConfig(f"joint, in {self.processes.world} processes", "one process")
         assert isinstance(self.model, ProST) and self.data.clips is not None
         stage, seed = self.recipe.joint, self.recipe.seed
-        self._log(stage="encoding", clips=len(self.data.clips))
+        self.write(stage="encoding", clips=len(self.data.clips))
         judged = JudgedClips.encode(self.model, self.data.clips, stage.sentences, seed, self.recipe.precision)
-        torch.manual_seed(seed)
-        train_joint_scorer(self.model, judged, stage, seed, self._log)
-        found = self.data.validation.measure(self.model, self.recipe.precision)
-        self._log(stage="validation", step=stage.steps, **found.to_dict())
+        return joint_stage(self.model, judged, stage, seed, steps)
 
-    def _log_length(self, name: str, stage: StageConfig, steps: int) -> None:
+    def _log_length(self, name: str, steps: int) -> None:
         """Log how many steps a stage has, and how they follow from the data."""
+        stage = self.recipe.joint if name == JOINT else self._contrastive(name)
         facts: dict[str, Any] = {
             "batch_size": stage.batch_size,
             "warmup_steps": warmup_steps(steps, stage.warmup),
         }
-        if stage.epochs is not None:
+        if isinstance(stage, StageConfig) and stage.epochs is not None:
             assert self.data.clips is not None
             facts |= {"epochs": stage.epochs, "epoch": stage.epoch, "steps_per_epoch": steps // stage.epochs}
             facts |= {"videos": len(self.data.clips)}
             if isinstance(self.data.clips, RecordClips):
                 facts |= {"captions": sum(len(record.captions) for record in self.data.clips.records)}
-        self._log(stage="length", of=name, steps=steps, **facts)
+        self.write(stage="length", of=name, steps=steps, **facts)
 
-    def _run_stage(
-        self, name: str, stage: StageConfig, objective: Objective, steps: range, reached: dict[str, Any]
-    ) -> None:
-        videos = name == "prost"
-        first, last = steps.start, steps.stop
-        evaluate_every = self.recipe.evaluate_every or (
-            EVALUATE_EVERY if stage.epochs is None else last // stage.epochs
+    def _contrastive_stage(self, name: str, steps: range) -> Stage:
+        """The stage on frames or on videos, in which every text is compared with every video of a batch."""
+        config, recipe, videos = self._contrastive(name), self.recipe, name == PROST
+        shared = (self.model, recipe.precision, self.processes)
+        objective = (
+            Objective(*shared, recipe.toybox.grounding, recipe.toybox.order)
+            if videos
+            else FrameObjective(*shared)
         )
-        freeze(self.model, stage.freeze)
-        self.model.clip.activation_checkpointing = stage.activation_checkpointing
-        if videos and first == 0 and self.recipe.model is not None:
+        self.model.clip.activation_checkpointing = config.activation_checkpointing
+        if videos and steps.start == 0 and recipe.model is not None:
             start_temporal_transformer(self.model)
-        optimizer = make_optimizer(self.model, stage)
-        schedule = make_schedule(optimizer, last, stage.warmup)
-        if reached:
-            optimizer.load_state_dict(reached["optimizer"])
-            schedule.load_state_dict(reached["schedule"])
-        batches = self._batches(name, stage, steps)
-        pace = Pace(last, evaluate_every if videos else None, first)
-        with Interruption(patient=self.processes.world > 1) as interruption:
-            for step, batch in zip(steps, batches, strict=True):
-                # Dropout depends on the step, so that a resumed run draws the same, and differs between processes.
-                torch.manual_seed(
-                    2 * (self.recipe.seed * 1_000_003 + step) + videos + (self.processes.rank << 48)
-                )
-                self.model.train()
-                optimizer.zero_grad(set_to_none=True)
-                loss, measured, text, video = self._backward(objective, stage, batch)
-                norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), stage.gradient_clip)
-                # The one time that a step waits for the device, unless it is logged.
-                if not torch.stack([loss, norm]).isfinite().all():
-                    raise self._broken(name, step, loss.item(), batch, _finite_rows(text, video))
-                optimizer.step()
-                schedule.step()
-                pace.step()
-                done = step + 1
-                if step % LOG_EVERY == 0 or done == last:
-                    # Before a step has been timed, the remaining time is unknown.
-                    remaining = pace.remaining(done)
-                    numbers = self.processes.mean({**measured, **objective.prototype_health(text, video)})
-                    self._log(
-                        stage=name,
-                        step=done,
-                        steps=last,
-                        loss=round(loss.item(), 4),
-                        gradient=round(norm.item(), 3),
-                        logit_scale=round(self.model.logit_scale.item(), 2),
-                        seconds=round(pace.seconds, 1),
-                        **({} if remaining is None else {"remaining": remaining}),
-                        **{name: round(value, 3) for name, value in numbers.items()},
-                    )
-                asked = self.processes.any(interruption.asked)
-                due = done % evaluate_every == 0 or done == last
-                if videos and due:  # even if a stop was asked for: a resumed run would skip this validation
-                    self._validate(done)
-                    pace.validated()
-                if due or asked:
-                    self._keep(name, done, optimizer, schedule)
-                if asked and done < last:
-                    raise TrainingInterrupted(
-                        f"stopped in stage {name!r} after step {done} of {last}",
-                        suggestion="the same command again, which continues the run",
-                        number=interruption.received,
-                    )
+        optimizer = make_optimizer(self.model, config)
+
+        def backward(step: int, batch: Batch) -> Backward:
+            # Dropout depends on the step, so that a resumed run draws the same, and differs between processes.
+            torch.manual_seed(2 * (recipe.seed * 1_000_003 + step) + videos + (self.processes.rank << 48))
+            self.model.train()
+            return self._backward(objective, config, batch)
+
+        return Stage(
+            name=name,
+            parameters=list(self.model.parameters()),
+            optimizer=optimizer,
+            schedule=make_schedule(optimizer, steps.stop, config.warmup),
+            gradient_clip=config.gradient_clip,
+            batches=self._batches(name, config, steps),
+            backward=backward,
+            validated=videos,
+        )
 
     def _batches(self, name: str, stage: StageConfig, steps: range) -> Iterator[Batch]:
         """This process's part of the batches of some steps."""
         config, toybox, seed = self.model.config, self.recipe.toybox, self.recipe.seed
         rows = self.processes.rows(stage.batch_size)
-        if name == "clip":
+        if name == CLIP:
             frames = ToyboxFrames(steps, batch_size=stage.batch_size, size=config.image_size, seed=seed)
             return (batch[rows] for batch in load_batches(frames, toybox.workers))
         if self.recipe.cache_frame_tokens is None:
@@ -268,49 +247,51 @@ class Trainer:
         return cache.of(self.model, clips, self.recipe.precision)
 
     def _log_cached(self, done: int, total: int, _: str) -> None:
-        self._log(stage="frame tokens", step=done, steps=total)
+        self.write(stage="frame tokens", step=done, steps=total)
 
-    def _backward(
-        self, objective: Objective, stage: StageConfig, batch: Batch
-    ) -> tuple[Tensor, LossTerms, Any, Any]:
-        """Compute the gradient of the whole batch; return the loss, measurements, and both records."""
+    def _backward(self, objective: Objective, stage: StageConfig, batch: Batch) -> Backward:
+        """Compute the gradient of the whole batch."""
         size = stage.micro_batch or len(batch)
         parts: list[Batch] = [batch[first : first + size] for first in range(0, len(batch), size)]
         step = ContrastiveStep(objective.encode, objective.loss_of, self.device)
         loss, measured, text, video = step.backward(parts)
         self.processes.sum_gradients(self.model.parameters())
-        return loss * self.processes.world, measured, text, video
 
-    def _broken(self, name: str, step: int, loss: float, batch: Batch, finite: list[bool]) -> TrainingStopped:
-        """The error for a loss or gradient that is not finite; it names the videos to check."""
+        def numbers() -> Mapping[str, float]:
+            shared = self.processes.mean({**measured, **objective.prototype_health(text, video)})
+            return {"logit_scale": self.model.logit_scale.item(), **shared}
+
+        return Backward(
+            loss=loss * self.processes.world,
+            measured=numbers,
+            suspects=lambda: self._suspects(batch, _finite_rows(text, video)),
+        )
+
+    def _suspects(self, batch: Batch, finite: list[bool]) -> str:
+        """The videos to check after a loss or gradient that is not finite."""
         drawn = [f"clip {row} drawn for this step from seed {self.recipe.seed}" for row in range(len(batch))]
         names = batch.videos or drawn
         bad = [video for video, good in zip(names, finite, strict=False) if not good]
         bad = self.processes.everyones(bad)
         shown = ", ".join((bad or list(names))[:NAMED_ROWS])
-        kind = "not finite" if bad else "in the batch"
-        return TrainingStopped(
-            f"the {'gradient' if math.isfinite(loss) else 'loss'} is "
-            f"{'not finite' if math.isfinite(loss) else loss} at step {step} of stage {name!r} "
-            f"({kind}: {shown}{' ...' if len(bad or names) > NAMED_ROWS else ''})",
-            suggestion=self._lower_rate(),
-        )
+        more = " ..." if len(bad or names) > NAMED_ROWS else ""
+        return f"{'not finite' if bad else 'in the batch'}: {shown}{more}"
 
-    def _lower_rate(self) -> str:
+    def lower_rate(self) -> str:
         """What to try after numbers that are not finite."""
         saved = f"; the last checkpoint is in {self.output}" if (self.output / STATE_FILE).is_file() else ""
         return f"a lower learning rate{saved}"
 
-    def _validate(self, step: int) -> None:
+    def validate(self, step: int) -> None:
         """Measure the model on videos that are not trained on, and keep the best model."""
         if self.processes.leads:
             try:
                 found = self.data.validation.measure(self.model, self.recipe.precision)
             except BadScores as error:
                 raise TrainingStopped(
-                    f"validation after step {step}: {error.arrived}", suggestion=self._lower_rate()
+                    f"validation after step {step}: {error.arrived}", suggestion=self.lower_rate()
                 ) from None
-            self._log(stage="validation", step=step, **found.to_dict())
+            self.write(stage="validation", step=step, **found.to_dict())
             # Among equal steps the later one wins: few videos cannot distinguish them, and it was trained for longer.
             if self.best is None or found.quality >= self.best:
                 self.best = found.quality
@@ -329,30 +310,27 @@ class Trainer:
         text = json.dumps(written, indent=2) + "\n"
         save(self.model, self.output / folder, beside={TRAINING: text})
 
-    def _keep(self, name: str, step: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
+    def keep(self, stage: Stage, step: int) -> None:
         """Write everything that is needed to continue; the old state is kept until the new one is complete."""
         if self.processes.leads:
-            self._write_state(name, step, optimizer, schedule)
+            state = {
+                "stage": stage.name,
+                "step": step,
+                "best": self.best,
+                "recipe": self.recipe.model_dump_json(),
+                "model": self.model.state_dict(),
+                "optimizer": stage.optimizer.state_dict(),
+                "schedule": stage.schedule.state_dict(),
+            }
+            with written_whole(self.output / STATE_FILE) as partial, partial.open("wb") as file:
+                torch.save(state, file)
         self.processes.wait()
-
-    def _write_state(self, name: str, step: int, optimizer: torch.optim.Optimizer, schedule: Any) -> None:
-        state = {
-            "stage": name,
-            "step": step,
-            "best": self.best,
-            "recipe": self.recipe.model_dump_json(),
-            "model": self.model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-        }
-        with written_whole(self.output / STATE_FILE) as partial, partial.open("wb") as file:
-            torch.save(state, file)
 
     def _resume(self) -> dict[str, Any]:
         """Load the state of an interrupted run."""
         path = self.output / STATE_FILE
         if not path.is_file():
-            return {"stage": "clip", "step": 0}
+            return {"stage": CLIP, "step": 0}
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         # Parsed, so that fields that are newer than the run get their defaults.
         if Recipe.parse(json.loads(state["recipe"])).model_dump() != self.recipe.model_dump():
@@ -365,7 +343,8 @@ class Trainer:
         log.info("continuing in stage %s at step %d", state["stage"], state["step"])
         return state
 
-    def _log(self, **values: Any) -> None:
+    def write(self, **values: Any) -> None:
+        """Write a line of the log, in the leading process."""
         if self.log is not None:
             self.log.write(**values)
 

@@ -43,8 +43,8 @@ class ValidationResult:
 
     @property
     def quality(self) -> tuple[float, float]:
-        """What the best step is chosen by: R@1 of the sum, then the lower mean rank."""
-        metrics = self.metrics("sum")
+        """What the best step is chosen by: R@1, then the lower mean rank; of the joint scorer if there is one."""
+        metrics = self.metrics(JOINT if JOINT in self.ranks else "sum")
         return metrics.r1, -metrics.mnr
 
     def metrics(self, score: str) -> RetrievalMetrics:
