@@ -5,7 +5,8 @@ tower on cached frame tokens, and everything on clips. The trainer runs as it is
 without the parts inside it, so that they add up to the step. One step that is not logged is run under the profiler,
 which counts the reads of single numbers: on a GPU each of a number that lies there waits for the device.
 
-The second table is the matching of a step alone, scores and gradient, at the bundled model's sizes.
+The second table is the matching of a step alone, scores and gradient, at the bundled model's sizes. Where the einsum of
+a batch would take more memory than is free, its row says so instead.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --steps 8 --batches 32 128 --memory 2
@@ -28,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import prost.model.object_phrase
 from prost.bench.matching import measure_group
-from prost.bench.matching_ways import CPU, GIB, MatchingSizes, training_group
+from prost.bench.matching_ways import CPU, GIB, MatchingSizes, free_memory, training_group
 from prost.evaluation.machine import machine_line
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
@@ -61,6 +62,7 @@ PARTS: list[tuple[str, Any, str]] = [
 WAITING, REST = "waiting for the batch", "the rest"
 # The first step loads kernels and starts workers; the second is run under the profiler, and may not be a logged one.
 PROFILED, FIRST_TIMED = 1, 2
+LEAST_STEPS = FIRST_TIMED + 2
 READS = ("aten::_local_scalar_dense",)
 TOYBOX = MatchingSizes(name="Toybox (D 128)", frames=12, width=128)
 
@@ -135,8 +137,14 @@ def main() -> None:
     )
     parser.add_argument("--batches", type=int, nargs="*", default=[32, 128, 512, 1024])
     parser.add_argument("--seconds", type=float, default=2.0, help="for each way to match a batch, roughly")
-    parser.add_argument("--memory", type=float, default=8.0, help="GiB that the matching of a batch may take")
+    parser.add_argument(
+        "--memory", type=float, help="GiB that the einsum of a batch may take, instead of what is free"
+    )
     given = parser.parse_args()
+    if given.steps < LEAST_STEPS:
+        parser.error(
+            f"--steps {given.steps}; expected: {LEAST_STEPS} or more, since three of them do not count"
+        )
     print(f"{machine_line(CPU)}, {torch.get_num_threads()} threads\n")
     for name, (recipe, changes) in STAGES.items():
         spent, reads = measure_step(recipe, changes, given.steps)
@@ -148,7 +156,8 @@ def main() -> None:
         print(flush=True)
     print("| batch | way | time, s | speed-up | memory, MiB |\n|---|---|---|---|---|")
     for batch in given.batches:
-        group = training_group(TOYBOX, batch, CPU, given.memory * GIB)
+        free = free_memory(CPU) if given.memory is None else given.memory * GIB
+        group = training_group(TOYBOX, batch, CPU, free)
         for row in measure_group(group, given.seconds, CPU):
             memory = "-" if row.peak_mb is None else f"{row.peak_mb:.0f}"
             print(f"| {batch} | {row.name} | {row.seconds:.3g} | {row.speedup:.2f} | {memory} |", flush=True)

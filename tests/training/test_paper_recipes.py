@@ -1,4 +1,7 @@
-"""The recipes of the paper: their settings, and a step of each on data in the benchmark's own file layout."""
+"""The recipes of the paper: their settings, and a step of each on data in the benchmark's own file layout.
+
+And the recipe of a joint scorer for a model that one of them trains.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,14 @@ from transformers import CLIPConfig, CLIPModel
 
 from prost.config import ModelConfig
 from prost.data.benchmarks import load_benchmark
-from prost.model.checkpoint import load
+from prost.model.checkpoint import load, load_prost, save
+from prost.model.retrieval_model import RetrievalModel
 from prost.training.recipe import read_recipe
 from prost.training.trainer import run_recipe
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "paper"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
+JOINT = FOLDER.parent / "joint" / "msrvtt-9k.yaml"
 TRAIN, VAL, TEST = range(4), range(4, 6), range(6, 7)
 
 
@@ -170,3 +175,36 @@ def test_a_step_of_each_recipe(path: Path, mini: Miniature, tiny_clip: Path, tmp
     first, *_ = (json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines())
     captions = {"didemo": 4, "lsmdc": 4}.get(recipe.benchmark.name, 10)
     assert (first["captions"], first["steps"]) == (captions, captions // 4)
+
+
+def test_the_joint_recipe_follows_that_of_the_paper() -> None:
+    paper, recipe = read_recipe(FOLDER / JOINT.name), read_recipe(JOINT)
+    assert recipe.start == f"runs/{JOINT.stem}/best" and recipe.joint.steps
+    # The same videos are held out.
+    assert recipe.benchmark == paper.benchmark
+    assert (recipe.seed, recipe.validation) == (paper.seed, paper.validation)
+    assert str(JOINT.relative_to(FOLDER.parents[1])) in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_steps_of_the_joint_recipe(
+    mini: Miniature, make_model: Callable[..., RetrievalModel[Any, Any]], tmp_path: Path
+) -> None:
+    msrvtt(mini)
+    save(make_model("prost"), tmp_path / "start")
+    changes: dict[str, Any] = {
+        "start": str(tmp_path / "start"),
+        "benchmark.folder": str(mini.folder),
+        "benchmark.allow_missing": True,
+        "benchmark.workers": 1,
+        "joint.steps": 2,
+        "joint.scorer": {"width": 24, "layers": 1},
+        "joint.batch_size": 4,
+        "joint.videos": 3,
+    }
+    trained = load_prost(run_recipe(JOINT, tmp_path / "out", changes=changes), "cpu")
+    start = load_prost(tmp_path / "start", "cpu")
+    assert trained.joint_scorer is not None and trained.fingerprint == start.fingerprint
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    (encoded,) = (line["clips"] for line in lines if line["stage"] == "encoding")
+    assert encoded == 5  # one of six videos is held out
+    assert lines[-1]["stage"] == "validation" and 0 <= lines[-1]["joint"]["R@1"] <= 100
