@@ -63,3 +63,20 @@ def test_wrong_use(prost, videos: Path, indexed: Path, library: Path, tmp_path: 
         said = prost("explain", *arguments, "--library", indexed)
         assert said.code == code, said.err
         assert words in said.err and said.err.startswith("error: ") and said.err.count("\n") == 1
+
+
+def test_words_that_the_model_does_not_know_are_told_as_in_a_search(
+    prost, videos: Path, library: Path
+) -> None:
+    arguments = ("--video", videos / "red.mp4", "--library", library, "--model", "toybox")
+    assert "note: the model does not know 'zeppelin'" in prost("explain", "a red zeppelin", *arguments).err
+    assert "note:" not in prost("explain", "a red ball", *arguments).err
+
+
+def test_a_wrong_name_of_a_figure_is_told_before_the_video_is_read(
+    prost, videos: Path, indexed: Path
+) -> None:
+    said = prost(
+        "explain", "a", "--video", videos / "broken.mp4", "--library", indexed, "--figure", "why.gif"
+    )
+    assert said.code == 2 and "why.gif is no figure" in said.err

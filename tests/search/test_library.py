@@ -104,7 +104,7 @@ class TestSearching:
         library.add(folder)
         result = library.search("green frisbee frisbee")
         assert names(result)[0] == "green.mp4"
-        assert result.notes == ["the model does not know 'frisbee'; the rest of the query was searched for"]
+        assert result.notes == ["the model does not know 'frisbee'; only the rest of the query counts"]
 
     def test_only_stop_words_are_said_to_fit_any_video(self, library: Library, folder: Path) -> None:
         library.add(folder)

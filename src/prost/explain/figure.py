@@ -35,6 +35,16 @@ EVENT_COLOURS = ("#0f766e", "#7c3aed", "#be185d", "#1d4ed8", "#4d7c0f", "#9f1239
 FORMS = (".png", ".svg", ".html")
 
 
+def expect_figure(path: Path) -> None:
+    """Check that the name of a figure says its form.
+
+    Raises:
+        UsageError: another ending.
+    """
+    if path.suffix.lower() not in FORMS:
+        raise UsageError(f"{path.name} is no figure", f"a name that ends in {', '.join(FORMS)}")
+
+
 def write_figure(
     path: str | os.PathLike[str], evidence: Evidence, pictures: NDArray[np.uint8], *, title: str = ""
 ) -> None:
@@ -51,8 +61,7 @@ def write_figure(
         StorageError: the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in FORMS:
-        raise UsageError(f"{path.name} is no figure", f"a name that ends in {', '.join(FORMS)}")
+    expect_figure(path)
     figure = draw(evidence, pictures, title)
     if path.suffix.lower() == ".png":
         content = _rendered(figure, "png")

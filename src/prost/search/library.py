@@ -491,7 +491,9 @@ class Library:
             joint=joint,
         )
         found = search_sources(self._searcher, self._store, request, query, sources)
-        return SearchResult(found, [*_notes(model, query), *found.notes], found.confidence, found.searched)
+        return SearchResult(
+            found, [*query_notes(model, query), *found.notes], found.confidence, found.searched
+        )
 
     def search_like(
         self,
@@ -942,7 +944,8 @@ def _expect_same_precision(store: Store, precision: PrecisionClass | None) -> No
         )
 
 
-def _notes(model: PrototypeModel, query: str) -> list[str]:
+def query_notes(model: PrototypeModel, query: str) -> list[str]:
+    """What a person should know about how a model reads a sentence: words that it lacks or cuts."""
     notes = []
     words, most = model.count_words(query), model.config.max_words
     if words > most:
@@ -951,7 +954,7 @@ def _notes(model: PrototypeModel, query: str) -> list[str]:
         )
     if unknown := model.unknown_words(query):
         listed = ", ".join(repr(word) for word in dict.fromkeys(unknown))
-        notes.append(f"the model does not know {listed}; the rest of the query was searched for")
+        notes.append(f"the model does not know {listed}; only the rest of the query counts")
     if says_nothing(query):
         notes.append(
             f"the query {query!r} holds only stop words, which fit any video; say what should be seen"

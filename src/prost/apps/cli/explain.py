@@ -44,9 +44,13 @@ def explain(
     """
     from prost.search.explaining import explain_file
     from prost.search.finding import absolute_paths
-    from prost.search.library import Library
+    from prost.search.library import Library, query_notes
     from prost.search.records import ClipSettings
 
+    if figure is not None:
+        from prost.explain.figure import expect_figure
+
+        expect_figure(figure)  # before the video is decoded
     if model is None:
         with Library(library) as opened:
             clips = opened.description.clips
@@ -55,6 +59,8 @@ def explain(
         loaded = load_named_model(model, device)
         clips = ClipSettings.default(loaded.config)
     evidence = explain_file(loaded, query, video, clips)
+    for note in query_notes(loaded, query):
+        say(f"note: {note}")
     if figure is not None:
         _write_figure(figure, evidence, video)
     if as_json:
