@@ -54,6 +54,10 @@ def test_a_small_library_is_made_searched_and_reported(prost: Callable[..., Any]
         (["--videos", "3"], "greater than or equal to 12"),
         (["--rivals", "event-hnsw,lucky-guess"], "no rival is called 'lucky-guess'; expected: event-hnsw"),
         (["--model", "/no/such/model"], "/no/such/model"),
+        (
+            ["--figure", "curves.bmp"],
+            "curves.bmp is no figure; expected: a name that ends in .png, .svg, .pdf",
+        ),
     ],
 )
 def test_wrong_use_is_one_line(

@@ -162,6 +162,9 @@ def test_stopped_from_the_keyboard(raising: typer.Typer, capsys: Capture) -> Non
         (["search"], "Missing argument 'query'"),
         (["search", "a ball", "--limit", "none"], "'--limit'"),
         (["search", "a ball", "--limit", "0"], "'--limit'"),
+        (["search", "a ball", "--object-phrase-weight", "inf"], "--object-phrase-weight"),
+        (["search", "a", "ball"], "a sentence or a name with spaces in quotes, or prost search --help"),
+        (["bench", "nomatch", "--query", "1"], "prost bench nomatch --help"),
         (["--colour"], "No such option"),
     ],
 )

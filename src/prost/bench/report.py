@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from prost.bench.measure import Times
 from prost.bench.run import Outcome
+from prost.data.writing import written_whole
 from prost.errors import UsageError
 
 OURS = "scan, rerank"
@@ -134,20 +135,37 @@ REALISM_TITLES = {
 }
 
 
-def draw(report: dict[str, Any], path: Path) -> None:
-    """Draw curves and histograms; the extension of the file gives its format.
+FORMS = (".png", ".svg", ".pdf")
+
+
+def expect_figure(path: Path) -> None:
+    """Check that `draw` can write a figure; for use before the hours that it is about.
 
     Raises:
-        UsageError: matplotlib is not installed.
+        UsageError: another ending, or matplotlib is not installed.
     """
+    if path.suffix.lower() not in FORMS:
+        raise UsageError(f"{path.name} is no figure", f"a name that ends in {', '.join(FORMS)}")
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         raise UsageError(
             "a figure needs matplotlib, which is not installed",
             "the same without --figure",
             "pip install 'prost-video[bench]'",
         ) from None
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Draw curves and histograms; the extension of the file gives its format.
+
+    Raises:
+        UsageError: see `expect_figure`.
+        StorageError: the file cannot be written.
+    """
+    expect_figure(path)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(14, 4.2), layout="constrained")
     curves, scores, distances = figure.subplots(1, 3)
     for title, points in _curves(report):
@@ -165,7 +183,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
     realism = report["realism"]
     _draw_histogram(scores, realism["score"], "similarity of a query and a clip")
     _draw_histogram(distances, realism["object_distance"], "1 - cosine to the nearest of another clip")
-    figure.savefig(path, dpi=120)
+    with written_whole(path) as place:
+        figure.savefig(place, dpi=120, format=path.suffix.lower().removeprefix("."))
 
 
 def _draw_histogram(place: Any, histogram: dict[str, Any], label: str) -> None:

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from prost.apps.cli.checked import CheckedApp
 from prost.apps.cli.output import print_line, print_table, progress, say
 from prost.errors import UsageError
 from prost.model.catalogue import BUNDLED
 
-bench = typer.Typer(help="Measure how fast and how good search is on this machine.", no_args_is_help=True)
+bench = CheckedApp(help="Measure how fast and how good search is on this machine.", no_args_is_help=True)
 
 
 @bench.callback()
@@ -60,9 +61,11 @@ def search(
     disk space needed is printed before it is used: 22 kB per clip, with --like prost-b16 85 kB. With --like, the time
     of the sentence is that of the small model.
     """
-    from prost.bench.report import draw, tables, to_dict
+    from prost.bench.report import draw, expect_figure, tables, to_dict
     from prost.bench.run import BenchSettings, run
 
+    if figure is not None:
+        expect_figure(figure)
     names = () if rivals == "none" else tuple(name.strip() for name in rivals.split(","))
     plan = BenchSettings(
         clips=clips,
@@ -211,4 +214,7 @@ def nomatch(
 def _write_json(path: Path | None, report: dict[str, Any]) -> None:
     """Write the figures of a bench to the file that `--json` names, if any."""
     if path is not None:
-        path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        from prost.data.writing import written_whole
+
+        with written_whole(path) as place:
+            place.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")

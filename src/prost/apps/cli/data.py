@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prost.apps.cli.checked import CheckedApp
 from prost.apps.cli.index import with_detail
 from prost.apps.cli.options import JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, progress, say
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 # Number of missing ids that are printed; `--json` prints all.
 NAMED = 5
 
-data = typer.Typer(rich_markup_mode=None)
+data = CheckedApp(rich_markup_mode=None)
 
 
 @data.callback()

@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from prost import __version__
 from prost.apps.cli.ablate import ablate
 from prost.apps.cli.bench import bench
+from prost.apps.cli.checked import CheckedApp
 from prost.apps.cli.data import data
 from prost.apps.cli.demo import demo
 from prost.apps.cli.doctor import doctor
@@ -76,7 +77,7 @@ REFUSALS = {
 # torch reports exhausted memory as a RuntimeError.
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
-app = typer.Typer(
+app = CheckedApp(
     name="prost",
     help="Find the right video, and the right moment in it, for a sentence.",
     add_completion=False,
@@ -166,8 +167,7 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
     except ProstError as error:
         return _failed(as_typed(error, options_of(app, arguments)), error.exit_code)
     except TyperException as error:
-        message = error.format_message().replace("Value error, ", "").removesuffix(".")
-        return _failed(f"{message}; try: prost --help", error.exit_code)
+        return _failed(_wrong_words(error), error.exit_code)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -177,6 +177,17 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
         say("stopped")
         return signals.exit_code
     return code
+
+
+def _wrong_words(error: TyperException) -> str:
+    """What typer says of words that it cannot parse, and whose help tells more."""
+    message = error.format_message().replace("Value error, ", "").removesuffix(".")
+    context = getattr(error, "ctx", None)  # of a command whose name is known
+    command = "prost" if context is None else context.command_path
+    advice = f"{command} --help"
+    if message.startswith("Got unexpected extra argument"):
+        advice = f"a sentence or a name with spaces in quotes, or {advice}"
+    return f"{message}; try: {advice}"
 
 
 def _known_failure(error: Exception) -> ProstError | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prost.apps.cli.checked import CheckedApp
 from prost.apps.cli.options import MODEL_HELP, JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, progress, say
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from prost.model.catalogue import CatalogueEntry
     from prost.model.locating import PulledModel
 
-models = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+models = CheckedApp(rich_markup_mode=None, no_args_is_help=True)
 
 NameArgument = Annotated[
     str,

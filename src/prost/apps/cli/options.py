@@ -131,6 +131,7 @@ ObjectPhraseWeightOption = Annotated[
     typer.Option(
         "--object-phrase-weight",
         min=0,
+        max=1000,
         show_default="the model's own",
         help="Weight of the object-phrase score in the sum; not for CLIP4Clip and TS2-Net.",
     ),
