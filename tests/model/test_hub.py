@@ -190,6 +190,27 @@ def test_a_card_states_the_figures_and_the_hub_can_read_it(model: ProST, report:
         assert stated in text
 
 
+def test_a_card_of_a_joint_scorer_states_its_own_training(model: ProST) -> None:
+    rates = {"learning_rate": 1e-4, "clip_learning_rate": 1e-7, "weight_decay": 0.2}
+    training = {
+        "recipe": {
+            "seed": 3,
+            "prost": {"steps": 0, "batch_size": 128, **rates},
+            "joint": {"steps": 900, "batch_size": 40, "learning_rate": 2e-3, "weight_decay": 0.02},
+        },
+        "validation": {"sum": {"R@1": 47.5}, "joint": {"R@1": 53.5}},
+    }
+    text = model_card(model, NAME, Figures(reports=(), training=training), licence="mit")
+    for stated in (
+        "| length | 900 steps in batches of 40 |",
+        "| trained | the joint scorer alone; all else is that of the start |",
+        "| learning rates | 0.002 |",
+        "R@1 53.5 on the videos that chose the best step",
+    ):
+        assert stated in text
+    assert "in batches of 128" not in text
+
+
 def test_a_card_without_figures_claims_nothing(model: ProST) -> None:
     text = model_card(model, NAME)
     metadata = yaml.safe_load(text.split("---")[1])

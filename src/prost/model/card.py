@@ -182,7 +182,9 @@ def _sizes(model: RetrievalModel[Any, Any], half: bool) -> str:
 
 def _training(training: Mapping[str, Any]) -> str:
     recipe, data = training["recipe"], training.get("data", {})
-    stage = recipe["prost"]
+    # A run trains a joint scorer or everything else, see `Recipe`.
+    joint = bool(recipe.get("joint", {}).get("steps"))
+    stage = recipe["joint" if joint else "prost"]
     length = f"{stage['steps']} steps" if stage.get("steps") is not None else f"{stage['epochs']} epochs"
     counts = data.get("counts", {})
     rows = {
@@ -191,12 +193,14 @@ def _training(training: Mapping[str, Any]) -> str:
         "best step chosen on": data.get("selected_on"),
         "best step": training.get("step"),
         "length": f"{length} in batches of {stage['batch_size']}",
-        "learning rates": f"{stage['learning_rate']:g}, CLIP {stage['clip_learning_rate']:g}",
+        "trained": "the joint scorer alone; all else is that of the start" if joint else None,
+        "learning rates": f"{stage['learning_rate']:g}"
+        + ("" if joint else f", CLIP {stage['clip_learning_rate']:g}"),
         "weight decay": f"{stage['weight_decay']:g}",
         "seed": recipe["seed"],
     }
     table = _table(("what", "value"), [(key, str(value)) for key, value in rows.items() if value is not None])
-    validation = training.get("validation", {}).get("sum")
+    validation = training.get("validation", {}).get("joint" if joint else "sum")
     if not validation:
         return f"## Training\n\n{table}"
     return (
