@@ -34,7 +34,7 @@ def test_the_weight_of_the_object_phrase_score_can_be_chosen(prost: Prost, index
         [hit["event_sentence"] for hit in said.json], abs=1e-5
     )
     refused = prost("search", "a ball", "--library", indexed, "--object-phrase-weight", "2000")
-    assert refused.code == 2 and "object_phrase_weight" in refused.err and refused.err.count("\n") == 1
+    assert refused.code == 2 and "--object-phrase-weight" in refused.err and refused.err.count("\n") == 1
 
 
 def test_the_table_names_files_moments_and_parts(prost: Prost, indexed: Path, videos: Path) -> None:
