@@ -127,6 +127,46 @@ def test_it_learns_that_every_phrase_must_be_found(hidden_phrase: tuple[ProST, J
         assert torch.equal(tensor, before[name]) != name.startswith("joint_scorer."), name
 
 
+class HalfTrue(Owners):
+    """The first half of the sentences are true of one clip each; each of the others is almost true of the same clip."""
+
+    def may_be_true(self, sentence: int, place: int) -> bool:
+        return bool(self.true[sentence]) and sentence == place
+
+
+def test_it_learns_from_sentences_that_are_almost_true(make_model: MakeModel) -> None:
+    model = make_model("prost", joint_scorer=SIZES)
+    assert isinstance(model, ProST)
+    random = torch.Generator().manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(64, 64, generator=random)).Q
+    # No two clips share a thing, so that wrong clips never tell that one thing alone is not enough.
+    picked = torch.randperm(64, generator=random).view(32, 2)
+    phrases, slots = model.config.phrase_prototypes, model.config.object_prototypes
+    told = axes[picked][:, [0, 1] * (phrases // 2)]
+    # Almost true sentences have the second phrase of another sentence.
+    almost = told.clone()
+    almost[:, 1::2] = told.roll(1, dims=0)[:, 1::2]
+    text = TextPrototypes(torch.cat([told, almost]), torch.ones(64, 64) / 8)
+    shown = axes[picked][:, None, [0, 1] * (slots // 2)].repeat(1, model.config.frames, 1, 1)
+    event = torch.ones(32, model.config.event_prototypes, 64)
+    judged = JudgedClips(
+        sentences=HalfTrue([str(place) for place in range(64)], [*range(32)] * 2, [True] * 32 + [False] * 32),
+        text=text.mapped(torch.Tensor.half),
+        video=VideoPrototypes(shown.half(), event.half()),
+    )
+    accepted = {}
+    for fraction in (0.0, 0.5):
+        torch.manual_seed(0)
+        model.joint_scorer = JointScorer(model.config)
+        train(model, judged, steps=60, batch_size=16, videos=6, pool=30, almost_true=fraction)
+        with torch.inference_mode():
+            logits = model.joint_logits(judged.text.float(), judged.video.float())
+        own = logits[torch.arange(64), torch.arange(32).repeat(2)]
+        assert (own[:32] > 0).float().mean() > 0.8
+        accepted[fraction] = (own[32:] > 0).float().mean().item()
+    assert accepted[0.5] < 0.2 < 0.5 < accepted[0.0]
+
+
 def test_the_same_seed_trains_the_same_scorer(hidden_phrase: tuple[ProST, JudgedClips]) -> None:
     model, judged = hidden_phrase
     found = []
@@ -165,12 +205,24 @@ def test_training_a_model_further_leaves_its_scorer_out(
     assert load_prost(tmp_path / "without", "cpu").joint_scorer is None
 
 
-def test_a_scorer_can_be_trained_anew(start: Path, tmp_path: Path) -> None:
+def test_a_scorer_of_the_same_sizes_is_trained_further_and_one_of_others_anew(
+    start: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     made = run_recipe(write_recipe(tmp_path / "one", start), tmp_path / "one" / "out")
-    again = run_recipe(
-        write_recipe(tmp_path / "two", made, joint=joint(scorer={"width": 48, "layers": 1})),
-        tmp_path / "two" / "out",
-    )
+    before = load_prost(made, "cpu").joint_scorer
+    assert before is not None and not before.untrained
+    scale = before.scale.item()
+    # A rate of nearly nothing: what is trained further stays, and its first scale is not chosen again.
+    slow = joint(steps=1, learning_rate=1e-12)
+    with caplog.at_level(logging.INFO, logger="prost"):
+        further = run_recipe(write_recipe(tmp_path / "two", made, joint=slow), tmp_path / "two" / "out")
+    assert "is trained further" in caplog.text
+    after = load_prost(further, "cpu").joint_scorer
+    assert after is not None and after.scale.item() == pytest.approx(scale)
+    for name, tensor in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], tensor, atol=1e-6, rtol=0, msg=name)
+    wide = joint(scorer={"width": 48, "layers": 1})
+    again = run_recipe(write_recipe(tmp_path / "three", made, joint=wide), tmp_path / "three" / "out")
     assert load(again).config.joint_scorer.width == 48
 
 
@@ -260,6 +312,7 @@ def test_a_loss_that_is_no_number_stops_the_run(start: Path, tmp_path: Path) -> 
         ({"toybox": {"workers": 0}}, "joint needs a fixed set of clips"),
         ({"joint": joint(videos=30, pool=50)}, "joint.videos 30 with 12 clips"),
         ({"joint": joint(scorer={"width": 30})}, "joint.scorer.width"),
+        ({"joint": joint(almost_true=1.0)}, "joint.almost_true"),
         ({"joint": {"step": 3}}, "'steps'"),
     ],
 )

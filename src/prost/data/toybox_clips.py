@@ -6,7 +6,7 @@ A training on these batches never sees a scene twice, and needs no files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch.utils.data import IterableDataset
@@ -20,15 +20,20 @@ from prost.data.toybox import (
     describe_event,
     describe_frame,
     describe_thing,
+    holds,
     render,
     sample_scene,
     twin_of,
     visible_boxes,
+    with_one_change,
 )
 from prost.video.sampling import sample_times
 
 LONGEST_CLIP = 12.0
 """Seconds."""
+
+CHANGES_TRIED = 20
+"""A change is not always told: a sentence about a part of a long story can leave it out."""
 
 EVENT_CAPTIONS = 0.6
 """Fraction of the frames with an event whose caption describes the event."""
@@ -117,6 +122,23 @@ class ToyboxClip:
         if self.event is None:
             return describe(self.scene, rng)
         return describe_event(self.scene, self.event, rng)
+
+    def describe_event(self, rng: np.random.Generator) -> Caption:
+        """A sentence about one event of the scene."""
+        return describe_event(self.scene, int(rng.integers(len(self.scene.events))), rng)
+
+    def describe_wrongly(self, rng: np.random.Generator) -> Caption | None:
+        """A sentence of which one thing is false, see `with_one_change`; None if a few tries find none."""
+        for _ in range(CHANGES_TRIED):
+            event = int(rng.integers(len(self.scene.events))) if self.event is None else self.event
+            changed = replace(self, scene=with_one_change(self.scene, event, rng))
+            try:
+                told = changed.describe(rng)
+            except ValueError:  # a change can make two events of the story the same
+                continue
+            if not holds(told.claims, self.scene):
+                return told
+        return None
 
     def tell(self, rng: np.random.Generator) -> str:
         """The sentence alone."""

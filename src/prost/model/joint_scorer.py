@@ -128,6 +128,13 @@ class JointScorer(nn.Module):
         return logits
 
     @property
+    def untrained(self) -> bool:
+        """Whether it still gives ProST's own order."""
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        return not last.weight.any()
+
+    @property
     def fingerprint(self) -> str:
         """Hash of its weights: scorers of one fingerprint give the same logits."""
         digest = blake2b(digest_size=12)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -56,17 +57,21 @@ class JudgedClips:
     video: VideoPrototypes
 
     @classmethod
-    def encode(cls, model: ProST, clips: ClipSet, most: int, seed: int, precision: Precision) -> JudgedClips:
+    def encode(
+        cls, model: ProST, clips: ClipSet, stage: JointStage, seed: int, precision: Precision
+    ) -> JudgedClips:
         """Encode a set.
 
         Args:
             model: in eval mode.
             clips: the set.
-            most: sentences of a clip.
+            stage: which sentences of a clip.
             seed: draws them.
             precision: of the vision tower.
         """
-        sentences = sentences_of(clips, most, seed)
+        sentences = sentences_of(
+            clips, stage.sentences, seed, events=stage.events, almost_true=stage.almost_true > 0
+        )
         video = encode_clips(model, clips, precision=precision)
         return cls(
             sentences=sentences,
@@ -99,18 +104,19 @@ def joint_stage(model: ProST, judged: JudgedClips, config: JointStage, seed: int
     assert scorer is not None
     optimizer = torch.optim.AdamW(_groups(scorer, config), fused=True)
 
-    def backward(step: int, batch: tuple[Fits, TextPrototypes]) -> Backward:
-        fits, text = batch
-        if step == 0:
-            _start(scorer, fits)
+    def backward(step: int, batch: tuple[Fits, TextPrototypes, Tensor]) -> Backward:
+        fits, text, true = batch
+        if step == 0 and scorer.untrained:
+            _start(scorer, fits.score[true])
         logits = scorer(fits, text)
-        loss = _loss(logits)
+        loss = _loss(logits, true)
         loss.backward()
 
         def measured() -> dict[str, float]:
             ranked = {"first": logits, "first_by_score": fits.score}
             return {
-                name: (scores.argmax(dim=1) == 0).float().mean().item() for name, scores in ranked.items()
+                name: (scores[true].argmax(dim=1) == 0).float().mean().item()
+                for name, scores in ranked.items()
             }
 
         return Backward(loss=loss.detach(), measured=measured, suspects=lambda: "")
@@ -145,8 +151,11 @@ def _groups(scorer: JointScorer, stage: JointStage) -> list[dict[str, Any]]:
 
 def _batches(
     model: ProST, judged: JudgedClips, stage: JointStage, seed: int, steps: range
-) -> Iterator[tuple[Fits, TextPrototypes]]:
-    """Sentences with their own clip first, then the wrong ones that score highest in a pool."""
+) -> Iterator[tuple[Fits, TextPrototypes, Tensor]]:
+    """Sentences with their own clip first, then the wrong ones that score highest in a pool.
+
+    The last part tells which sentences are true of their own clip, bool `[Q]`.
+    """
     sentences, clips = judged.sentences, len(judged.video)
     device = model.device
     if clips <= stage.videos:
@@ -155,7 +164,7 @@ def _batches(
         )
     for step in steps:
         rng = generator_of(seed, "joint", step)
-        chosen = rng.choice(len(sentences), min(stage.batch_size, len(sentences)), replace=False)
+        chosen = _chosen(sentences, stage, rng)
         near = np.concatenate([sentences.clip[chosen] + distance for distance in (-1, 0, 1)])
         drawn = rng.choice(clips, min(stage.pool, clips), replace=False)
         pool = np.unique(np.concatenate([drawn, near[(near >= 0) & (near < clips)]]))
@@ -167,7 +176,11 @@ def _batches(
             picked = []
             for sentence, ranked in zip(chosen.tolist(), order, strict=True):
                 own = int(np.searchsorted(pool, sentences.clip[sentence]))
-                wrong = (place for place in ranked if not sentences.may_be_true(sentence, int(pool[place])))
+                wrong = (
+                    place
+                    for place in ranked
+                    if place != own and not sentences.may_be_true(sentence, int(pool[place]))
+                )
                 picked.append([own, *islice(wrong, stage.videos - 1)])
             fewest = min(len(places) for places in picked)
             if fewest < 2:
@@ -183,12 +196,25 @@ def _batches(
                     for row in range(len(places))
                 ]
             )
-        yield fits, text
+        yield fits, text, torch.from_numpy(sentences.true[chosen]).to(device)
 
 
-def _start(scorer: JointScorer, fits: Fits) -> None:
-    """Scale and bias for which right and wrong clips have logits of about the same size."""
-    right, wrong = fits.score[:, 0].mean(), fits.score[:, 1:].mean()
+def _chosen(sentences: Sentences, stage: JointStage, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The sentences of a step, true ones first; at least one is true."""
+    true, almost = np.flatnonzero(sentences.true), np.flatnonzero(~sentences.true)
+    wrong = min(int(stage.almost_true * stage.batch_size), len(almost))
+    right = min(stage.batch_size - wrong, len(true))
+    return np.concatenate([rng.choice(true, right, replace=False), rng.choice(almost, wrong, replace=False)])
+
+
+def _start(scorer: JointScorer, scores: Tensor) -> None:
+    """Scale and bias for which right and wrong clips have logits of about the same size.
+
+    Args:
+        scorer: that starts.
+        scores: of true sentences, with the right clip in the first column `[Q, C]`.
+    """
+    right, wrong = scores[:, 0].mean(), scores[:, 1:].mean()
     # The wrong clips are the best of a pool, so that they may score as high as the right ones, or higher.
     apart = (right - wrong).clamp(min=LEAST_APART)
     with torch.no_grad():
@@ -196,10 +222,14 @@ def _start(scorer: JointScorer, fits: Fits) -> None:
         scorer.bias.copy_(-FIRST_LOGIT * (right + wrong) / apart)
 
 
-def _loss(logits: Tensor) -> Tensor:
-    """Of logits `[Q, C]` whose first column is right."""
+def _loss(logits: Tensor, true: Tensor) -> Tensor:
+    """Of logits `[Q, C]` whose first column is right if the sentence is true `[Q]`; all other clips are wrong.
+
+    A sentence that is not true has no right clip, so that it takes part in the judgement of pairs alone.
+    """
     belongs = torch.zeros_like(logits)
-    belongs[:, 0] = 1
+    belongs[:, 0] = true
     alone = binary_cross_entropy_with_logits(logits, belongs, reduction="none")
-    among = cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
-    return among + (alone[:, 0].mean() + WRONG * alone[:, 1:].mean()) / 2
+    first = torch.zeros(int(true.sum()), dtype=torch.long, device=logits.device)
+    among = cross_entropy(logits[true], first)
+    return among + (alone[belongs > 0].mean() + WRONG * alone[belongs == 0].mean()) / 2

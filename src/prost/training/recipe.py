@@ -67,7 +67,9 @@ class JointStage(StrictConfig):
         steps: number of batches; 0 trains no joint scorer.
         scorer: its sizes.
         sentences: of each clip at most.
+        events: sentences beside them that tell one event of a whole drawn video.
         batch_size: sentences of a step.
+        almost_true: fraction of them that are almost true of their clip: one thing in them is changed. Toybox only.
         videos: that a sentence is compared with: its own, and the wrong ones that score highest.
         pool: clips that are drawn for a step, among which the wrong ones are found.
         warmup: fraction of the steps with a linear rise of the learning rate.
@@ -76,7 +78,9 @@ class JointStage(StrictConfig):
     steps: int = Field(0, ge=0)
     scorer: JointScorerConfig = JointScorerConfig()
     sentences: int = Field(3, ge=1)
+    events: int = Field(0, ge=0)
     batch_size: int = Field(40, ge=1)
+    almost_true: float = Field(0.0, ge=0, lt=1)
     videos: int = Field(20, ge=2)
     pool: int = Field(300, ge=2)
     learning_rate: float = Field(2e-3, gt=0)

@@ -50,7 +50,9 @@ def starting_model(recipe: Recipe) -> RetrievalModel[Any, Any]:
 
 
 def _with_joint_scorer(start: RetrievalModel[Any, Any], recipe: Recipe) -> RetrievalModel[Any, Any]:
-    """The model with a new joint scorer, if the recipe trains one. What is trained further loses the one that it had.
+    """The model with the joint scorer that the recipe trains: that of the start, or a new one of other sizes.
+
+    A model that is trained further loses its scorer.
 
     Raises:
         BadConfig: a joint scorer for a model that is not a ProST.
@@ -59,9 +61,12 @@ def _with_joint_scorer(start: RetrievalModel[Any, Any], recipe: Recipe) -> Retri
         if recipe.joint.steps:
             raise BadConfig(f"joint with {recipe.start}, a {type(start).__name__}", "a ProST")
         return start
-    if start.joint_scorer is not None and not recipe.joint.steps:
-        log.info("the joint scorer of %s is left out: it was trained for other prototypes", recipe.start)
     sizes = recipe.joint.scorer if recipe.joint.steps else None
+    if start.joint_scorer is not None and start.config.joint_scorer == sizes:
+        log.info("the joint scorer of %s is trained further", recipe.start)
+        return start
+    if start.joint_scorer is not None and sizes is None:
+        log.info("the joint scorer of %s is left out: it was trained for other prototypes", recipe.start)
     start.config = start.config.model_copy(update={"joint_scorer": sizes})
     start.joint_scorer = None if sizes is None else JointScorer(start.config)
     return start

@@ -166,7 +166,7 @@ class Trainer:
         assert isinstance(self.model, ProST) and self.data.clips is not None
         stage, seed = self.recipe.joint, self.recipe.seed
         self.write(stage="encoding", clips=len(self.data.clips))
-        judged = JudgedClips.encode(self.model, self.data.clips, stage.sentences, seed, self.recipe.precision)
+        judged = JudgedClips.encode(self.model, self.data.clips, stage, seed, self.recipe.precision)
         return joint_stage(self.model, judged, stage, seed, steps)
 
     def _log_length(self, name: str, steps: int) -> None:

@@ -1,5 +1,6 @@
 """Toybox: a small world of drawn things and events, for training and tests without any download."""
 
+from .changing import with_one_change
 from .files import read_captions, write, write_gallery
 from .gallery import GALLERY_NAME, Gallery, gallery
 from .grammar import (
@@ -49,6 +50,7 @@ __all__ = [
     "twin_of",
     "visible_boxes",
     "vocabulary",
+    "with_one_change",
     "write",
     "write_gallery",
 ]
