@@ -124,9 +124,8 @@ def run_steps(stage: Stage, steps: range, evaluate_every: int, run: Run) -> None
                 )
             asked = processes.any(interruption.asked)
             due = done % evaluate_every == 0 or done == last
-            if (
-                stage.validated and due
-            ):  # even if a stop was asked for: a resumed run would skip this validation
+            # Even if a stop was asked for: a resumed run would skip this validation.
+            if stage.validated and due:
                 run.validate(done)
                 pace.validated()
             if due or asked:
