@@ -47,6 +47,9 @@ def test_the_bundled_model_tells_them_apart() -> None:
     report = measure_no_match(prost.load("toybox"), 40, lambda done, total, name: None)
     assert report.auroc > 0.8 and report.recall_at_1 > 0.8
     assert report.false_alarms.alarms <= 0.25 * report.queries
+    short = report.false_alarms_one_event
+    assert short.queries <= report.queries and short.rate == short.alarms / short.queries
+    assert short.alarms <= 0.25 * short.queries and report.auroc_one_event > 0.6
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["auroc"] == report.auroc
     columns, rows = table(report)
     assert all(len(row) == len(columns) for row in rows)

@@ -16,7 +16,15 @@ from prost.errors import PackDamaged
 from prost.model.checkpoint import load_prost
 from prost.search import background as background_module
 from prost.search import ranking as ranking_module
-from prost.search.background import BACKGROUND, FEW, TEXTS, Background, BackgroundFile, score_unrelated
+from prost.search.background import (
+    BACKGROUND,
+    FEW,
+    TEXTS,
+    Background,
+    BackgroundFile,
+    EncodedSentences,
+    score_unrelated,
+)
 from prost.search.library import Library
 from prost.search.packs import pack_folder
 from prost.search.shortlist import OpenedPacks, open_packs
@@ -88,8 +96,8 @@ class TestClipsWithoutCodes:
             monkeypatch.setattr(module, "SCAN_FROM", 200)
 
     def scored(self, library: Library, model: Any, opened: OpenedPacks | None) -> Background | None:
-        text = model.encode_text(["red", "green blue", "white"])
-        return score_unrelated(text, ClipSnapshot(Store.open(library.tables), memory=0), opened, 1.0)
+        sentences = EncodedSentences.of(model, ["red", "green blue", "white"])
+        return score_unrelated(sentences, ClipSnapshot(Store.open(library.tables), memory=0), opened, 1.0)
 
     def test_the_rest_is_scored_exactly(
         self, filled: Library, model: Any, fill_store: Callable[..., None]

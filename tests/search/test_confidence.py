@@ -10,15 +10,21 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from prost.errors import BadScores
-from prost.search.confidence import FEWEST_CLIPS, Confidence, FalseAlarms, Profile
+from prost.search.confidence import FEWEST_CLIPS, Confidence, FalseAlarms, Profile, number_of_words
 
+WORDS = 5
 SCORES = arrays(np.float64, st.integers(1, 60), elements=st.floats(-2, 2, width=32))
+
+
+def alarms_of(best: np.ndarray, profiles: np.ndarray | None = None) -> FalseAlarms:
+    """What sentences of equal length give."""
+    return FalseAlarms(best=best, words=np.full(len(best), WORDS), profiles=profiles)
 
 
 @given(SCORES, st.lists(st.floats(-5, 5), min_size=2, max_size=20))
 def test_rates_are_fractions_that_never_grow_with_the_score(best: np.ndarray, scores: list[float]) -> None:
-    alarms = FalseAlarms(best=best, profiles=None)
-    found = [alarms.confidence(score, None) for score in sorted(scores)]
+    alarms = alarms_of(best)
+    found = [alarms.confidence(score, WORDS, None) for score in sorted(scores)]
     rates = [each.false_alarm_rate for each in found]
     assert all(0 < rate <= 1 for rate in rates)
     assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(rates))
@@ -29,23 +35,23 @@ def test_rates_are_fractions_that_never_grow_with_the_score(best: np.ndarray, sc
 
 @given(SCORES)
 def test_the_score_of_every_second_unrelated_sentence_has_that_rate(best: np.ndarray) -> None:
-    rate = FalseAlarms(best=best, profiles=None).confidence(float(best.min()) - 1, None).false_alarm_rate
+    rate = alarms_of(best).confidence(float(best.min()) - 1, WORDS, None).false_alarm_rate
     assert rate == 1
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_no_number_is_refused(score: float) -> None:
     with pytest.raises(BadScores):
-        FalseAlarms(best=np.zeros(3), profiles=None).confidence(score, None)
+        alarms_of(np.zeros(3)).confidence(score, WORDS, None)
 
 
 def test_unrelated_scores_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(BadScores):
-        FalseAlarms(best=np.array([0.0, math.nan]), profiles=None)
+        alarms_of(np.array([0.0, math.nan]))
     with pytest.raises(BadScores):
-        FalseAlarms(best=np.zeros(1), profiles=np.array([[math.inf, 0.0]]))
+        alarms_of(np.zeros(1), np.array([[math.inf, 0.0]]))
     with pytest.raises(BadScores):
-        FalseAlarms(best=np.empty(0), profiles=None)
+        alarms_of(np.empty(0))
 
 
 def test_few_clips_give_no_profile() -> None:
@@ -72,10 +78,10 @@ def test_a_rate_is_how_often_unrelated_sentences_reach_it(offset: float, level: 
     for seed in range(8):
         random = np.random.default_rng(seed)
         best, profiles = _library_scores(random, 500, offset)
-        alarms = FalseAlarms(best=best, profiles=profiles)
+        alarms = alarms_of(best, profiles)
         best, profiles = _library_scores(random, 500, offset)
         rates = [
-            alarms.confidence(float(score), Profile(mean=mean, upper=upper)).false_alarm_rate
+            alarms.confidence(float(score), WORDS, Profile(mean=mean, upper=upper)).false_alarm_rate
             for score, (mean, upper) in zip(best, profiles, strict=True)
         ]
         fractions.append(np.mean(np.array(rates) <= level))
@@ -87,23 +93,69 @@ def test_a_rate_is_how_often_unrelated_sentences_reach_it(offset: float, level: 
 def test_a_sentence_that_scores_high_everywhere_does_not_fit_for_that() -> None:
     random = np.random.default_rng(2)
     best, profiles = _library_scores(random, 500, 3.0)
-    alarms = FalseAlarms(best=best, profiles=profiles)
-    everywhere = alarms.confidence(8.0, Profile(mean=6.0, upper=7.6))
-    here = alarms.confidence(8.0, Profile(mean=0.0, upper=1.6))
+    alarms = alarms_of(best, profiles)
+    everywhere = alarms.confidence(8.0, WORDS, Profile(mean=6.0, upper=7.6))
+    here = alarms.confidence(8.0, WORDS, Profile(mean=0.0, upper=1.6))
     assert everywhere.level == "none" and here.level == "good"
 
 
 def test_without_a_profile_the_plain_scores_decide() -> None:
     best, profiles = _library_scores(np.random.default_rng(3), 100, 1.0)
-    with_profiles, without = FalseAlarms(best=best, profiles=profiles), FalseAlarms(best=best, profiles=None)
-    assert with_profiles.confidence(3.0, None) == without.confidence(3.0, None)
+    with_profiles, without = alarms_of(best, profiles), alarms_of(best)
+    assert with_profiles.confidence(3.0, WORDS, None) == without.confidence(3.0, WORDS, None)
 
 
 def test_equal_scores_everywhere_fit_nothing() -> None:
     """As in a library of clips that the model sees nothing in."""
-    alarms = FalseAlarms(best=np.zeros(500), profiles=np.zeros((500, 2)))
-    assert alarms.confidence(0.0, Profile(mean=0.0, upper=0.0)).false_alarm_rate == 1
-    assert alarms.confidence(0.1, Profile(mean=0.0, upper=0.0)).level == "good"
+    alarms = alarms_of(np.zeros(500), np.zeros((500, 2)))
+    assert alarms.confidence(0.0, WORDS, Profile(mean=0.0, upper=0.0)).false_alarm_rate == 1
+    assert alarms.confidence(0.1, WORDS, Profile(mean=0.0, upper=0.0)).level == "good"
+
+
+@pytest.mark.parametrize("few", [True, False], ids=["few clips", "many clips"])
+def test_a_sentence_is_compared_with_those_that_claim_as_much(few: bool) -> None:
+    """Short sentences are matched more easily: of each length, as many unrelated ones reach a rate as it says."""
+    level, fractions = 0.05, []
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        words = np.repeat([3, 20], 400)
+        best = random.normal(size=800) - 4 * np.log(words)
+        profiles = None if few else random.normal(size=(800, 2))
+        alarms = FalseAlarms(
+            best=best[::2], words=words[::2], profiles=None if profiles is None else profiles[::2]
+        )
+        rates = [
+            alarms.confidence(float(best[place]), int(words[place]), profile).false_alarm_rate
+            for place in range(1, 800, 2)
+            for profile in [
+                None if profiles is None else Profile(mean=profiles[place, 0], upper=profiles[place, 1])
+            ]
+        ]
+        fractions.append((np.array(rates).reshape(2, -1) <= level).mean(axis=1))
+    spread = 3 * math.sqrt(level * (1 - level) * (1 / 200 + 1 / 400) / 8)
+    assert np.abs(np.mean(fractions, axis=0) - level).max() < spread
+
+
+def test_equal_scores_of_all_lengths_are_equal_in_spite_of_rounding() -> None:
+    alarms = FalseAlarms(best=np.full(50, 0.3), words=np.arange(1, 51), profiles=None)
+    for words in (1, 7, 80):
+        assert alarms.confidence(0.3, words, None).false_alarm_rate == 1
+
+
+@pytest.mark.parametrize(
+    ("sentence", "count"),
+    [
+        ("a dog", 2),
+        ("", 1),
+        ("?!", 1),
+        ("it's 3 o'clock", 5),
+        ("der Hund läuft", 3),
+        ("一只狗", 3),
+        ("犬 runs", 2),
+    ],
+)
+def test_words_are_counted_in_other_scripts_too(sentence: str, count: int) -> None:
+    assert number_of_words(sentence) == count
 
 
 @pytest.mark.parametrize(

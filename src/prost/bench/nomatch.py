@@ -5,6 +5,9 @@ the videos are indexed. Order-swapped twins stay together, so nothing in the gal
 Three statistics of the best score decide: the score itself, its z-score among the scores of the query, and the false
 alarm rate of a hit (`prost.search.confidence`), which has to tell how often the queries without a video reach it. If
 the model has a joint scorer, the false alarm rate is that of its best logit, as in a search.
+
+These queries tell whole stories. Sentences about one event are asked as well, because short sentences are matched more
+easily: those of the indexed videos, and those of the others as far as they are true of no indexed one.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from prost.bench.real import encode_scenes
-from prost.data.toybox import Caption, Gallery, Scene, gallery, holds
+from prost.data.toybox import Caption, Gallery, Scene, describe_event, gallery, holds
 from prost.data.toybox.drawing import COLOURS
 from prost.evaluation.joint_scores import joint_scores
 from prost.evaluation.machine import describe_machine
@@ -29,7 +32,7 @@ from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.model.prost import ProST
 from prost.progress import Advance
 from prost.search.background import JUDGED_SENTENCES, PROFILE_CLIPS
-from prost.search.confidence import GOOD, TWO_SIDED_95, FalseAlarms, Profile
+from prost.search.confidence import GOOD, TWO_SIDED_95, FalseAlarms, Profile, number_of_words
 from prost.search.unrelated import COUNT, unrelated_sentences
 
 SEED = 47
@@ -77,6 +80,9 @@ class NoMatchReport:
         recall_of_size: the same in galleries of fewer videos.
         accepted: fraction of the queries with a video whose best hit has a rate of at most `GOOD`.
         false_alarms: at that rate.
+        auroc_one_event: `auroc` of sentences about one event.
+        accepted_one_event: `accepted` of them.
+        false_alarms_one_event: of those that are true of no video of the gallery.
         machine: that measured it.
     """
 
@@ -96,6 +102,9 @@ class NoMatchReport:
     recall_of_size: dict[int, float]
     accepted: float
     false_alarms: FalseAlarmCount
+    auroc_one_event: float
+    accepted_one_event: float
+    false_alarms_one_event: FalseAlarmCount
     machine: dict[str, str | int]
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,10 +144,18 @@ def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchRep
     rates, other_rates = (asked.rates(alarms, sample) for asked in (with_video, without))
     auroc = area_under_curve(-rates, -other_rates)
     first = with_video.order.argmax(axis=1) == every
-    count = int((other_rates <= GOOD).sum())
     on_all_clips = unrelated.false_alarms(every)
     sizes = [size for size in SMALLER_GALLERIES if size < queries]
     smaller = [_smaller(with_video, without, unrelated, random.permutation(queries)[:size]) for size in sizes]
+    short = _about_one_event(scenes, random)
+    other_short = [
+        caption
+        for caption in _about_one_event([drawn.scenes[place] for place in absent], random)
+        if not any(holds(caption.claims, scene) for scene in scenes)
+    ]
+    short_rates, other_short_rates = (
+        ask([caption.text for caption in captions]).rates(alarms, sample) for captions in (short, other_short)
+    )
     return NoMatchReport(
         model=model.config.name,
         queries=queries,
@@ -159,13 +176,10 @@ def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchRep
         recall_at_1=float(first.mean()),
         recall_of_size={size: recall for size, (_, recall) in zip(sizes, smaller, strict=True)},
         accepted=float((rates <= GOOD).mean()),
-        false_alarms=FalseAlarmCount(
-            level=GOOD,
-            queries=queries,
-            alarms=count,
-            rate=count / queries,
-            expected=_expected_fraction(GOOD, queries),
-        ),
+        false_alarms=_count_alarms(other_rates),
+        auroc_one_event=area_under_curve(-short_rates, -other_short_rates),
+        accepted_one_event=float((short_rates <= GOOD).mean()),
+        false_alarms_one_event=_count_alarms(other_short_rates),
         machine=describe_machine(),
     )
 
@@ -176,7 +190,13 @@ def table(report: NoMatchReport) -> tuple[list[str], list[list[str]]]:
     def versus(area: float) -> str:
         return f"{area:.3f} ({area / report.auroc:.2f} x)"
 
-    alarms = report.false_alarms
+    def alarms(count: FalseAlarmCount, queries: str) -> list[list[str]]:
+        return [
+            [f"{queries} at a rate up to {100 * count.level:g} %, %", f"{100 * count.rate:.1f}"],
+            ["expected of these, %", "{:.1f} - {:.1f}".format(*(100 * bound for bound in count.expected))],
+        ]
+
+    level = f"at a rate up to {100 * GOOD:g} %, %"
     return ["measure", ">value"], [
         ["AUROC, false alarm rate", f"{report.auroc:.3f}"],
         ["its 95% interval", "{:.3f} - {:.3f}".format(*report.auroc_interval)],
@@ -191,10 +211,29 @@ def table(report: NoMatchReport) -> tuple[list[str], list[list[str]]]:
             for size, area in report.auroc_of_size.items()
         ),
         ["R@1, %", f"{100 * report.recall_at_1:.1f}"],
-        [f"queries with a video at a rate up to {100 * alarms.level:g} %, %", f"{100 * report.accepted:.1f}"],
-        [f"queries without a video at a rate up to {100 * alarms.level:g} %, %", f"{100 * alarms.rate:.1f}"],
-        ["expected of these, %", "{:.1f} - {:.1f}".format(*(100 * bound for bound in alarms.expected))],
+        [f"queries with a video {level}", f"{100 * report.accepted:.1f}"],
+        *alarms(report.false_alarms, "queries without a video"),
+        ["AUROC, sentences about one event", versus(report.auroc_one_event)],
+        [f"those with a video {level}", f"{100 * report.accepted_one_event:.1f}"],
+        *alarms(report.false_alarms_one_event, "those without a video"),
     ]
+
+
+def _count_alarms(rates: NDArray[np.float64]) -> FalseAlarmCount:
+    """Count the rates of queries without a video that are at most `GOOD`."""
+    alarms = int((rates <= GOOD).sum())
+    return FalseAlarmCount(
+        level=GOOD,
+        queries=len(rates),
+        alarms=alarms,
+        rate=alarms / len(rates),
+        expected=_expected_fraction(GOOD, len(rates)),
+    )
+
+
+def _about_one_event(scenes: Sequence[Scene], random: np.random.Generator) -> list[Caption]:
+    """A sentence about one event of each scene."""
+    return [describe_event(scene, int(random.integers(len(scene.events))), random) for scene in scenes]
 
 
 def area_under_curve(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> float:
@@ -269,6 +308,7 @@ class _Asked:
 
     Attributes:
         model: that answers.
+        words: of each sentence `[Q]`.
         text: prototypes of the Q sentences.
         video: prototypes of the n videos.
         scores: similarity of sentences and videos `[Q, n]`.
@@ -276,6 +316,7 @@ class _Asked:
     """
 
     model: ProST
+    words: NDArray[np.int64]
     text: TextPrototypes
     video: VideoPrototypes
     scores: Scores
@@ -289,22 +330,31 @@ class _Asked:
                 match(text[first : first + SENTENCES_AT_ONCE], video, model.config.object_phrase_weight).total
                 for first in range(0, len(text), SENTENCES_AT_ONCE)
             ]
-        return cls._ranked(model, text, video, torch.cat(parts).double().numpy())
+        words = np.array([number_of_words(sentence) for sentence in sentences])
+        return cls._ranked(model, words, text, video, torch.cat(parts).double().numpy())
 
     @classmethod
-    def _ranked(cls, model: ProST, text: TextPrototypes, video: VideoPrototypes, scores: Scores) -> _Asked:
+    def _ranked(
+        cls,
+        model: ProST,
+        words: NDArray[np.int64],
+        text: TextPrototypes,
+        video: VideoPrototypes,
+        scores: Scores,
+    ) -> _Asked:
         order = scores if model.joint_scorer is None else joint_scores(model, text, video, scores)
-        return cls(model=model, text=text, video=video, scores=scores, order=order)
+        return cls(model=model, words=words, text=text, video=video, scores=scores, order=order)
 
     def among(self, videos: NDArray[np.intp]) -> _Asked:
         """The same sentences asked of some of the videos."""
         some = self.video[torch.from_numpy(videos)]
-        return self._ranked(self.model, self.text, some, self.scores[:, videos])
+        return self._ranked(self.model, self.words, self.text, some, self.scores[:, videos])
 
     def only(self, sentences: NDArray[np.intp]) -> _Asked:
         """Some of the sentences."""
         return replace(
             self,
+            words=self.words[sentences],
             text=self.text[torch.from_numpy(sentences)],
             scores=self.scores[sentences],
             order=self.order[sentences],
@@ -315,15 +365,17 @@ class _Asked:
         profiles = [_profile(row[sample]) for row in self.scores]
         known = [[each.mean, each.upper] for each in profiles if each is not None]
         return FalseAlarms(
-            best=self.order.max(axis=1).astype(np.float64), profiles=np.array(known) if known else None
+            best=self.order.max(axis=1).astype(np.float64),
+            words=self.words,
+            profiles=np.array(known) if known else None,
         )
 
     def rates(self, alarms: FalseAlarms, sample: NDArray[np.intp]) -> NDArray[np.float64]:
         """False alarm rates of the best hits, with profiles over a sample of the videos."""
         return np.array(
             [
-                alarms.confidence(float(best), _profile(row[sample])).false_alarm_rate
-                for best, row in zip(self.order.max(axis=1), self.scores, strict=True)
+                alarms.confidence(float(best), int(words), _profile(row[sample])).false_alarm_rate
+                for best, words, row in zip(self.order.max(axis=1), self.words, self.scores, strict=True)
             ]
         )
 

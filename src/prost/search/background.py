@@ -2,7 +2,7 @@
 
     holiday.prost/
         background.map  best score and profile of each unrelated sentence
-        unrelated.map   text prototypes of these sentences, so that they are encoded once
+        unrelated.map   text prototypes of these sentences and their numbers of words, so that they are encoded once
 
 Both files are immutable, replaced as a whole, and can always be made again. A background may be a little behind the
 clips: the best score of a sentence hardly changes when some clips come or go.
@@ -11,7 +11,7 @@ clips: the best score of a sentence hardly changes when some clips come or go.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -27,7 +27,7 @@ from prost.model.joint_scorer import JUDGED
 from prost.model.matching import TextPrototypes
 from prost.model.retrieval_model import RetrievalModel
 from prost.search.coding import SCAN_FROM
-from prost.search.confidence import FalseAlarms, Profile
+from prost.search.confidence import FalseAlarms, Profile, number_of_words
 from prost.search.encode import PrototypeModel
 from prost.search.exact import total_scores
 from prost.search.joint import JointScoring, best_clips
@@ -57,17 +57,36 @@ PROPOSED, PROPOSED_TO_JUDGE = 16, 4 * JUDGED
 FEW, MOST_CLIPS = 64, SCAN_FROM
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedSentences:
+    """Sentences as far as a background needs them.
+
+    Attributes:
+        text: prototypes of m sentences, on the CPU.
+        words: numbers of words `[m]`.
+    """
+
+    text: TextPrototypes
+    words: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, model: PrototypeModel, sentences: Sequence[str]) -> EncodedSentences:
+        """Encode sentences."""
+        words = np.array([number_of_words(sentence) for sentence in sentences], dtype=np.int64)
+        return cls(text=model.encode_text(list(sentences)), words=words)
+
+
 @dataclass(frozen=True, kw_only=True)
 class UnrelatedTexts:
     """Unrelated sentences in the words of a model.
 
     Attributes:
-        encode: gives the prototypes of the first so many.
+        encode: encodes the first so many.
         object_phrase_weight: of the model's configuration.
         joint: the model's joint scorer; None for a model without one.
     """
 
-    encode: Callable[[int], TextPrototypes]
+    encode: Callable[[int], EncodedSentences]
     object_phrase_weight: float
     joint: JointScoring | None = None
 
@@ -77,7 +96,7 @@ class UnrelatedTexts:
         if model is None or (isinstance(model, RetrievalModel) and model.tokenizer is None):
             return None
         return cls(
-            encode=lambda count: model.encode_text(unrelated_sentences(model, count)),
+            encode=lambda count: EncodedSentences.of(model, unrelated_sentences(model, count)),
             object_phrase_weight=model.config.object_phrase_weight,
             joint=JointScoring.of(model),
         )
@@ -103,6 +122,7 @@ class Background:
     Attributes:
         object_phrase_weight: that the scores were made with.
         best: best score of each of m sentences `[m]`.
+        words: number of words of each `[m]`.
         profiles: mean and upper score of each over a sample of the clips `[m, 2]`; None in a library of few clips.
         contents: hash of each video's content, ascending `[v]`, uint64.
         clips: number of clips of each `[v]`.
@@ -111,6 +131,7 @@ class Background:
 
     object_phrase_weight: float
     best: NDArray[np.float64]
+    words: NDArray[np.int64]
     profiles: NDArray[np.float64] | None
     contents: NDArray[np.uint64]
     clips: NDArray[np.int64]
@@ -119,7 +140,7 @@ class Background:
     @cached_property
     def false_alarms(self) -> FalseAlarms:
         """The rates that follow from the scores."""
-        return FalseAlarms(best=self.best, profiles=self.profiles)
+        return FalseAlarms(best=self.best, words=self.words, profiles=self.profiles)
 
     @cached_property
     def joint_false_alarms(self) -> FalseAlarms | None:
@@ -127,7 +148,11 @@ class Background:
         if self.joint is None:
             return None
         best = self.joint.best
-        return FalseAlarms(best=best, profiles=None if self.profiles is None else self.profiles[: len(best)])
+        return FalseAlarms(
+            best=best,
+            words=self.words[: len(best)],
+            profiles=None if self.profiles is None else self.profiles[: len(best)],
+        )
 
     def made_with(self, object_phrase_weight: float, joint: JointScoring | None) -> bool:
         """Whether it was made with a weight, and with a joint scorer if there is one."""
@@ -158,7 +183,7 @@ def profile_rows(snapshot: ClipSnapshot) -> NDArray[np.int64]:
 
 
 def score_unrelated(
-    text: TextPrototypes,
+    sentences: EncodedSentences,
     snapshot: ClipSnapshot,
     opened: OpenedPacks | None,
     object_phrase_weight: float,
@@ -170,7 +195,7 @@ def score_unrelated(
     without codes.
 
     Args:
-        text: prototypes of m sentences, on the CPU.
+        sentences: m of them.
         snapshot: the clips.
         opened: the codes; None where there are none.
         object_phrase_weight: of the model's configuration.
@@ -185,7 +210,7 @@ def score_unrelated(
     uncoded = np.arange(len(snapshot)) if shortlist is None else np.flatnonzero(~shortlist.covered)
     if not len(snapshot) or len(uncoded) > MOST_CLIPS:
         return None
-    sample = profile_rows(snapshot)
+    text, sample = sentences.text, profile_rows(snapshot)
     scores = snapshot.total_scores(text, uncoded, object_phrase_weight)
     reader = snapshot.reader({} if opened is None else opened.pages)
     best, judged = np.empty(len(text)), np.empty(min(len(text), JUDGED_SENTENCES))
@@ -213,6 +238,7 @@ def score_unrelated(
     return Background(
         object_phrase_weight=object_phrase_weight,
         best=best,
+        words=sentences.words,
         profiles=None
         if None in profiles
         else np.array([[each.mean, each.upper] for each in profiles if each is not None]),
@@ -284,7 +310,12 @@ class BackgroundFile:
         Raises:
             StorageError: the disk refuses; what was stored before is kept.
         """
-        arrays = {"best": background.best, "contents": background.contents, "clips": background.clips}
+        arrays = {
+            "best": background.best,
+            "words": background.words,
+            "contents": background.contents,
+            "clips": background.clips,
+        }
         notes: dict[str, Any] = {"weight": background.object_phrase_weight}
         if background.profiles is not None:
             arrays["profiles"] = background.profiles
@@ -301,8 +332,8 @@ class BackgroundFile:
         with storage_errors(str(self.root)):
             remove(self.root / BACKGROUND)
 
-    def texts(self) -> TextPrototypes | None:
-        """Stored prototypes of the unrelated sentences; None where there are none, or they are damaged."""
+    def texts(self) -> EncodedSentences | None:
+        """The stored unrelated sentences; None where there are none, or they are damaged."""
         try:
             file = open_mapped(self.root / TEXTS, TEXTS_KIND)
             file.verify()
@@ -312,15 +343,16 @@ class BackgroundFile:
             return None
         # Copied, because torch warns about memory that it may not write to.
         phrase, sentence = (torch.from_numpy(np.array(file.arrays[part])) for part in ("phrase", "sentence"))
-        return TextPrototypes(phrase, sentence)
+        return EncodedSentences(text=TextPrototypes(phrase, sentence), words=file.arrays["words"])
 
-    def write_texts(self, text: TextPrototypes) -> None:
-        """Store prototypes of the unrelated sentences in one step.
+    def write_texts(self, sentences: EncodedSentences) -> None:
+        """Store the unrelated sentences in one step.
 
         Raises:
             StorageError: the disk refuses.
         """
-        arrays = {"phrase": text.phrase.numpy(), "sentence": text.sentence.numpy()}
+        text = sentences.text
+        arrays = {"phrase": text.phrase.numpy(), "sentence": text.sentence.numpy(), "words": sentences.words}
         self._write(TEXTS, TEXTS_KIND, {}, arrays)
 
     def _fits(self, file: MappedFile) -> bool:
@@ -337,6 +369,7 @@ def _background(file: MappedFile) -> Background:
     return Background(
         object_phrase_weight=file.notes["weight"],
         best=file.arrays["best"],
+        words=file.arrays["words"],
         profiles=file.arrays.get("profiles"),
         contents=file.arrays["contents"],
         clips=file.arrays["clips"],
@@ -387,17 +420,17 @@ def bring_background_up_to_date(
             return False
     if unrelated is None and stored is not None and stored.joint is not None:
         return None  # the joint scorer is the model's
-    text = file.texts()
-    if text is None:
+    sentences = file.texts()
+    if sentences is None:
         if unrelated is None:
             return None
-        text = unrelated.encode(COUNT)
-        file.write_texts(text)
+        sentences = unrelated.encode(COUNT)
+        file.write_texts(sentences)
     try:
         opened = open_packs(packs)
     except PackDamaged:
         opened = None
-    background = score_unrelated(text, snapshot, opened, weight, joint)
+    background = score_unrelated(sentences, snapshot, opened, weight, joint)
     if background is None:
         return False
     file.write(background)

@@ -1,10 +1,11 @@
 """Does anything fit? How often a sentence that has nothing to do with the library scores as high as a hit.
 
 A search always finds a best clip. Unrelated sentences show how high the best clip of a sentence scores that fits
-nothing. Some sentences score high everywhere, so the best score that is expected of a sentence depends on its own
-scores over the library: a linear regression over the unrelated sentences predicts it from their mean and their upper
-twentieth. What decides is by how much a hit exceeds the prediction. Where the scores of a sentence say nothing about
-its best score, the regression finds that too, and the plain score decides.
+nothing. Short sentences claim less than long ones and are matched more easily by chance, and some sentences score high
+everywhere. So the best score that is expected of a sentence depends on its length and on its own scores over the
+library: a linear regression over the unrelated sentences predicts it from the logarithm of the number of words, and
+from the mean and the upper twentieth of the scores. What decides is by how much a hit exceeds the prediction. Where all
+this says nothing about the best score, the regression finds that too, and the plain score decides.
 
 The fraction of unrelated sentences that exceed their prediction by as much is the false alarm rate. Beyond the highest
 tenth of them, where few are left to count, an exponential tail continues the fraction (the peaks-over-threshold method
@@ -14,6 +15,7 @@ with shape 0: the mean excess over the threshold is its only parameter).
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -35,8 +37,21 @@ FEWEST_CLIPS = 64
 UPPER = 0.05
 # The tail is not continued beyond this part of what one sentence stands for.
 BEYOND = 10
+# Excesses that differ by less are equal: where all sentences score alike, a regression leaves errors of rounding.
+DECIMALS = 9
 # Standard deviations within which 95 of 100 values of a normal distribution lie.
 TWO_SIDED_95 = 1.96
+# Japanese and Chinese characters stand for about a word each; other scripts leave spaces between words.
+_WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff]|[^\\W\u3040-\u30ff\u3400-\u9fff]+")
+
+
+def number_of_words(sentence: str) -> int:
+    """How many words a sentence has, at least 1.
+
+    >>> number_of_words("a dog catches a frisbee")
+    5
+    """
+    return max(1, len(_WORD.findall(sentence)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +142,12 @@ class FalseAlarms:
 
     Attributes:
         best: best scores of m unrelated sentences `[m]`.
+        words: their numbers of words `[m]`.
         profiles: mean and upper score of each `[m, 2]`; None in a library of few clips.
     """
 
     best: NDArray[np.float64]
+    words: NDArray[np.int64]
     profiles: NDArray[np.float64] | None
 
     def __post_init__(self) -> None:
@@ -140,12 +157,13 @@ class FalseAlarms:
             if values is not None and not np.isfinite(values).all():
                 raise BadScores("scores of unrelated sentences with NaN or infinity", "finite numbers")
 
-    def confidence(self, score: float, profile: Profile | None) -> Confidence:
+    def confidence(self, score: float, words: int, profile: Profile | None) -> Confidence:
         """The confidence of a hit; it never falls with the score.
 
         Args:
             score: of the hit, on the scale of `best`.
-            profile: of its sentence; None where the library has few clips. Then the plain scores decide.
+            words: of its sentence, see `number_of_words`.
+            profile: of its sentence; None where the library has few clips. Then only its length is taken into account.
 
         Raises:
             BadScores: the score is NaN or infinite.
@@ -153,8 +171,8 @@ class FalseAlarms:
         if not math.isfinite(score):
             raise BadScores(f"a score of {score}", "a finite number")
         if profile is None and self.profiles is not None:
-            return self._plain.confidence(score, None)
-        excess = score - self._expected(profile)
+            return self._by_length.confidence(score, words, None)
+        excess = round(score - self._expected(words, profile), DECIMALS)
         excesses, count = self._excesses, len(self.best)
         if excess <= self._threshold:
             # Interpolated between the sentences, so that a small change of the score is a small change of the rate.
@@ -173,30 +191,32 @@ class FalseAlarms:
             false_alarm_rate=rate, interval=(rate * math.exp(-spread), min(1.0, rate * math.exp(spread)))
         )
 
-    def _expected(self, profile: Profile | None) -> float:
+    def _expected(self, words: int, profile: Profile | None) -> float:
         """The best score expected of a sentence that fits nothing."""
-        if profile is None or self._coefficients is None:
-            return 0.0
-        return float(self._coefficients @ (1.0, profile.mean, profile.upper))
+        # Scores of a sentence that nothing here can be compared with are left out.
+        scores = () if profile is None or self.profiles is None else (profile.mean, profile.upper)
+        return float(self._coefficients @ (1.0, math.log(words), *scores))
 
     @cached_property
-    def _plain(self) -> FalseAlarms:
-        return FalseAlarms(best=self.best, profiles=None)
+    def _by_length(self) -> FalseAlarms:
+        return FalseAlarms(best=self.best, words=self.words, profiles=None)
 
     @cached_property
-    def _coefficients(self) -> NDArray[np.float64] | None:
-        """Of the regression of the best score on 1, mean and upper score `[3]`."""
-        if self.profiles is None:
-            return None
-        return np.asarray(np.linalg.lstsq(_design(self.profiles), self.best, rcond=None)[0], dtype=np.float64)
+    def _design(self) -> NDArray[np.float64]:
+        """What the best score is predicted from: 1, length, mean and upper score `[m, 2 or 4]`."""
+        scores = [] if self.profiles is None else [self.profiles]
+        return np.column_stack([np.ones(len(self.best)), np.log(self.words), *scores])
+
+    @cached_property
+    def _coefficients(self) -> NDArray[np.float64]:
+        """Of the regression of the best score."""
+        return np.asarray(np.linalg.lstsq(self._design, self.best, rcond=None)[0], dtype=np.float64)
 
     @cached_property
     def _excesses(self) -> NDArray[np.float64]:
         """By how much each sentence exceeds its prediction, ascending `[m]`."""
-        if self.profiles is None or self._coefficients is None:
-            return np.sort(self.best)
-        excesses: NDArray[np.float64] = self.best - _design(self.profiles) @ self._coefficients
-        return np.sort(excesses)
+        excesses: NDArray[np.float64] = self.best - self._design @ self._coefficients
+        return np.sort(np.round(excesses, DECIMALS))
 
     @cached_property
     def _rates(self) -> NDArray[np.float64]:
@@ -215,10 +235,6 @@ class FalseAlarms:
         """Mean excess over the threshold of those above it."""
         above = self._excesses[self._excesses > self._threshold]
         return float((above - self._threshold).mean()) if len(above) else 0.0
-
-
-def _design(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.column_stack([np.ones(len(profiles)), profiles])
 
 
 def _wilson(rate: float, count: int) -> tuple[float, float]:

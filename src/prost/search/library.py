@@ -25,6 +25,7 @@ from prost.progress import Advance
 from prost.search.background import UnrelatedTexts, bring_background_up_to_date
 from prost.search.choosing_form import AUTO, encoder_for, form_elsewhere
 from prost.search.coding import codes_are_current
+from prost.search.confidence import number_of_words
 from prost.search.description import Description, expect_same_model, library_top
 from prost.search.encode import PrototypeModel
 from prost.search.exact import SEARCHED_RULES
@@ -481,6 +482,7 @@ class Library:
             raise EmptyQuery("an empty query", "a sentence", "a dog catches a frisbee")
         request = Request(
             text=model.encode_text([query]) if text is None else text,
+            words=number_of_words(query),
             object_phrase_weight=model.config.object_phrase_weight,
             limit=limit,
             per_video=per_video,

@@ -18,6 +18,7 @@ class Request:
 
     Attributes:
         text: prototypes of one sentence, on the CPU.
+        words: of the sentence, see `confidence.number_of_words`; says nothing where there is no sentence.
         object_phrase_weight: of the model's configuration.
         limit: hits at most.
         per_video: moments of a hit at most.
@@ -33,6 +34,7 @@ class Request:
     object_phrase_weight: float
     limit: int
     per_video: int
+    words: int = 1
     where: str | None = None
     coarse: str | None = None
     recall: float = RECALL

@@ -287,7 +287,9 @@ class Searcher:
                 Hit(
                     video=first,
                     moments=merged,
-                    confidence=None if false_alarms is None else false_alarms.confidence(judged_by, profile),
+                    confidence=None
+                    if false_alarms is None
+                    else false_alarms.confidence(judged_by, request.words, profile),
                     copies=tuple(row.path for row in owners[content] if row is not first),
                     missing=video is None,
                     joint_score=None if logit is None else probability(logit),

@@ -2,18 +2,18 @@
 
 They are drawn from a small grammar of who does what where, over topics as different as possible. Each part is ordinary,
 but hardly any library shows a whole sentence ("a beekeeper tunes a piano on a glacier"). A model of drawn videos, which
-does not know these words, gets captions of drawn scenes.
+does not know these words, gets captions of drawn scenes. Sentences differ in length, since a query is compared with
+those that claim about as much (`search.confidence`).
 """
 
 from __future__ import annotations
 
-import itertools
 from typing import Protocol
 
 import numpy as np
 
 # Stored with scores of the sentences; count up with every change of what is drawn.
-EDITION = 1
+EDITION = 2
 COUNT = 500
 SEED = 4711
 # A model that does not know one of so many sentences word by word is one of drawn videos.
@@ -48,8 +48,6 @@ _WHERE = """
     in a wheat field|in a hospital corridor|on a cricket ground|in a laundry|at an airport gate|in a vineyard
     in a rain forest|on a ferry|in an aquarium|at a night market|in a steelworks|in a planetarium|on a cobbled square
 """
-# Fraction of the sentences that name a place.
-PLACED = 0.5
 
 
 class Reader(Protocol):
@@ -84,10 +82,14 @@ def plain_sentences(count: int) -> list[str]:
     def draw(parts: list[str]) -> str:
         return parts[int(random.integers(len(parts)))]
 
+    def placed() -> str:
+        return f"{_with_verb(draw(who), draw(does))} {draw(where)}"
+
+    forms = (lambda: _with_verb(draw(who), draw(does)), placed, lambda: f"{placed()} while {placed()}")
     sentences: dict[str, None] = {}
     while len(sentences) < count:
-        place = f" {draw(where)}" if random.random() < PLACED else ""
-        sentences[f"{_with_verb(draw(who), draw(does))}{place}"] = None
+        # In turns, so that the first few of them have all lengths, too.
+        sentences[forms[len(sentences) % len(forms)]()] = None
     return list(sentences)
 
 
@@ -107,9 +109,18 @@ def _parts(text: str) -> list[str]:
 
 
 def _drawn_sentences(count: int) -> list[str]:
-    """Captions of Toybox scenes that no gallery shows."""
-    from prost.data.toybox import describe, scene_stream
+    """Captions of Toybox scenes that no gallery shows: of a story and of a single event in turns."""
+    from prost.data.toybox import describe, describe_event, scene_stream
 
     random = np.random.default_rng(SEED)
-    scenes = itertools.islice(scene_stream(DRAWN_SPLIT, DRAWN_STREAM), count)
-    return [describe(scene, random).text for scene in scenes]
+    sentences: dict[str, None] = {}
+    for scene in scene_stream(DRAWN_SPLIT, DRAWN_STREAM):
+        if len(sentences) == count:
+            break
+        caption = (
+            describe(scene, random)
+            if len(sentences) % 2 == 0
+            else describe_event(scene, int(random.integers(len(scene.events))), random)
+        )
+        sentences[caption.text] = None
+    return list(sentences)
