@@ -216,7 +216,7 @@ class TestLosses:
         with sharded:
             sharded.search("red")
             shards.lost = {0}
-            confidence = sharded.search("no colour").confidence
+            confidence = sharded.search("a sentence that names no colour").confidence
         assert confidence is not None and confidence.level == "none"
         assert confidence.statement.startswith("Nothing in the part that was searched fits well")
 
