@@ -5,7 +5,9 @@ nothing. Short sentences claim less than long ones and are matched more easily b
 everywhere. So the best score that is expected of a sentence depends on its length and on its own scores over the
 library: a linear regression over the unrelated sentences predicts it from the logarithm of the number of words, and
 from the mean and the upper twentieth of the scores. What decides is by how much a hit exceeds the prediction. Where all
-this says nothing about the best score, the regression finds that too, and the plain score decides.
+this says nothing about the best score, the regression finds that too, and the plain score decides. Best scores of short
+and of long sentences also spread differently, so only the half of the unrelated sentences that is closest in length
+takes part.
 
 The fraction of unrelated sentences that exceed their prediction by as much is the false alarm rate. Beyond the highest
 tenth of them, where few are left to count, an exponential tail continues the fraction (the peaks-over-threshold method
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -33,6 +35,8 @@ GOOD, POSSIBLE = 0.05, 0.25
 TAIL = 0.1
 # The scores of fewer clips say little about a sentence, because a clip that fits is a large part of them.
 FEWEST_CLIPS = 64
+# Fraction of the unrelated sentences that a sentence is compared with: those of the most similar length.
+SIMILAR = 0.5
 # Fraction of the clips that score above the upper score of a profile.
 UPPER = 0.05
 # The tail is not continued beyond this part of what one sentence stands for.
@@ -136,7 +140,7 @@ class Profile:
         return cls(mean=float(scores.mean(dtype=np.float64)), upper=float(np.quantile(scores, 1 - UPPER)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class FalseAlarms:
     """How high the best clip scores for sentences that fit nothing.
 
@@ -149,6 +153,7 @@ class FalseAlarms:
     best: NDArray[np.float64]
     words: NDArray[np.int64]
     profiles: NDArray[np.float64] | None
+    _similar: dict[tuple[int, bool], FalseAlarms] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not len(self.best):
@@ -170,8 +175,23 @@ class FalseAlarms:
         """
         if not math.isfinite(score):
             raise BadScores(f"a score of {score}", "a finite number")
-        if profile is None and self.profiles is not None:
-            return self._by_length.confidence(score, words, None)
+        key = words, profile is not None
+        if key not in self._similar:
+            self._similar[key] = self._of_length(*key)
+        return self._similar[key]._confidence(score, words, profile)
+
+    def _of_length(self, words: int, profiled: bool) -> FalseAlarms:
+        """The sentences of the most similar length; those that are equally similar are all in or all out."""
+        distances = np.abs(np.log(self.words) - math.log(words))
+        chosen = distances <= np.quantile(distances, SIMILAR, method="lower")
+        profiles = self.profiles if profiled else None
+        return FalseAlarms(
+            best=self.best[chosen],
+            words=self.words[chosen],
+            profiles=None if profiles is None else profiles[chosen],
+        )
+
+    def _confidence(self, score: float, words: int, profile: Profile | None) -> Confidence:
         excess = round(score - self._expected(words, profile), DECIMALS)
         excesses, count = self._excesses, len(self.best)
         if excess <= self._threshold:
@@ -196,10 +216,6 @@ class FalseAlarms:
         # Scores of a sentence that nothing here can be compared with are left out.
         scores = () if profile is None or self.profiles is None else (profile.mean, profile.upper)
         return float(self._coefficients @ (1.0, math.log(words), *scores))
-
-    @cached_property
-    def _by_length(self) -> FalseAlarms:
-        return FalseAlarms(best=self.best, words=self.words, profiles=None)
 
     @cached_property
     def _design(self) -> NDArray[np.float64]:
