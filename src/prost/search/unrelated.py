@@ -74,7 +74,7 @@ def plain_sentences(count: int) -> list[str]:
     """Sentences about the real world, no two alike.
 
     >>> plain_sentences(2)[0]
-    'a clown peels oranges on an oil platform'
+    'two swans measure a plank'
     """
     random = np.random.default_rng(SEED)
     who, does, where = (_parts(text) for text in (_WHO, _DOES, _WHERE))
