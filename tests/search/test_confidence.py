@@ -99,7 +99,7 @@ def test_a_sentence_that_scores_high_everywhere_does_not_fit_for_that() -> None:
     assert everywhere.level == "none" and here.level == "good"
 
 
-def test_without_a_profile_the_plain_scores_decide() -> None:
+def test_without_a_profile_the_length_alone_decides() -> None:
     best, profiles = _library_scores(np.random.default_rng(3), 100, 1.0)
     with_profiles, without = alarms_of(best, profiles), alarms_of(best)
     assert with_profiles.confidence(3.0, WORDS, None) == without.confidence(3.0, WORDS, None)

@@ -190,13 +190,14 @@ def table(report: NoMatchReport) -> tuple[list[str], list[list[str]]]:
     def versus(area: float) -> str:
         return f"{area:.3f} ({area / report.auroc:.2f} x)"
 
+    level = f"at a rate up to {100 * GOOD:g} %, %"
+
     def alarms(count: FalseAlarmCount, queries: str) -> list[list[str]]:
         return [
-            [f"{queries} at a rate up to {100 * count.level:g} %, %", f"{100 * count.rate:.1f}"],
+            [f"{queries} {level}", f"{100 * count.rate:.1f}"],
             ["expected of these, %", "{:.1f} - {:.1f}".format(*(100 * bound for bound in count.expected))],
         ]
 
-    level = f"at a rate up to {100 * GOOD:g} %, %"
     return ["measure", ">value"], [
         ["AUROC, false alarm rate", f"{report.auroc:.3f}"],
         ["its 95% interval", "{:.3f} - {:.3f}".format(*report.auroc_interval)],

@@ -50,7 +50,7 @@ _WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff]|[^\\W\u3040-\u30ff\u3400-\u9fff
 
 
 def number_of_words(sentence: str) -> int:
-    """How many words a sentence has, at least 1.
+    """How many words a sentence has, at least 1; unlike a model's `count_words`, without the tokens around them.
 
     >>> number_of_words("a dog catches a frisbee")
     5
