@@ -31,11 +31,12 @@ def test_tables(prost, videos: Path, indexed: Path) -> None:
 
 
 def test_a_model_explains_without_a_library(prost, videos: Path, library: Path) -> None:
-    said = prost(
-        "explain", QUERY, "--video", videos / "red.mp4", "--library", library, "--model", "toybox", "--json"
-    )
+    asked = ("explain", QUERY, "--video", videos / "red.mp4", "--library", library, "--model", "toybox")
+    said = prost(*asked, "--json")
     assert said.code == 0
     assert not library.exists()
+    assert 0 <= said.json["joint_score"] <= 1
+    assert "joint score " in prost(*asked).out
 
 
 def test_figures(prost, videos: Path, indexed: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -195,6 +196,18 @@ def test_a_word_left_out_costs_what_the_shorter_sentence_scores_less(explained):
             assert lost == pytest.approx(evidence.score - shorter.score, abs=1e-5)
         else:
             assert np.isnan(lost)
+
+
+def test_a_model_with_a_joint_scorer_tells_its_probability(explained):
+    model, frames, evidence = explained
+    if model.joint_scorer is None:
+        assert evidence.joint_score is None and evidence.to_dict()["joint_score"] is None
+        return
+    with torch.inference_mode():
+        video = model.video_prototypes(model.normalise_pixels(frames[None]))
+        logit = model.joint_logits(model.encode_text([QUERY]), video).item()
+    assert evidence.joint_score == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
+    assert evidence.to_dict()["joint_score"] == evidence.joint_score
 
 
 def test_a_single_word_cannot_be_left_out(toybox):

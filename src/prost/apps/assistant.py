@@ -197,6 +197,11 @@ def explain(library: Library, asked: ExplainArguments) -> CallToolResult:
         for word, loss in zip(evidence.words, evidence.without, strict=True)
         if word.text and loss > 0
     ]
+    judged = (
+        [f"joint score {evidence.joint_score:.3f}, the probability that clip and sentence belong together"]
+        if evidence.joint_score is not None
+        else []
+    )
     pictures: list[ContentBlock] = []
     if asked.figure:
         pictures.append(_figure(expect_present(library.files_of(row)), evidence))
@@ -210,6 +215,7 @@ def explain(library: Library, asked: ExplainArguments) -> CallToolResult:
                 f"score {evidence.score:.3f} = event-sentence {evidence.event_sentence:.3f} (the whole sentence with "
                 f"what happens) + {evidence.object_phrase_weight:g} x object-phrase {evidence.object_phrase:.3f} "
                 "(its phrases with what is seen)",
+                *judged,
                 *found,
                 *lost,
             ],

@@ -26,6 +26,7 @@ from prost.config import MatchingRule
 from prost.model.encoding import VideoEncoder
 from prost.model.matching import TextPrototypes, VideoPrototypes, expect_rule
 from prost.model.object_phrase import best_phrases
+from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
 from prost.model.tokenizer import Word
 from prost.model.vectors import unit
@@ -118,6 +119,8 @@ class Evidence:
         events: attention of each event to the frames `[N_e, L]`, rows sum to 1; None where the model does not tell.
         events_coincide: whether all event prototypes are the same in direction, so that their curves tell nothing.
         without: score that is lost when a word is left out `[W]`; NaN where nothing else would be left.
+        joint_score: probability that the sentence and the clip belong together, by the joint scorer. It is no part of
+            the score, and is not split. None for a model without one.
     """
 
     query: str
@@ -139,6 +142,7 @@ class Evidence:
     events: NDArray[np.float32] | None
     events_coincide: bool
     without: NDArray[np.float32]
+    joint_score: float | None
 
     def phrase_words(self, slot: SlotEvidence, least: float = 0.1) -> str:
         """The words behind a slot's phrase in the order of the sentence, as far as their share is `least` or more."""
@@ -178,6 +182,7 @@ class Evidence:
             "event_sentence": self.event_sentence,
             "object_phrase": self.object_phrase,
             "object_phrase_weight": self.object_phrase_weight,
+            "joint_score": self.joint_score,
             "times": self.times.tolist(),
             "fit": self.fit,
             "place": self.place,
@@ -287,6 +292,7 @@ def explain_clip(
             events=None if curves is None else _array(curves[0]),
             events_coincide=bool((events @ events.T).min() > COINCIDE),
             without=_lost_without(model, words, video, similarity.total.item()),
+            joint_score=_joint_score(model, text, video),
         )
 
 
@@ -382,6 +388,15 @@ def _lost_without(
         shorter = model.match(model.text_prototypes(ids, mask), video).total[:, 0]
         lost[rows] = score - shorter.cpu().numpy()
     return lost
+
+
+def _joint_score(
+    model: RetrievalModel[TextPrototypes, VideoPrototypes], text: TextPrototypes, video: VideoPrototypes
+) -> float | None:
+    """That of one sentence and one clip; None for a model without a joint scorer."""
+    if not isinstance(model, ProST) or model.joint_scorer is None:
+        return None
+    return model.joint_logits(text, video).sigmoid().item()
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

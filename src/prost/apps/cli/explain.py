@@ -15,7 +15,7 @@ from prost.apps.cli.options import (
     load_library_model,
     load_named_model,
 )
-from prost.apps.cli.output import print_json, print_line, print_table, say
+from prost.apps.cli.output import print_json, print_line, print_table, probability_text, say
 
 if TYPE_CHECKING:
     from prost.model.evidence import Evidence
@@ -83,6 +83,11 @@ def _print(evidence: Evidence, video: Path) -> None:
         f"event-sentence {evidence.event_sentence:.3f} + {evidence.object_phrase_weight:g} x object-phrase "
         f"{evidence.object_phrase:.3f}"
     )
+    if evidence.joint_score is not None:
+        print_line(
+            f"joint score {probability_text(evidence.joint_score)}: the probability that clip and sentence belong "
+            "together, which orders hits; it is not split"
+        )
     print_table(
         [">slot", ">best frame", "phrase", ">cosine", ">share of the score"],
         [

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prost.apps.cli.options import (
+    AddingModelOption,
     DeviceOption,
     ExcludeOption,
     FitOption,
     FormOption,
     JsonOption,
     LibraryOption,
-    ModelOption,
     TagOption,
     WaitOption,
     WorkersOption,
@@ -50,7 +50,7 @@ def index(
         ),
     ],
     library: LibraryOption,
-    model: ModelOption = None,
+    model: AddingModelOption = None,
     device: DeviceOption = "auto",
     tag: TagOption = None,
     workers: WorkersOption = None,

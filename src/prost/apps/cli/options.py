@@ -48,6 +48,14 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
+        show_default="the library's own",
+        help=MODEL_HELP,
+    ),
+]
+AddingModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
         show_default="the library's own; for a new library that of PROST_MODEL",
         help=MODEL_HELP + " A new library needs one.",
     ),

@@ -48,6 +48,15 @@ def print_line(line: str) -> None:
     print(printable(line), flush=True)
 
 
+def probability_text(probability: float) -> str:
+    """A probability with three decimals; one that is not zero is not printed as zero.
+
+    >>> probability_text(0.9712), probability_text(0.0004), probability_text(0.0)
+    ('0.971', '<0.001', '0.000')
+    """
+    return "<0.001" if 0 < probability < 0.0005 else f"{probability:.3f}"
+
+
 def print_json(value: Any, *, lines: bool = False) -> None:
     """Print one JSON value; ASCII only, so that any file name survives any pipe.
 

@@ -16,7 +16,7 @@ from prost.apps.cli.options import (
     open_library,
     overrides_of,
 )
-from prost.apps.cli.output import print_json, print_line, print_table, say
+from prost.apps.cli.output import print_json, print_line, print_table, probability_text, say
 
 if TYPE_CHECKING:
     from prost.search.hits import Hit
@@ -113,7 +113,7 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
             str(rank),
             hit.path + _remarks(hit),
             f"{hit.start:.1f} - {hit.end:.1f} s",
-            *(["" if hit.joint_score is None else f"{hit.joint_score:.3f}"] if judged else []),
+            *(["" if hit.joint_score is None else probability_text(hit.joint_score)] if judged else []),
             f"{hit.score:.3f}",
             f"{hit.event_sentence:.3f}",
             f"{hit.object_phrase:.3f}",

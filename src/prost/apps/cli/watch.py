@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prost.apps.cli.options import (
+    AddingModelOption,
     DeviceOption,
     ExcludeOption,
     FitOption,
     FormOption,
     LibraryOption,
-    ModelOption,
     TagOption,
     WorkersOption,
     clips_with,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def watch(
     folders: Annotated[list[Path], typer.Argument(help="Folders with everything below them.")],
     library: LibraryOption,
-    model: ModelOption = None,
+    model: AddingModelOption = None,
     device: DeviceOption = "auto",
     interval: Annotated[
         float, typer.Option("--interval", min=0.1, help="Seconds between two looks at the folders.")

@@ -303,6 +303,9 @@ class Evidence(BaseModel):
     event_sentence: float
     object_phrase: float
     object_phrase_weight: float
+    joint_score: float | None = Field(
+        description="Probability that clip and sentence belong together, by the joint scorer; no part of the score."
+    )
     times: list[float]
     fit: Fit = Field(description="How the library makes pictures square.")
     place: float = Field(description="Of the square along the long side of the picture: 0.5 is its middle.")

@@ -274,6 +274,7 @@ def why_of(evidence: Evidence, *, here: str, chosen: int) -> dict[str, Any]:
         "score": evidence.score,
         "span": f"The clip from {clock(first)} to {clock(last)} was decoded and encoded again.",
         "sum_said": f"{said}; together {evidence.score:.3f}",
+        "joint_score": evidence.joint_score,
         "parts": rows,
         "phrases": [
             {**phrase, "address": f"{here}&slot={phrase['slot']}", "now": phrase["slot"] == chosen}
