@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from prost.apps.cli import doctor
+from prost.apps.cli.options import default_library
 
 Prost = Callable[..., Any]
 
@@ -24,14 +25,14 @@ def checks(said: Any) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.usefixtures("small_model")
-def test_a_healthy_installation(prost: Prost, library: Path) -> None:
-    said = prost("doctor", "--library", library, "--json")
+def test_a_healthy_installation(prost: Prost) -> None:
+    said = prost("doctor", "--json")
     found = checks(said)
     assert said.code == 0
     assert not [name for name, check in found.items() if check["ok"] is False]
     assert found["H.264"]["ok"] is True
     assert "million weights" in str(found["bundled model"]["detail"])
-    assert found["library"]["detail"] == f"none at {library} yet"
+    assert found["library"]["detail"] == f"none at {default_library()} yet"
     for part in (
         "prost",
         "python",
@@ -47,8 +48,8 @@ def test_a_healthy_installation(prost: Prost, library: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_model")
-def test_what_a_model_runs_on_is_tried_and_told(prost: Prost, library: Path) -> None:
-    found = checks(prost("doctor", "--library", library, "--json"))
+def test_what_a_model_runs_on_is_tried_and_told(prost: Prost) -> None:
+    found = checks(prost("doctor", "--json"))
     assert "cores" in str(found["processor"]["detail"]) and "threads for a model" in str(
         found["processor"]["detail"]
     )
@@ -79,6 +80,14 @@ def test_the_library_is_counted_with_its_failures(
     detail = str(checks(prost("doctor", "--library", library, "--json"))["library"]["detail"])
     assert detail.startswith("3 videos, 3 clips")
     assert detail.endswith("1 failed: not a video")
+
+
+@pytest.mark.usefixtures("small_model")
+def test_a_library_that_was_named_must_be_there(prost: Prost, library: Path) -> None:
+    said = prost("doctor", "--library", library, "--json")
+    assert said.code == 1
+    assert checks(said)["library"]["ok"] is False
+    assert str(checks(said)["library"]["detail"]).startswith(f"no library at {library}; expected: ")
 
 
 @pytest.mark.usefixtures("small_model")

@@ -30,6 +30,11 @@ def test_equal_files_are_listed(
     assert main(["search", "a ball", "--library", library, "--all", "--json"]) == 0
     (hit,) = json.loads(capsys.readouterr().out)
     assert len(hit["copies"]) == 1 and hit["near_duplicates"] == []
+    assert main(["search", "a ball", "--library", library, "--all"]) == 0
+    said = capsys.readouterr().out
+    assert "one.mp4" in said and "two.mp4" in said and "more of it" not in said
+    assert main(["search", "a ball", "--library", library]) == 0
+    assert "(1 more of it)" in capsys.readouterr().out
 
 
 def test_no_duplicates_is_said(

@@ -85,6 +85,22 @@ def test_one_that_cannot_be_read_names_the_columns(filled: Store, where: str) ->
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (" ", "(it is empty)"),
+        ("duration <", "(Expected: an expression, found: its end)"),
+        ("name = 'a", "(Unterminated string literal)"),
+        ("status = failed", "words stand in single quotes, as in status = 'failed')"),
+    ],
+)
+def test_the_reason_is_about_the_filter_alone(filled: Store, where: str, said: str) -> None:
+    with pytest.raises(BadFilter) as caught:
+        filled.read_videos(where)
+    assert said in str(caught.value)
+    assert "SELECT" not in str(caught.value) and "Line" not in str(caught.value)
+
+
 def test_a_damaged_table_is_not_a_bad_filter(filled: Store) -> None:
     shutil.rmtree(Path(filled.root, "videos.lance", "data"))
     with pytest.raises(LibraryDamaged):

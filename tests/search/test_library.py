@@ -308,8 +308,8 @@ class TestOpening:
             Library(tmp_path / "none.prost")
         assert caught.value.exit_code == 2
         assert str(caught.value) == (
-            f"no library at {tmp_path / 'none.prost'}; expected: a library, or a model to make a new one; try: "
-            "`prost index FOLDER`, or a model such as siglip2-b16; toybox knows drawn videos only"
+            f"no library at {tmp_path / 'none.prost'}; expected: a folder with a library; try: `prost index FOLDER "
+            f"--library {tmp_path / 'none.prost'} --model siglip2-b16`, which makes one; toybox knows drawn videos only"
         )
         assert not (tmp_path / "none.prost").exists()
 

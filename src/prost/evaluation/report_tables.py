@@ -150,6 +150,16 @@ def report_csv(report: EvaluationReport) -> str:
     return as_csv(headings, lines)
 
 
+def row_titles(key: str) -> tuple[str, str, str]:
+    """Score, direction and post-processing of a row as tables show them.
+
+    >>> row_titles("event_sentence/text_to_video/none")
+    ('event-sentence', 'text to video', 'none')
+    """
+    score, direction, method = key.split("/")
+    return SCORE_TITLES[score], DIRECTION_TITLES[direction], METHOD_TITLES[method] or "none"
+
+
 def method_title(row: Row) -> str:
     """A row's post-processing as tables show it: name, parameters, and whether it is transductive."""
     if row.post_processing == PLAIN:

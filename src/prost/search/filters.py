@@ -54,6 +54,8 @@ def expect_filter(table: lance.LanceDataset, where: str) -> str:
         raise _bad(where, f"{type(where).__name__} is not text")
     if reason := _follows_expression(where):
         raise _bad(where, reason)
+    if not where.strip():
+        raise _bad(where, "it is empty")
     expression = f"({where})"
     try:
         # Only parsed and resolved: no row is read, so nothing here can be damage.
@@ -63,8 +65,18 @@ def expect_filter(table: lance.LanceDataset, where: str) -> str:
             raise _bad(where, "it holds bytes that are not UTF-8") from None
         if not is_from_lance(error) or "LanceError(IO)" in str(error):
             raise
-        raise _bad(where, first_sentence(error)) from None
+        raise _bad(where, _reason(first_sentence(error))) from None
     return expression
+
+
+def _reason(said: str) -> str:
+    """What Lance says of an expression, without the statement that it makes of it and the places in that."""
+    said = re.sub(r"Error (parsing|tokenizing) statement: SELECT 1 FROM t WHERE \(.*\) \((?=\w)", "", said)
+    said = said.replace("sql parser error: ", "").replace("found: )", "found: its end")
+    said = re.sub(r" at Line: \d+, Column: \d+", "", said).rstrip(")")
+    if said.startswith("No field named "):
+        said += "; words stand in single quotes, as in status = 'failed'"
+    return said
 
 
 def _follows_expression(where: str) -> str:

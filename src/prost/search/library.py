@@ -137,8 +137,9 @@ class Library:
             if model is None:
                 raise MissingPath(
                     error.arrived,
-                    "a library, or a model to make a new one",
-                    f"`prost index FOLDER`, or a model such as {FIRST_CHOICE}; {BUNDLED} knows drawn videos only",
+                    "a folder with a library",
+                    f"`prost index FOLDER --library {self._top} --model {FIRST_CHOICE}`, which makes one; "
+                    f"{BUNDLED} knows drawn videos only",
                 ) from None
             described = _description(model, clips or ClipSettings.default(model.config), precision or "fp32")
             self._store = Store.create(self._top, described, storage_options)

@@ -49,7 +49,8 @@ class View:
             NotCoded: the library lacks what it needs.
         """
         if self.opened is None:
-            raise NotCoded("the library has no codes", "coarse='exact'", "prost optimize")
+            how = "prost optimize --index hnsw" if coarse == "index" else "prost optimize"
+            raise NotCoded("the library has no codes", "coarse='exact'", how)
         if coarse not in self._shortlists:
             self._shortlists[coarse] = self.opened.shortlist(self.snapshot.rows, coarse)
         return self._shortlists[coarse]

@@ -25,6 +25,7 @@ from prost.apps.cli.options import (
     ModelOption,
     WaitOption,
     WorkersOption,
+    default_library,
     load_library_model,
 )
 from prost.apps.cli.output import print_json, print_table, progress, say
@@ -293,6 +294,8 @@ def _library_health(path: str) -> str:
     try:
         library = Library(path)
     except MissingPath:
+        if path != default_library():  # it was named, so that a name with a mistake must not pass
+            raise
         return f"none at {path} yet"
     library.check_sizes()
     stats = library.stats()
@@ -311,6 +314,6 @@ def _library_model(path: str, model: str | None) -> str:
     try:
         Library(path)
     except MissingPath:
-        return f"no library at {path} yet"
+        return f"no library at {path}"
     loaded = load_library_model(path, model, "cpu")
     return f"{Library(path, loaded).description.model} loads and fits"

@@ -271,6 +271,7 @@ def compare(
     """Compare two reports row by row; claim a difference only where a paired bootstrap supports it."""
     from prost.evaluation.comparison import compare as compare_reports
     from prost.evaluation.report_files import read_report
+    from prost.evaluation.report_tables import row_titles
 
     first, second = read_report(a), read_report(b)
     shared = {row.key for row in second.rows}
@@ -296,7 +297,7 @@ def compare(
         ["score", "direction", "post-processing", "metric", ">a - b", ">low", ">high", "verdict"],
         [
             [
-                *comparison.row.split("/"),
+                *row_titles(comparison.row),
                 comparison.metric,
                 f"{comparison.result.difference:+.1f}",
                 f"{comparison.result.low:+.1f}",

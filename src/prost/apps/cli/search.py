@@ -94,24 +94,29 @@ def search(
             print_line(
                 hits.confidence.statement + (f" Words were found in {spoken} of the hits." if spoken else "")
             )
-        print_hits(hits)
+        print_hits(hits, every_file=all_duplicates)
     if open_best and hits:
         from prost.export.playing import play
 
         say(play(hits[0].path, hits[0].start))
 
 
-def print_hits(hits: Sequence[Hit], title: str = "") -> None:
-    """Print hits as a table."""
+def print_hits(hits: Sequence[Hit], title: str = "", *, every_file: bool = False) -> None:
+    """Print hits as a table.
+
+    Args:
+        hits: the best one first.
+        title: of the table.
+        every_file: whether files with the same content get a line each, below their hit.
+    """
     if not hits:
         say("nothing was found")
         return
     with_words = any(hit.words for hit in hits)
     judged = any(hit.joint_score is not None for hit in hits)
-    rows = [
-        [
-            str(rank),
-            hit.path + _remarks(hit),
+    rows = []
+    for rank, hit in enumerate(hits, 1):
+        values = [
             f"{hit.start:.1f} - {hit.end:.1f} s",
             *(["" if hit.joint_score is None else probability_text(hit.joint_score)] if judged else []),
             f"{hit.score:.3f}",
@@ -119,8 +124,9 @@ def print_hits(hits: Sequence[Hit], title: str = "") -> None:
             f"{hit.object_phrase:.3f}",
             *([_spoken(hit)] if with_words else []),
         ]
-        for rank, hit in enumerate(hits, 1)
-    ]
+        copies = hit.copies if every_file else ()
+        rows.append([str(rank), hit.path + _remarks(hit, told=len(copies)), *values])
+        rows += [["", f"{path}  (the same content)", *([""] * len(values))] for path in copies]
     columns = [
         *(">", "video", ">moment"),
         *([">joint score"] if judged else []),
@@ -139,8 +145,8 @@ def _spoken(hit: Hit) -> str:
     return f"“{text}” at {cue.start:.1f} s"
 
 
-def _remarks(hit: Hit) -> str:
-    """What a person should know about a hit's file, to stand behind its path."""
-    others = len(hit.copies) + len(hit.near_duplicates)
+def _remarks(hit: Hit, told: int) -> str:
+    """What a person should know about a hit's file, to stand behind its path; `told` of its copies have own lines."""
+    others = len(hit.copies) + len(hit.near_duplicates) - told
     remarks = [*(["the file is gone"] if hit.missing else []), *([f"{others} more of it"] if others else [])]
     return f"  ({', '.join(remarks)})" if remarks else ""
