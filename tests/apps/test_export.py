@@ -60,6 +60,15 @@ def test_existing_outputs_are_kept_unless_forced(prost, indexed: Path, tmp_path:
     assert prost(*arguments, "--force").code == 0
 
 
+def test_whether_anything_fits_is_told_as_by_search(prost, indexed: Path, tmp_path: Path) -> None:
+    said = prost("export", "a submarine", "--library", indexed, "--hits", tmp_path / "a.json")
+    confidence = json.loads((tmp_path / "a.json").read_text())["confidence"]
+    assert confidence["level"] in ("good", "possible", "none")
+    assert confidence["statement"] in said.err.splitlines()
+    shown = prost("search", "a submarine", "--library", indexed)
+    assert shown.out.splitlines()[0] == confidence["statement"]
+
+
 def test_wrong_use_is_one_line(prost, indexed: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (["a ball"], "nothing to export"),

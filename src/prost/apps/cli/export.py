@@ -17,6 +17,7 @@ from prost.apps.cli.options import (
     overrides_of,
 )
 from prost.apps.cli.output import print_json, print_line, progress, say
+from prost.apps.cli.search import statement_of
 from prost.errors import UsageError, VideoError
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ def export(
             hits = opened.search(query, limit=limit, where=where, per_video=moments)
         for note in hits.notes:
             say(f"note: {note}")
+        if statement := statement_of(hits):
+            say(statement)
         if hits_file is not None:
             from prost.export.tables import write_hits
 
