@@ -69,6 +69,26 @@ def test_whether_anything_fits_is_told_as_by_search(prost, indexed: Path, tmp_pa
     assert shown.out.splitlines()[0] == confidence["statement"]
 
 
+def test_what_can_be_refused_is_refused_before_anything_is_written(
+    prost, indexed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert prost("export", "a ball", "--library", indexed, "--clips", out / "clips").code == 0
+    before = sorted(out.rglob("*"))
+    for arguments, message in (
+        (["--timeline", out / "a.fcpxml", "--rate", "0"], "rate 0"),
+        (["--clips", out / "clips"], "exists"),
+        (["--clips", out / "clips" / before[1].name / "more"], "is a file"),
+        (["--timeline", out / "a.fcpxml", "--where", "duration > 60"], "nothing was found"),
+        (["--hits", out / "a.parquet", "--prototypes", out / "a.parquet"], "named twice"),
+    ):
+        others = ["--hits", out / "a.csv", "--prototypes", out / "a.npz"]
+        options = [*(word for word in others if "--hits" not in arguments), *arguments]
+        said = prost("export", "a ball", "--library", indexed, *options)
+        assert said.code == 2 and message in said.err and said.err.count("\n") == 1, said.err
+        assert sorted(out.rglob("*")) == before
+
+
 def test_wrong_use_is_one_line(prost, indexed: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (["a ball"], "nothing to export"),

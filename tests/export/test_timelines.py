@@ -10,7 +10,7 @@ import opentimelineio as otio
 import pytest
 
 from prost.errors import UsageError
-from prost.export.timelines import known_rate, write_timeline
+from prost.export.timelines import expect_timeline, known_rate, write_timeline
 
 NTSC = 30_000 / 1001
 
@@ -146,6 +146,8 @@ def test_wrong_use(tmp_path: Path, make_hit) -> None:
         write_timeline(tmp_path / "a.txt", hits, title="x")
     with pytest.raises(UsageError, match=r"rate 12\.5"):
         write_timeline(tmp_path / "a.otio", hits, title="x", rate=12.5)
+    with pytest.raises(UsageError, match=r"rate 0; expected: 23\.976"):
+        expect_timeline(tmp_path / "a.otio", 0.0)
     with pytest.raises(UsageError, match="without moments"):
         write_timeline(tmp_path / "a.otio", [], title="x")
     (tmp_path / "a.otio").write_text("mine")

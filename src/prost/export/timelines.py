@@ -96,13 +96,12 @@ def write_timeline(
             installed, which .otio and .edl need.
         OSError: the disk refuses.
     """
+    expect_timeline(path, rate)
     suffix = suffix_of(path, SUFFIXES)
     shots = list(_shots(hits, margin))
     if not shots:
         raise UsageError("a timeline without moments", "one hit or more")
-    timeline_rate = shots[0].rate if rate is None else known_rate(rate)
-    if timeline_rate is None:
-        raise UsageError(f"rate {rate:g}", ", ".join(f"{float(each):.5g}" for each in sorted(RATES)))
+    timeline_rate = shots[0].rate if rate is None else _expected_rate(rate)
     title = printable(title)
     with written_whole(path, force) as temporary:
         if suffix == ".fcpxml":
@@ -113,6 +112,31 @@ def write_timeline(
             text = _otio().adapters.write_to_string(_timeline(shots, title, None), "otio_json") + "\n"
         temporary.write_text(text, encoding="utf-8")
     return len(shots)
+
+
+def expect_timeline(path: Path, rate: float | None) -> None:
+    """Check that `write_timeline` can write this form at this rate; for use before the search.
+
+    Args:
+        path, rate: as for `write_timeline`.
+
+    Raises:
+        UsageError: another suffix, an unknown rate, or OpenTimelineIO is not installed, which .otio and .edl need.
+    """
+    suffix = suffix_of(path, SUFFIXES)
+    if rate is not None:
+        _expected_rate(rate)
+    if suffix == ".otio":
+        _otio()
+    elif suffix == ".edl":
+        _otio_with_edl()
+
+
+def _expected_rate(rate: float) -> Fraction:
+    known = known_rate(rate)
+    if known is None:
+        raise UsageError(f"rate {rate:g}", ", ".join(f"{float(each):.5g}" for each in sorted(RATES)))
+    return known
 
 
 def known_rate(fps: float | None) -> Fraction | None:
@@ -191,10 +215,15 @@ def _rescaled(start: int, frames: int, old: Fraction, new: Fraction) -> tuple[in
     return first, max(1, ceil((start + frames) / old * new) - first)
 
 
-def _edl(shots: Sequence[Shot], title: str, rate: Fraction) -> str:
+def _otio_with_edl() -> Any:
     otio = _otio()
     if "edl" not in otio.adapters.suffixes_with_defined_adapters():
         raise UsageError("OpenTimelineIO has no adapter for EDL here", "the extra `timeline`", INSTALL)
+    return otio
+
+
+def _edl(shots: Sequence[Shot], title: str, rate: Fraction) -> str:
+    otio = _otio_with_edl()
     text: str = otio.adapters.write_to_string(_timeline(shots, title, rate), "cmx_3600", rate=float(rate))
     head, _, rest = text.partition("\n")
     return f"{head}\nFCM: {'DROP FRAME' if rate in DROP_FRAME else 'NON-DROP FRAME'}\n{rest}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +24,7 @@ from prost.errors import UsageError, VideoError
 
 if TYPE_CHECKING:
     from prost.export.clips import CutClip
-    from prost.search.hits import SearchResult
+    from prost.search.hits import Hit, Moment, SearchResult
 
 Method = Literal["auto", "copy", "encode"]
 
@@ -97,7 +99,17 @@ def export(
         raise UsageError(
             "an export of hits without a sentence", 'a sentence, as in: prost export "a dog" --hits a.csv'
         )
-    _check(hits_file, timeline, clips, prototypes, force)
+    _check(hits_file, timeline, clips, prototypes, rate, force)
+    hits: SearchResult | None = None
+    if of_a_query and query:
+        overrides = overrides_of(object_phrase_weight=object_phrase_weight)
+        with open_library(library, model, device, **overrides) as opened:
+            hits = opened.search(query, limit=limit, where=where, per_video=moments)
+        _check_found(hits, timeline, clips, force)
+        for note in hits.notes:
+            say(f"note: {note}")
+        if statement := statement_of(hits):
+            say(statement)
     done: dict[str, Any] = {}
     failed = 0
     if prototypes is not None:
@@ -106,14 +118,7 @@ def export(
         count = write_prototypes(prototypes, library, where=where, force=force)
         done["prototypes"] = {"output": str(prototypes), "clips": count}
         say(f"wrote the prototypes of {count} clips to {prototypes}")
-    if of_a_query and query:
-        overrides = overrides_of(object_phrase_weight=object_phrase_weight)
-        with open_library(library, model, device, **overrides) as opened:
-            hits = opened.search(query, limit=limit, where=where, per_video=moments)
-        for note in hits.notes:
-            say(f"note: {note}")
-        if statement := statement_of(hits):
-            say(statement)
+    if hits is not None and query:
         if hits_file is not None:
             from prost.export.tables import write_hits
 
@@ -142,7 +147,12 @@ def export(
 
 
 def _check(
-    hits_file: Path | None, timeline: Path | None, clips: Path | None, prototypes: Path | None, force: bool
+    hits_file: Path | None,
+    timeline: Path | None,
+    clips: Path | None,
+    prototypes: Path | None,
+    rate: float | None,
+    force: bool,
 ) -> None:
     """Refuse outputs that cannot be written, before any work."""
     from prost.export import prototypes as of_prototypes
@@ -151,31 +161,67 @@ def _check(
 
     for output, known in (
         (hits_file, tables.SUFFIXES),
-        (timeline, timelines.SUFFIXES),
         (prototypes, of_prototypes.SUFFIXES),
     ):
         if output is not None:
             suffix_of(output, known)
             expect_free(output, force)
-    if clips is not None and clips.exists() and not clips.is_dir():
-        raise UsageError(f"{clips} is a file", "a folder for the clips")
+    if timeline is not None:
+        timelines.expect_timeline(timeline, rate)
+        expect_free(timeline, force)
+    if clips is not None:
+        _expect_folder(clips)
+    _expect_different([path for path in (hits_file, timeline, clips, prototypes) if path is not None])
+
+
+def _expect_folder(folder: Path) -> None:
+    """Check that a folder is there or can be made."""
+    lowest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not lowest.is_dir():
+        raise UsageError(f"{lowest} is a file", "a folder for the clips")
+
+
+def _expect_different(outputs: Sequence[Path]) -> None:
+    """Check that no output would replace another one."""
+    seen: set[Path] = set()
+    for output in outputs:
+        if output.resolve() in seen:
+            raise UsageError(f"{output} is named twice", "a place of its own for each output")
+        seen.add(output.resolve())
+
+
+def _check_found(hits: SearchResult, timeline: Path | None, clips: Path | None, force: bool) -> None:
+    """Refuse outputs of these hits that cannot be written, before any is."""
+    from prost.export.outputs import expect_free
+
+    if timeline is not None and not hits:
+        raise UsageError(
+            "a timeline without moments: nothing was found", "one hit or more", "another sentence or --where"
+        )
+    if clips is not None and clips.is_dir():
+        for _, _, output in _clips_of(hits, clips):
+            expect_free(output, force)
+
+
+def _clips_of(hits: SearchResult, folder: Path) -> list[tuple[Hit, Moment, Path]]:
+    """All moments, and the file for each of them."""
+    from prost.export.clips import clip_name
+
+    return [
+        (hit, moment, folder / clip_name(rank, hit, moment))
+        for rank, hit in enumerate(hits, 1)
+        for moment in hit.moments
+    ]
 
 
 def _cut(
     hits: SearchResult, folder: Path, margin: float, method: str, tolerance: float, force: bool
 ) -> tuple[list[CutClip], list[tuple[str, str]]]:
     """Cut all moments; a video that cannot be cut is told and does not stop the others."""
-    from prost.export.clips import clip_name, cut_moment
-    from prost.export.outputs import expect_free
+    from prost.export.clips import cut_moment
 
-    wanted = [
-        (hit, moment, folder / clip_name(rank, hit, moment))
-        for rank, hit in enumerate(hits, 1)
-        for moment in hit.moments
-    ]
+    wanted = _clips_of(hits, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for _, _, output in wanted:
-        expect_free(output, force)
     cut: list[CutClip] = []
     failures: list[tuple[str, str]] = []
     with progress("cutting", "clips") as show:
