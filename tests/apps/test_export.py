@@ -60,6 +60,14 @@ def test_existing_outputs_are_kept_unless_forced(prost, indexed: Path, tmp_path:
     assert prost(*arguments, "--force").code == 0
 
 
+def test_without_a_hit_no_folder_is_made(prost, indexed: Path, tmp_path: Path) -> None:
+    options = ("--library", indexed, "--where", "duration > 60", "--clips", tmp_path / "clips")
+    said = prost("export", "a ball", *options)
+    assert (said.code, said.out, said.err) == (0, "", "nothing was found\n")
+    assert not (tmp_path / "clips").exists()
+    assert prost("export", "a ball", *options, "--json").json == {"clips": [], "failed": []}
+
+
 def test_whether_anything_fits_is_told_as_by_search(prost, indexed: Path, tmp_path: Path) -> None:
     said = prost("export", "a submarine", "--library", indexed, "--hits", tmp_path / "a.json")
     confidence = json.loads((tmp_path / "a.json").read_text())["confidence"]

@@ -19,7 +19,7 @@ from prost.apps.cli.options import (
     overrides_of,
 )
 from prost.apps.cli.output import print_json, print_line, progress, say
-from prost.apps.cli.search import statement_of
+from prost.apps.cli.search import NOTHING_FOUND, statement_of
 from prost.errors import UsageError, VideoError
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ def export(
             say(f"note: {note}")
         if statement := statement_of(hits):
             say(statement)
+        if not hits:
+            say(NOTHING_FOUND)
     done: dict[str, Any] = {}
     failed = 0
     if prototypes is not None:
@@ -196,7 +198,7 @@ def _check_found(hits: SearchResult, timeline: Path | None, clips: Path | None, 
 
     if timeline is not None and not hits:
         raise UsageError(
-            "a timeline without moments: nothing was found", "one hit or more", "another sentence or --where"
+            f"a timeline without moments: {NOTHING_FOUND}", "one hit or more", "another sentence or --where"
         )
     if clips is not None and clips.is_dir():
         for _, _, output in _clips_of(hits, clips):
@@ -221,7 +223,8 @@ def _cut(
     from prost.export.clips import cut_moment
 
     wanted = _clips_of(hits, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if wanted:
+        folder.mkdir(parents=True, exist_ok=True)
     cut: list[CutClip] = []
     failures: list[tuple[str, str]] = []
     with progress("cutting", "clips") as show:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Characters of a cue that are printed.
 LONGEST_WORDS = 60
+NOTHING_FOUND = "nothing was found"
 
 Coarse = Literal["scan", "index", "exact"]
 
@@ -109,7 +110,7 @@ def statement_of(hits: SearchResult) -> str:
 def print_hits(hits: Sequence[Hit], title: str = "") -> None:
     """Print hits as a table."""
     if not hits:
-        say("nothing was found")
+        say(NOTHING_FOUND)
         return
     with_words = any(hit.words for hit in hits)
     judged = any(hit.joint_score is not None for hit in hits)
