@@ -110,6 +110,24 @@ def test_wrong_use_is_one_line(prost, indexed: Path, tmp_path: Path) -> None:
         assert said.code == 2 and message in said.err and said.err.count("\n") == 1, said.err
 
 
+def test_options_without_effect_are_refused(prost, indexed: Path, tmp_path: Path) -> None:
+    hits, prototypes = ("--hits", tmp_path / "a.csv"), ("--prototypes", tmp_path / "a.npz")
+    no_hits = "without --hits, --timeline or --clips"
+    for arguments, message in (
+        (["a ball", *hits, "--rate", "25"], "--rate without --timeline;"),
+        (["a ball", *hits, "--margin", "0"], "--margin without --timeline or --clips;"),
+        (["a ball", *hits, "--method", "copy"], "--method without --clips;"),
+        (["a ball", *hits, "--tolerance", "1"], "--tolerance without --clips;"),
+        (["a ball", *prototypes], f"the sentence {no_hits};"),
+        ([*prototypes, "--limit", "10"], f"--limit {no_hits};"),
+        ([*prototypes, "--moments", "2"], f"--moments {no_hits};"),
+        ([*prototypes, "--device", "cpu"], f"--device {no_hits};"),
+    ):
+        said = prost("export", *arguments, "--library", indexed)
+        assert said.code == 2 and said.err.startswith(f"error: {message}"), said.err
+        assert said.err.count("\n") == 1 and list(tmp_path.glob("a.[cn]*")) == []
+
+
 def test_prototypes_need_no_model(prost, indexed: Path, tmp_path: Path) -> None:
     (indexed / "model.txt").write_text("/no/such/model")
     said = prost("export", "--prototypes", tmp_path / "a.parquet", "--library", indexed)

@@ -20,7 +20,7 @@ from prost.apps.cli.options import (
 )
 from prost.apps.cli.output import print_json, print_line, progress, say
 from prost.apps.cli.search import NOTHING_FOUND, statement_of
-from prost.errors import UsageError, VideoError
+from prost.errors import UsageError, VideoError, one_of
 
 if TYPE_CHECKING:
     from prost.export.clips import CutClip
@@ -28,8 +28,24 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "copy", "encode"]
 
+# What has an effect only together with one of these outputs.
+OF_HITS = ("--hits", "--timeline", "--clips")
+NEEDED = {
+    "--rate": ("--timeline",),
+    "--margin": ("--timeline", "--clips"),
+    "--method": ("--clips",),
+    "--tolerance": ("--clips",),
+    "--limit": OF_HITS,
+    "--moments": OF_HITS,
+    "--model": OF_HITS,
+    "--device": OF_HITS,
+    "--object-phrase-weight": OF_HITS,
+    "query": OF_HITS,
+}
+
 
 def export(
+    context: typer.Context,
     library: LibraryOption,
     query: Annotated[
         str | None, typer.Argument(help="A sentence that describes what should be seen.", show_default=False)
@@ -99,6 +115,7 @@ def export(
         raise UsageError(
             "an export of hits without a sentence", 'a sentence, as in: prost export "a dog" --hits a.csv'
         )
+    _expect_effect(context)
     _check(hits_file, timeline, clips, prototypes, rate, force)
     hits: SearchResult | None = None
     if of_a_query and query:
@@ -146,6 +163,21 @@ def export(
         print_json(done)
     if failed:
         raise typer.Exit(1)
+
+
+def _expect_effect(context: typer.Context) -> None:
+    """Refuse what was given and would have no effect on the outputs that were asked for."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if (source := context.get_parameter_source(parameter.name or "")) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    for option in given:
+        needed = NEEDED.get(option, ())
+        if needed and not set(needed) & set(given):
+            shown = option if option.startswith("-") else "the sentence"
+            raise UsageError(f"{shown} without {one_of(needed)}", "both or neither", f"leave out {shown}")
 
 
 def _check(
