@@ -11,6 +11,7 @@ import av
 import numpy as np
 import opentimelineio as otio
 import pytest
+from tests.video.conftest import write_video
 
 
 def test_everything_at_once(prost, indexed: Path, tmp_path: Path) -> None:
@@ -44,6 +45,19 @@ def test_a_video_that_is_gone_is_told_and_the_others_are_cut(
     assert said.code == 1
     assert f"not cut: {videos / 'red.mp4'}: file is gone" in said.err
     assert len(list((tmp_path / "clips").iterdir())) == len(said.out.splitlines()) == 2
+
+
+def test_where_packets_cannot_be_copied_another_method_is_named(
+    prost, library: Path, tmp_path: Path, untrained_folder: Path
+) -> None:
+    write_video(tmp_path / "a.mkv", 20, codec="mpeg2video")
+    index = prost("index", tmp_path / "a.mkv", "--library", library, "--model", untrained_folder)
+    assert index.code == 0, index.err
+    options = ("--library", library, "--clips", tmp_path / "clips", "--method", "copy")
+    said = prost("export", "a ball", *options)
+    assert said.code == 1
+    told = [line for line in said.err.splitlines() if line.startswith("not cut: ")]
+    assert len(told) == 1 and told[0].endswith("(within 0.5 s); try: --method auto, or a larger --tolerance")
 
 
 def test_existing_outputs_are_kept_unless_forced(prost, indexed: Path, tmp_path: Path) -> None:

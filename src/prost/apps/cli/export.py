@@ -269,6 +269,15 @@ def _cut(
                 )
             except VideoError as error:
                 failures.append((hit.path, error.reason))
-                say(f"not cut: {hit.path}: {error.reason}" + (f" ({error.detail})" if error.detail else ""))
+                say(_not_cut(hit.path, error))
             show(done, len(wanted), output.name)
     return cut, failures
+
+
+def _not_cut(path: str, error: VideoError) -> str:
+    """Why a moment was not cut, and what to try where another method can cut it."""
+    from prost.export.cutting import NO_KEYFRAME
+
+    detail = f" ({error.detail})" if error.detail else ""
+    other_way = "; try: --method auto, or a larger --tolerance" if error.reason == NO_KEYFRAME else ""
+    return f"not cut: {path}: {error.reason}{detail}{other_way}"
