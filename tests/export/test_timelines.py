@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 import opentimelineio as otio
 import pytest
+from tests.video.conftest import MakeVideo
+from tests.video.zoo import with_sound
 
 from prost.errors import UsageError
 from prost.export.timelines import expect_timeline, known_rate, write_timeline
@@ -117,6 +119,18 @@ def test_fcpxml_is_exact_and_can_be_read_back(tmp_path: Path, make_hit, make_mom
     assert [clip.name for clip in clips] == ["a.mp4", "b & c.mp4"]
     if rate.denominator == 1:  # the adapter reads the rates of NTSC as whole numbers
         assert [round(clip.source_range.duration.value) for clip in clips] == [60, 10]
+
+
+def test_fcpxml_says_that_a_video_has_sound_only_if_it_has(
+    tmp_path: Path, make_video: MakeVideo, make_hit
+) -> None:
+    with_sound(tmp_path / "loud.mp4")
+    silent = make_video("silent.mp4", frames=20).path
+    paths = [tmp_path / "loud.mp4", silent, "/v/not-here-now.mp4"]
+    write_timeline(tmp_path / "a.fcpxml", [make_hit(path) for path in paths], title="x")
+    assets = list(ElementTree.parse(tmp_path / "a.fcpxml").getroot().iter("asset"))
+    assert [asset.get("hasAudio") for asset in assets] == ["1", None, "1"]
+    assert [asset.get("hasVideo") for asset in assets] == ["1", "1", "1"]
 
 
 @pytest.mark.parametrize("suffix", ["otio", "edl", "fcpxml"])

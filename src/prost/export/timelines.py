@@ -7,7 +7,8 @@ that the file itself may carry is not read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -16,11 +17,12 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from prost.errors import UsageError
+from prost.errors import UsageError, VideoError
 from prost.export.outputs import suffix_of, written_whole
 from prost.object_store import is_remote
 from prost.printable import printable
 from prost.search.hits import Hit
+from prost.video.isolation import IsolatedDecoder
 
 SUFFIXES = (".otio", ".edl", ".fcpxml")
 USUAL_RATE = Fraction(25)
@@ -105,7 +107,7 @@ def write_timeline(
     title = printable(title)
     with written_whole(path, force) as temporary:
         if suffix == ".fcpxml":
-            text = _fcpxml(shots, title, timeline_rate)
+            text = _fcpxml(shots, title, timeline_rate, _silent(shots))
         elif suffix == ".edl":
             text = _edl(shots, title, timeline_rate)
         else:
@@ -229,8 +231,30 @@ def _edl(shots: Sequence[Shot], title: str, rate: Fraction) -> str:
     return f"{head}\nFCM: {'DROP FRAME' if rate in DROP_FRAME else 'NON-DROP FRAME'}\n{rest}"
 
 
-def _fcpxml(shots: Sequence[Shot], title: str, rate: Fraction) -> str:
-    """FCPXML 1.8. Times are fractions of a second, so that the rates of NTSC stay exact."""
+def _silent(shots: Sequence[Shot]) -> set[str]:
+    """Paths of the videos that have no sound.
+
+    A video that is not on this machine now, or cannot be read, is not among them: an editor would leave out the sound
+    that it may have, once it is back.
+    """
+    silent = set()
+    with IsolatedDecoder() as decoder:
+        for path in {shot.hit.path for shot in shots}:
+            with suppress(VideoError):
+                if os.path.isfile(path) and not decoder.has_sound(path):
+                    silent.add(path)
+    return silent
+
+
+def _fcpxml(shots: Sequence[Shot], title: str, rate: Fraction, silent: Container[str]) -> str:
+    """FCPXML 1.8. Times are fractions of a second, so that the rates of NTSC stay exact.
+
+    Args:
+        shots: to write.
+        title: of the timeline.
+        rate: of the timeline, frames a second.
+        silent: paths of the videos without sound.
+    """
     root = ElementTree.Element("fcpxml", version="1.8")
     resources = ElementTree.SubElement(root, "resources")
     formats: dict[tuple[Fraction, int | None, int | None], str] = {}
@@ -271,7 +295,7 @@ def _fcpxml(shots: Sequence[Shot], title: str, rate: Fraction) -> str:
                 start="0s",
                 duration=_seconds(shot.available / shot.rate),
                 hasVideo="1",
-                hasAudio="1",
+                **({} if video.path in silent else {"hasAudio": "1"}),
                 format=own,
             )
         _, frames = _rescaled(shot.start, shot.frames, shot.rate, rate)
