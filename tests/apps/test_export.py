@@ -74,6 +74,18 @@ def test_existing_outputs_are_kept_unless_forced(prost, indexed: Path, tmp_path:
     assert prost(*arguments, "--force").code == 0
 
 
+def test_one_thing_is_told_in_the_singular(prost, indexed: Path, tmp_path: Path) -> None:
+    names = {"--hits": "a.csv", "--timeline": "a.otio", "--prototypes": "a.npz"}
+    options = [word for option, name in names.items() for word in (option, tmp_path / name)]
+    said = prost("export", "a ball", "--library", indexed, *options, "--where", "name = 'red.mp4'")
+    assert said.code == 0, said.err
+    assert [line.partition(" to ")[0] for line in said.err.splitlines() if line.startswith("wrote ")] == [
+        "wrote the prototypes of 1 clip",
+        "wrote 1 hit",
+        "wrote 1 moment",
+    ]
+
+
 def test_without_a_hit_no_folder_is_made(prost, indexed: Path, tmp_path: Path) -> None:
     options = ("--library", indexed, "--where", "duration > 60", "--clips", tmp_path / "clips")
     said = prost("export", "a ball", *options)
@@ -115,7 +127,7 @@ def test_wrong_use_is_one_line(prost, indexed: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (["a ball"], "nothing to export"),
         (["--hits", tmp_path / "a.json"], "without a sentence"),
-        (["a ball", "--hits", tmp_path / "a.xml"], ".json, .csv, .parquet"),
+        (["a ball", "--hits", tmp_path / "a.xml"], ".json, .csv or .parquet"),
         (["a ball", "--hits", tmp_path / "none" / "a.csv"], "does not exist"),
         (["a ball", "--clips", indexed / "library.json"], "is a file"),
         (["a ball", "--timeline", tmp_path / "a.edl", "--rate", "12.5"], "rate 12.5"),

@@ -62,7 +62,7 @@ def test_csv_and_parquet_hold_the_table(hits: SearchResult, tmp_path: Path) -> N
 
 
 def test_outputs_are_checked_and_kept(hits: SearchResult, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.json, \.csv, \.parquet"):
+    with pytest.raises(UsageError, match=r"\.json, \.csv or \.parquet"):
         write_hits(tmp_path / "a.xlsx", hits, query="a dog")
     (tmp_path / "a.csv").write_text("mine")
     with pytest.raises(UsageError, match=r"exists.*--force"):

@@ -156,7 +156,7 @@ def test_a_moment_never_goes_beyond_its_video(tmp_path: Path, make_hit, make_mom
 
 def test_wrong_use(tmp_path: Path, make_hit) -> None:
     hits = [make_hit("/v/a.mp4")]
-    with pytest.raises(UsageError, match=r"\.otio, \.edl, \.fcpxml"):
+    with pytest.raises(UsageError, match=r"\.otio, \.edl or \.fcpxml"):
         write_timeline(tmp_path / "a.txt", hits, title="x")
     with pytest.raises(UsageError, match=r"rate 12\.5"):
         write_timeline(tmp_path / "a.otio", hits, title="x", rate=12.5)
