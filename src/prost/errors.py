@@ -38,8 +38,19 @@ A message is one line. The command line prints it unchanged and exits with `exit
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 from prost.printable import printable
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """Choices as an error lists them.
+
+    >>> one_of([".png", ".svg", ".pdf"]), one_of(["--clips"])
+    ('.png, .svg or .pdf', '--clips')
+    """
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class ProstError(Exception):

@@ -56,7 +56,7 @@ def test_a_small_library_is_made_searched_and_reported(prost: Callable[..., Any]
         (["--model", "/no/such/model"], "/no/such/model"),
         (
             ["--figure", "curves.bmp"],
-            "curves.bmp is no figure; expected: a name that ends in .png, .svg, .pdf",
+            "curves.bmp is no figure; expected: a name that ends in .png, .svg or .pdf",
         ),
     ],
 )

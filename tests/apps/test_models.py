@@ -90,6 +90,33 @@ def test_converting(prost: Prost, untrained_folder: Path, tmp_path: Path) -> Non
     assert package.load(tmp_path / "half").config == package.load(untrained_folder).config
 
 
+def test_converting_replaces_a_model_only_if_asked(
+    prost: Prost, untrained_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "m"
+    out.mkdir()
+    assert prost("models", "convert", untrained_folder, out).code == 0
+    before = (out / "model.safetensors").read_bytes()
+    said = prost("models", "convert", untrained_folder, out, "--half")
+    assert said.code == 2 and f"{out} holds a model" in said.err and "--force" in said.err
+    assert said.err.count("\n") == 1 and (out / "model.safetensors").read_bytes() == before
+    assert prost("models", "convert", untrained_folder, out, "--half", "--force").code == 0
+    assert (out / "model.safetensors").stat().st_size < 0.6 * len(before)
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_converting_writes_no_model_among_other_files(
+    prost: Prost, untrained_folder: Path, tmp_path: Path, options: list[str]
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "a.mp4").write_text("a video")
+    for place, message in ((videos, "files that are no model"), (videos / "a.mp4", "is a file")):
+        said = prost("models", "convert", untrained_folder, place, *options)
+        assert said.code == 2 and message in said.err and said.err.count("\n") == 1
+    assert [path.name for path in videos.iterdir()] == ["a.mp4"]
+
+
 def test_refusals_are_one_line(prost: Prost, hub: HubServer) -> None:
     for words, code in (
         (("pull", "someone/absent"), 1),

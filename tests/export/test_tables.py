@@ -12,6 +12,7 @@ import pytest
 
 from prost.errors import UsageError
 from prost.export.tables import write_hits
+from prost.search.confidence import Confidence
 from prost.search.hits import SearchResult
 
 
@@ -43,6 +44,10 @@ def test_json_holds_hits_with_their_moments(hits: SearchResult, tmp_path: Path) 
     assert read["query"] == "a dog" and read["notes"] == ["a note"]
     assert [hit["path"] for hit in read["hits"]] == ["/v/a,b\n.mp4", "/v/caf\udce9.mp4"]
     assert [moment["start"] for moment in read["hits"][0]["moments"]] == [1.0, 5.0]
+    assert read["confidence"] is None
+    hits.confidence = Confidence(false_alarm_rate=0.4, interval=(0.35, 0.45), of_best=True)
+    write_hits(tmp_path / "b.json", hits, query="a dog")
+    assert json.loads((tmp_path / "b.json").read_text())["confidence"] == hits.confidence.as_dict()
 
 
 def test_csv_and_parquet_hold_the_table(hits: SearchResult, tmp_path: Path) -> None:
@@ -57,7 +62,7 @@ def test_csv_and_parquet_hold_the_table(hits: SearchResult, tmp_path: Path) -> N
 
 
 def test_outputs_are_checked_and_kept(hits: SearchResult, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.json, \.csv, \.parquet"):
+    with pytest.raises(UsageError, match=r"\.json, \.csv or \.parquet"):
         write_hits(tmp_path / "a.xlsx", hits, query="a dog")
     (tmp_path / "a.csv").write_text("mine")
     with pytest.raises(UsageError, match=r"exists.*--force"):

@@ -8,9 +8,11 @@ from xml.etree import ElementTree
 
 import opentimelineio as otio
 import pytest
+from tests.video.conftest import MakeVideo
+from tests.video.zoo import with_sound
 
 from prost.errors import UsageError
-from prost.export.timelines import known_rate, write_timeline
+from prost.export.timelines import expect_timeline, known_rate, write_timeline
 
 NTSC = 30_000 / 1001
 
@@ -119,6 +121,18 @@ def test_fcpxml_is_exact_and_can_be_read_back(tmp_path: Path, make_hit, make_mom
         assert [round(clip.source_range.duration.value) for clip in clips] == [60, 10]
 
 
+def test_fcpxml_says_that_a_video_has_sound_only_if_it_has(
+    tmp_path: Path, make_video: MakeVideo, make_hit
+) -> None:
+    with_sound(tmp_path / "loud.mp4")
+    silent = make_video("silent.mp4", frames=20).path
+    paths = [tmp_path / "loud.mp4", silent, "/v/not-here-now.mp4"]
+    write_timeline(tmp_path / "a.fcpxml", [make_hit(path) for path in paths], title="x")
+    assets = list(ElementTree.parse(tmp_path / "a.fcpxml").getroot().iter("asset"))
+    assert [asset.get("hasAudio") for asset in assets] == ["1", None, "1"]
+    assert [asset.get("hasVideo") for asset in assets] == ["1", "1", "1"]
+
+
 @pytest.mark.parametrize("suffix", ["otio", "edl", "fcpxml"])
 @pytest.mark.parametrize(
     "name", ["a\nb.mp4", "caf\udce9.mp4", "a\x1b[2J.mp4", "* FROM CLIP NAME: x.mp4", "<&>'\".mp4"]
@@ -142,10 +156,12 @@ def test_a_moment_never_goes_beyond_its_video(tmp_path: Path, make_hit, make_mom
 
 def test_wrong_use(tmp_path: Path, make_hit) -> None:
     hits = [make_hit("/v/a.mp4")]
-    with pytest.raises(UsageError, match=r"\.otio, \.edl, \.fcpxml"):
+    with pytest.raises(UsageError, match=r"\.otio, \.edl or \.fcpxml"):
         write_timeline(tmp_path / "a.txt", hits, title="x")
     with pytest.raises(UsageError, match=r"rate 12\.5"):
         write_timeline(tmp_path / "a.otio", hits, title="x", rate=12.5)
+    with pytest.raises(UsageError, match=r"rate 0; expected: 23\.976"):
+        expect_timeline(tmp_path / "a.otio", 0.0)
     with pytest.raises(UsageError, match="without moments"):
         write_timeline(tmp_path / "a.otio", [], title="x")
     (tmp_path / "a.otio").write_text("mine")

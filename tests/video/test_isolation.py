@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.video.conftest import MakeVideo, numbers_of
+from tests.video.zoo import with_sound
 
 from prost.errors import ProstError, UsageError, VideoError
 from prost.video import isolation
@@ -66,6 +67,14 @@ def test_a_tile_is_cut_as_in_this_process(
     assert np.array_equal(there.pixels, decode_frames(made.path, [0.1], 32, fit="tiles", place=place).pixels)
     with pytest.raises(UsageError, match="place -1"):
         decoder.decode(made.path, [0.1], 32, fit="tiles", place=-1)
+
+
+def test_sound_is_told(make_video: MakeVideo, decoder: IsolatedDecoder, tmp_path: Path) -> None:
+    with_sound(tmp_path / "loud.mp4", video_start=0.5)
+    assert decoder.has_sound(tmp_path / "loud.mp4")
+    assert not decoder.has_sound(make_video("silent.mp4").path)
+    with pytest.raises(VideoError, match=Reason.GONE):
+        decoder.has_sound(tmp_path / "none.mp4")
 
 
 def test_one_child_serves_many_files(make_video: MakeVideo, decoder: IsolatedDecoder) -> None:

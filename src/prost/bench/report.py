@@ -14,6 +14,7 @@ from prost.bench.measure import Times
 from prost.bench.run import Outcome
 from prost.data.writing import written_whole
 from prost.errors import UsageError
+from prost.export.outputs import expect_figure_name
 
 OURS = "scan, rerank"
 TextTable = tuple[str, list[str], list[list[str]]]
@@ -144,8 +145,7 @@ def expect_figure(path: Path) -> None:
     Raises:
         UsageError: another ending, or matplotlib is not installed.
     """
-    if path.suffix.lower() not in FORMS:
-        raise UsageError(f"{path.name} is no figure", f"a name that ends in {', '.join(FORMS)}")
+    expect_figure_name(path, FORMS)
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:

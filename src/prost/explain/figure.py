@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from prost.data.writing import written_whole
 from prost.errors import UsageError
+from prost.export.outputs import expect_figure_name
 from prost.model.evidence import Evidence
 from prost.page.heat import strongest_heat, veil
 from prost.page.rendering import render
@@ -41,8 +42,7 @@ def expect_figure(path: Path) -> None:
     Raises:
         UsageError: another ending.
     """
-    if path.suffix.lower() not in FORMS:
-        raise UsageError(f"{path.name} is no figure", f"a name that ends in {', '.join(FORMS)}")
+    expect_figure_name(path, FORMS)
 
 
 def write_figure(

@@ -7,20 +7,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prost.errors import UsageError
+from prost.errors import UsageError, one_of
 from prost.search.durable import replaced_whole
 
 
-def suffix_of(path: Path, known: tuple[str, ...]) -> str:
+def suffix_of(path: Path, known: tuple[str, ...], arrived: str = "") -> str:
     """The suffix of an output file, in lower case.
+
+    Args:
+        path: of the output.
+        known: the suffixes that it may have.
+        arrived: what the error says was given; by default the path.
 
     Raises:
         UsageError: it is none of `known`.
     """
     suffix = path.suffix.lower()
     if suffix not in known:
-        raise UsageError(f"output {path}", f"a name that ends in {', '.join(known)}")
+        raise UsageError(arrived or f"output {path}", f"a name that ends in {one_of(known)}")
     return suffix
+
+
+def expect_figure_name(path: Path, known: tuple[str, ...]) -> None:
+    """Check that the name of a figure says its form.
+
+    Raises:
+        UsageError: its suffix is none of `known`.
+    """
+    suffix_of(path, known, f"{path.name} is no figure")
 
 
 def expect_free(path: Path, force: bool) -> None:

@@ -18,7 +18,8 @@ SUFFIXES = (".json", ".csv", ".parquet")
 def write_hits(path: Path, hits: SearchResult, *, query: str, force: bool = False) -> None:
     """Write hits in the format that the output's name says.
 
-    JSON holds the query and the hits, each with its moments. CSV and Parquet hold the rows of `SearchResult.to_table`;
+    JSON holds the query, the hits, each with its moments, the notes of the search, and its confidence: whether anything
+    fits, or null where nothing is known to compare with. CSV and Parquet hold the rows of `SearchResult.to_table`;
     in CSV the items of a list are separated by line feeds.
 
     Args:
@@ -34,7 +35,12 @@ def write_hits(path: Path, hits: SearchResult, *, query: str, force: bool = Fals
     suffix = suffix_of(path, SUFFIXES)
     with written_whole(path, force) as temporary:
         if suffix == ".json":
-            found = {"query": query, "hits": [hit.as_dict() for hit in hits], "notes": hits.notes}
+            found = {
+                "query": query,
+                "hits": [hit.as_dict() for hit in hits],
+                "notes": hits.notes,
+                "confidence": None if hits.confidence is None else hits.confidence.as_dict(),
+            }
             temporary.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n", encoding="ascii")
         elif suffix == ".parquet":
             pq.write_table(hits.to_table(), temporary)

@@ -7,7 +7,8 @@ that the file itself may carry is not read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -16,11 +17,12 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from prost.errors import UsageError
+from prost.errors import UsageError, VideoError
 from prost.export.outputs import suffix_of, written_whole
 from prost.object_store import is_remote
 from prost.printable import printable
 from prost.search.hits import Hit
+from prost.video.isolation import IsolatedDecoder
 
 SUFFIXES = (".otio", ".edl", ".fcpxml")
 USUAL_RATE = Fraction(25)
@@ -96,23 +98,47 @@ def write_timeline(
             installed, which .otio and .edl need.
         OSError: the disk refuses.
     """
+    expect_timeline(path, rate)
     suffix = suffix_of(path, SUFFIXES)
     shots = list(_shots(hits, margin))
     if not shots:
         raise UsageError("a timeline without moments", "one hit or more")
-    timeline_rate = shots[0].rate if rate is None else known_rate(rate)
-    if timeline_rate is None:
-        raise UsageError(f"rate {rate:g}", ", ".join(f"{float(each):.5g}" for each in sorted(RATES)))
+    timeline_rate = shots[0].rate if rate is None else _expected_rate(rate)
     title = printable(title)
     with written_whole(path, force) as temporary:
         if suffix == ".fcpxml":
-            text = _fcpxml(shots, title, timeline_rate)
+            text = _fcpxml(shots, title, timeline_rate, _silent(shots))
         elif suffix == ".edl":
             text = _edl(shots, title, timeline_rate)
         else:
             text = _otio().adapters.write_to_string(_timeline(shots, title, None), "otio_json") + "\n"
         temporary.write_text(text, encoding="utf-8")
     return len(shots)
+
+
+def expect_timeline(path: Path, rate: float | None) -> None:
+    """Check that `write_timeline` can write this form at this rate; for use before the search.
+
+    Args:
+        path, rate: as for `write_timeline`.
+
+    Raises:
+        UsageError: another suffix, an unknown rate, or OpenTimelineIO is not installed, which .otio and .edl need.
+    """
+    suffix = suffix_of(path, SUFFIXES)
+    if rate is not None:
+        _expected_rate(rate)
+    if suffix == ".otio":
+        _otio()
+    elif suffix == ".edl":
+        _otio_with_edl()
+
+
+def _expected_rate(rate: float) -> Fraction:
+    known = known_rate(rate)
+    if known is None:
+        raise UsageError(f"rate {rate:g}", ", ".join(f"{float(each):.5g}" for each in sorted(RATES)))
+    return known
 
 
 def known_rate(fps: float | None) -> Fraction | None:
@@ -191,17 +217,44 @@ def _rescaled(start: int, frames: int, old: Fraction, new: Fraction) -> tuple[in
     return first, max(1, ceil((start + frames) / old * new) - first)
 
 
-def _edl(shots: Sequence[Shot], title: str, rate: Fraction) -> str:
+def _otio_with_edl() -> Any:
     otio = _otio()
     if "edl" not in otio.adapters.suffixes_with_defined_adapters():
         raise UsageError("OpenTimelineIO has no adapter for EDL here", "the extra `timeline`", INSTALL)
+    return otio
+
+
+def _edl(shots: Sequence[Shot], title: str, rate: Fraction) -> str:
+    otio = _otio_with_edl()
     text: str = otio.adapters.write_to_string(_timeline(shots, title, rate), "cmx_3600", rate=float(rate))
     head, _, rest = text.partition("\n")
     return f"{head}\nFCM: {'DROP FRAME' if rate in DROP_FRAME else 'NON-DROP FRAME'}\n{rest}"
 
 
-def _fcpxml(shots: Sequence[Shot], title: str, rate: Fraction) -> str:
-    """FCPXML 1.8. Times are fractions of a second, so that the rates of NTSC stay exact."""
+def _silent(shots: Sequence[Shot]) -> set[str]:
+    """Paths of the videos that have no sound.
+
+    A video that is not on this machine now, or cannot be read, is not among them: an editor would leave out the sound
+    that it may have, once it is back.
+    """
+    silent = set()
+    with IsolatedDecoder() as decoder:
+        for path in {shot.hit.path for shot in shots}:
+            with suppress(VideoError):
+                if os.path.isfile(path) and not decoder.has_sound(path):
+                    silent.add(path)
+    return silent
+
+
+def _fcpxml(shots: Sequence[Shot], title: str, rate: Fraction, silent: Container[str]) -> str:
+    """FCPXML 1.8. Times are fractions of a second, so that the rates of NTSC stay exact.
+
+    Args:
+        shots: to write.
+        title: of the timeline.
+        rate: of the timeline, frames a second.
+        silent: paths of the videos without sound.
+    """
     root = ElementTree.Element("fcpxml", version="1.8")
     resources = ElementTree.SubElement(root, "resources")
     formats: dict[tuple[Fraction, int | None, int | None], str] = {}
@@ -242,7 +295,7 @@ def _fcpxml(shots: Sequence[Shot], title: str, rate: Fraction) -> str:
                 start="0s",
                 duration=_seconds(shot.available / shot.rate),
                 hasVideo="1",
-                hasAudio="1",
+                **({} if video.path in silent else {"hasAudio": "1"}),
                 format=own,
             )
         _, frames = _rescaled(shot.start, shot.frames, shot.rate, rate)

@@ -29,7 +29,7 @@ from prost.errors import ProstError, UsageError, VideoError
 from prost.video.container import OpenVideo, open_video
 from prost.video.decode import Frames, checked_times, sample_windows
 from prost.video.fit import MIDDLE, Fit, checked_fit
-from prost.video.probe import VideoInfo, describe
+from prost.video.probe import VideoInfo, describe, has_sound
 from prost.video.reasons import Reason
 from prost.video.remote import at_hand
 from prost.video.subtitles import MOST_CHARACTERS, MOST_CUES, Cue, read_words
@@ -104,6 +104,15 @@ class IsolatedDecoder:
         """
         reply, _ = self._ask(os.fspath(path), {"task": "probe"}, 0)
         return info_of(os.fspath(path), reply)
+
+    def has_sound(self, path: str | os.PathLike[str]) -> bool:
+        """As `prost.video.probe.has_sound`, of a file.
+
+        Raises:
+            VideoError: the file cannot be shown, or took too long, too much memory, or the decoder's life.
+        """
+        reply, _ = self._ask(os.fspath(path), {"task": "sound"}, 0)
+        return bool(reply["sound"])
 
     def decode(
         self,
@@ -370,6 +379,8 @@ class _Conversation:
                 video.on_picture, video.on_packet = progress.note_picture, progress.note_packet
                 if request["task"] == "probe":
                     self.send(_packed_info(describe(video)))
+                elif request["task"] == "sound":
+                    self.send({"sound": has_sound(video)})
                 elif request["task"] == "decode":
                     self._send_windows(video, request["windows"], request)
                 else:

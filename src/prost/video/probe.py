@@ -106,6 +106,11 @@ def describe(video: OpenVideo) -> VideoInfo:
     )
 
 
+def has_sound(video: OpenVideo) -> bool:
+    """Whether a video that is open has sound of a codec that is known."""
+    return any(stream.codec_context is not None for stream in video.container.streams.audio)
+
+
 def _note_of_streams(others: int) -> str:
     return f"{others} other video stream{'s are' if others > 1 else ' is'} left out" if others else ""
 

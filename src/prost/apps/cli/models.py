@@ -11,6 +11,7 @@ import typer
 from prost.apps.cli.checked import CheckedApp
 from prost.apps.cli.options import MODEL_HELP, JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, progress, say
+from prost.errors import UsageError
 
 if TYPE_CHECKING:
     from prost.model.catalogue import CatalogueEntry
@@ -129,10 +130,12 @@ def convert(
     half: Annotated[
         bool, typer.Option("--half", help="Store float16, half the size; opened as float32.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a model that is in OUT.")] = False,
 ) -> None:
     """Write a model of any form that prost opens as a folder of prost's own form."""
     from prost.model.checkpoint import load, save
 
+    _expect_room(folder, force)  # before the model is loaded
     model = load(source, "cpu")
     save(model, folder, half=half)
     if half:
@@ -200,6 +203,26 @@ def format_bytes(nbytes: int) -> str:
             number = nbytes / size
             return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
     return f"{nbytes} B"
+
+
+def _expect_room(folder: Path, force: bool) -> None:
+    """Check that a model may be written into a folder: it is absent or empty, or holds a model that is replaced.
+
+    Raises:
+        UsageError: it is a file, or something else is in it.
+    """
+    from prost.model.saving import CONFIG
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", "a folder for the model")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder} holds files that are no model", "a new or empty folder", "another name")
+    if not force:
+        raise UsageError(
+            f"{folder} holds a model", "a new or empty folder", "another name, or --force to replace it"
+        )
 
 
 def _row(entry: CatalogueEntry) -> list[str]:

@@ -19,11 +19,12 @@ from prost.apps.cli.options import (
 from prost.apps.cli.output import print_json, print_line, print_table, probability_text, say
 
 if TYPE_CHECKING:
-    from prost.search.hits import Hit
+    from prost.search.hits import Hit, SearchResult
 
 
 # Characters of a cue that are printed.
 LONGEST_WORDS = 60
+NOTHING_FOUND = "nothing was found"
 
 Coarse = Literal["scan", "index", "exact"]
 
@@ -89,16 +90,21 @@ def search(
     if as_json:
         print_json([hit.as_dict() for hit in hits])
     else:
-        if hits.confidence is not None:
-            spoken = sum(bool(hit.words) for hit in hits)
-            print_line(
-                hits.confidence.statement + (f" Words were found in {spoken} of the hits." if spoken else "")
-            )
+        if statement := statement_of(hits):
+            print_line(statement)
         print_hits(hits, every_file=all_duplicates)
     if open_best and hits:
         from prost.export.playing import play
 
         say(play(hits[0].path, hits[0].start))
+
+
+def statement_of(hits: SearchResult) -> str:
+    """Whether anything fits, and in how many hits words were found; empty where nothing is known to compare with."""
+    if hits.confidence is None:
+        return ""
+    spoken = sum(bool(hit.words) for hit in hits)
+    return hits.confidence.statement + (f" Words were found in {spoken} of the hits." if spoken else "")
 
 
 def print_hits(hits: Sequence[Hit], title: str = "", *, every_file: bool = False) -> None:
@@ -110,7 +116,7 @@ def print_hits(hits: Sequence[Hit], title: str = "", *, every_file: bool = False
         every_file: whether files with the same content get a line each, below their hit.
     """
     if not hits:
-        say("nothing was found")
+        say(NOTHING_FOUND)
         return
     with_words = any(hit.words for hit in hits)
     judged = any(hit.joint_score is not None for hit in hits)
