@@ -172,7 +172,7 @@ def test_a_file_is_cut_into_the_cache_and_used_again(
         ("explain", {"query": QUERY, "video": "/etc/passwd"}, "is not in the library"),
         ("explain", {"query": QUERY, "video": "0" * 32}, "is not in the library"),
         ("explain", {"query": QUERY, "video": "BROKEN"}, "cannot be shown"),
-        ("explain", {"query": QUERY, "video": "VIDEO", "start": 1e6}, "a time before the end"),
+        ("explain", {"query": QUERY, "video": "VIDEO", "start": 1e6}, "a start before the end"),
         ("clip", {"video": "VIDEO", "start": 2, "end": 1}, "a length above 0"),
         ("clip", {"video": "VIDEO", "start": 0, "end": 601}, "600 s at most"),
         ("clip", {"video": "VIDEO", "start": 1000, "end": 1001}, "a start before the end"),

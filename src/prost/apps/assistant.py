@@ -35,7 +35,7 @@ from prost.search.present import expect_present
 from prost.search.records import VideoRow
 from prost.search.schema import path_as_text, path_key
 from prost.video.isolation import IsolatedDecoder
-from prost.video.sampling import sample_times
+from prost.video.sampling import sample_times, stretch_within
 
 logger = logging.getLogger(__name__)
 
@@ -232,17 +232,13 @@ def clip(library: Library, asked: ClipArguments) -> CallToolResult:
         raise UsageError(
             f"a clip from {asked.start:g} to {asked.end:g} s", f"a length above 0, {LONGEST_CLIP:g} s at most"
         )
-    if row.duration is not None and asked.start >= row.duration:
-        raise UsageError(
-            f"a clip that starts at {asked.start:g} s", f"a start before the end at {row.duration:.1f} s"
-        )
-    end = asked.end if row.duration is None else min(asked.end, row.duration)
+    start, end = stretch_within(row.duration, asked.start, asked.end)
     row = expect_present(library.files_of(row))
-    about = {"video": path_key(row.path), "path": path_as_text(row.path), "start": asked.start, "end": end}
+    about = {"video": path_key(row.path), "path": path_as_text(row.path), "start": start, "end": end}
     if asked.form == "file":
-        return _answer({**about, "file": str(_cut(row, asked.start, end))})
+        return _answer({**about, "file": str(_cut(row, start, end))})
     with IsolatedDecoder() as decoder:
-        times = sample_times(asked.start, end, asked.frames)
+        times = sample_times(start, end, asked.frames)
         frames = decoder.decode(row.path, times, FRAME_SIDE, fit="stretch")
     width, height = row.width or 1, row.height or 1
     scale = FRAME_SIDE / max(width, height)
@@ -325,8 +321,6 @@ def _hit_in(library: Library, row: VideoRow, asked: ExplainArguments) -> Hit:
         if not hits:
             raise LibraryError(f"{path_as_text(row.path)} is no longer in the library")
         return hits[0]
-    if row.duration is not None and asked.start >= row.duration:
-        raise UsageError(f"a moment at {asked.start:g} s", f"a time before the end at {row.duration:.1f} s")
     return library.hit_at(asked.query, row, asked.start, asked.start + 1.0)
 
 

@@ -94,7 +94,8 @@ async def video_page(request: Request, here: Here, video_id: str) -> Response:
     asked = _read(views.Watched, request.query_params, *views.Watched.model_fields)
     video = await videos.video(here, video_id)
     duration = video.duration or 0.0
-    start = min(asked.start, duration)
+    # An address that names a moment beyond the end, as of another version of the file, shows the whole video.
+    start = asked.start if asked.start < duration else 0.0
     end = duration if asked.end is None or asked.end <= start else min(asked.end, duration)
     problem = None
     hit, relevance = None, None
