@@ -293,7 +293,6 @@ class FileResponse(Response):
         headers: dict[str, str] | None = None,
     ) -> None:
         self._file, self._workers, self._stopping = file, workers, stopping
-        self._head = request.method == "HEAD"
         self.background = None
         self.body = b""
         modified = formatdate(file.modified, usegmt=True)
@@ -307,9 +306,9 @@ class FileResponse(Response):
         }
         self._bytes = range(0, file.size)
         self.status_code = 200
-        # Ranges are defined for GET alone, conditions for GET and HEAD.
+        # Ranges and conditions are not for an export, which is a POST. HEAD comes as a GET without a range.
         wanted = request.headers.get("range") if request.method == "GET" else None
-        if request.method in ("GET", "HEAD") and _unchanged(request, file):
+        if request.method == "GET" and _unchanged(request, file):
             self.status_code, self._bytes = 304, range(0)
         elif wanted is not None and _if_range_holds(request, file.etag, modified):
             try:
@@ -340,15 +339,14 @@ class FileResponse(Response):
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
-            if not self._head:
-                sent = 0
-                async for chunk in self._chunks():
-                    if left.done():
-                        return
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    sent += len(chunk)
-                if sent < len(self._bytes):
-                    return  # without an end: the connection is closed
+            sent = 0
+            async for chunk in self._chunks():
+                if left.done():
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                sent += len(chunk)
+            if sent < len(self._bytes):
+                return  # without an end: the connection is closed
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._file.file.close()

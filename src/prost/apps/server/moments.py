@@ -34,7 +34,6 @@ PREVIEW_LIMIT = 180.0
 PICTURE_SIDE = 224
 
 
-@router.head("/preview", include_in_schema=False)
 @router.get(
     "/preview",
     summary="A moment as H.264",

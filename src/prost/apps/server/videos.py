@@ -176,7 +176,6 @@ async def frame(
     return Response(picture, media_type="image/jpeg", headers={"Cache-Control": FOREVER})
 
 
-@router.head("/videos/{video_id}/media", include_in_schema=False)
 @router.get(
     "/videos/{video_id}/media",
     summary="The file itself",
