@@ -168,6 +168,19 @@ def test_wrong_requests_are_problems(running: Running, path: str, status: int) -
     assert body["status"] == status and body["title"] and "Traceback" not in answer.text
 
 
+def test_a_text_in_the_place_of_a_picture_is_told_without_names_of_python(running: Running) -> None:
+    answer = running.client.post("/api/search/picture", data={"picture": "hello"})
+    assert answer.status_code == 422 and answer.json()["errors"] == ["picture: expected a file"]
+    page = running.client.post("/picture", data={"picture": "hello"})
+    assert page.status_code == 400 and "picture: expected a file" in page.text
+    assert "UploadFile" not in answer.text + page.text
+
+
+def test_a_wrong_value_is_told_by_its_name(running: Running) -> None:
+    answer = running.client.get("/api/search?q=a&limit=0")
+    assert answer.json()["errors"] == ["limit: input should be greater than or equal to 1"]
+
+
 def test_no_picture_is_a_problem(running: Running) -> None:
     answer = running.client.post("/api/search/picture", files={"picture": ("a.jpg", b"text")})
     assert answer.status_code == 400 and "no picture" in answer.json()["detail"]

@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ValidationError
 
 from prost.apps.server import exports, job_endpoints, moments, searching, videos, views
-from prost.apps.server.problems import Problem, status_of
+from prost.apps.server.problems import Problem, lines_of, status_of
 from prost.apps.server.schemas import ExportAsked, JobAsked, SearchAnswer, SearchHit, Video
 from prost.apps.server.searches import Search
 from prost.apps.server.services import Here, Services
@@ -315,7 +315,7 @@ def _forms() -> list[tuple[str, str]]:
 
 
 def _lines(error: ValidationError | RequestValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
+    return "; ".join(lines_of(error.errors())[:5])
 
 
 def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
