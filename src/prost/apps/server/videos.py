@@ -184,7 +184,7 @@ async def frame(
         200: {"content": {"video/*": {}}, "description": "The whole file."},
         206: {"content": {"video/*": {}}, "description": "The bytes of one range."},
         304: {"description": "The client has it already."},
-        **responses(401, 404, 409, 416, 429, 503),
+        **responses(400, 401, 404, 409, 416, 429, 503),
     },
 )
 async def media(here: Here, video_id: VideoId, request: Request) -> Response:
