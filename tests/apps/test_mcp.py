@@ -164,11 +164,18 @@ def test_a_file_is_cut_into_the_cache_and_used_again(
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [
-        ("search", {}, "argument query"),
-        ("search", {"query": " "}, "argument query"),
-        ("search", {"query": QUERY, "limit": 0}, "argument limit"),
-        ("search", {"query": QUERY, "colour": "red"}, "argument colour"),
-        ("search", {"query": "a\nb" * 1000}, "argument query"),
+        ("search", {}, "argument query is missing; expected: a sentence that describes what is seen"),
+        ("search", {"query": " "}, 'argument query: " "; expected: at least 1 character'),
+        (
+            "search",
+            {"query": QUERY, "limit": 1000},
+            "argument limit: 1000; expected: less than or equal to 50",
+        ),
+        ("search", {"query": QUERY, "limit": "many"}, 'argument limit: "many"; expected: a valid integer'),
+        ("search", {"query": QUERY, "colour": "red"}, "no argument colour; expected: query, limit, folder"),
+        ("search", {"query": "a\nb" * 1000}, "…; expected: at most 1000 characters"),
+        ("clip", {"video": "VIDEO", "start": 0}, "argument end is missing; expected: seconds; at most 600"),
+        ("clip", {"video": "VIDEO", "start": 0, "end": 1, "form": "gif"}, "expected: 'frames' or 'file'"),
         ("explain", {"query": QUERY, "video": "/etc/passwd"}, "is not in the library"),
         ("explain", {"query": QUERY, "video": "0" * 32}, "is not in the library"),
         ("explain", {"query": QUERY, "video": "BROKEN"}, "cannot be shown"),
@@ -188,7 +195,9 @@ def test_errors_are_one_line(
         name: names.get(value, value) if isinstance(value, str) else value
         for name, value in arguments.items()
     }
-    assert words in error(assistant.call(tool, given))
+    said = error(assistant.call(tool, given))
+    assert words in said
+    assert "folder, tag" not in said or "no argument" in said
 
 
 def test_a_file_that_is_gone_or_has_changed(folder: Path, library: Path, untrained_folder: Path) -> None:

@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent, T
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from prost.errors import LibraryError, MissingPath, ProstError, StorageError, UsageError
 from prost.places import cache_folder
@@ -48,6 +50,8 @@ FRAME_SIDE = 512
 FIGURE_SIDE = 320
 JPEG_QUALITY = 85
 LONGEST_CLIP = 600.0
+# Letters of a wrong value that an error repeats.
+LONGEST_SHOWN = 60
 
 Sentence = Annotated[
     str,
@@ -253,10 +257,25 @@ def _checked(form: type[Arguments], arguments: dict[str, Any]) -> Arguments:
     try:
         return form.model_validate(arguments)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        message = first["msg"][:1].lower() + first["msg"][1:]
-        raise UsageError(f"argument {name}: {message}", ", ".join(form.model_fields)) from None
+        raise _wrong(form, error.errors(include_url=False)[0]) from None
+
+
+def _wrong(form: type[Arguments], wrong: ErrorDetails) -> UsageError:
+    """What is wrong with an argument, and what that one expects."""
+    name = ".".join(map(str, wrong["loc"]))
+    if wrong["type"] == "extra_forbidden":
+        return UsageError(f"no argument {name}", ", ".join(form.model_fields))
+    if wrong["type"] == "missing":
+        about = form.model_fields[name].description or ""
+        return UsageError(f"argument {name} is missing", (about[:1].lower() + about[1:]).rstrip("."))
+    expected = re.sub("^(Input|String) should (be|have) ", "", wrong["msg"])
+    return UsageError(f"argument {name}: {_shortly(wrong['input'])}", expected[:1].lower() + expected[1:])
+
+
+def _shortly(value: object) -> str:
+    """A value that was given, as JSON; of a long one the beginning."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _where(asked: SearchArguments) -> str | None:
