@@ -52,6 +52,8 @@ JPEG_QUALITY = 85
 LONGEST_CLIP = 600.0
 # Letters of a wrong value that an error repeats.
 LONGEST_SHOWN = 60
+# Tags that an error lists.
+MOST_TAGS = 20
 
 Sentence = Annotated[
     str,
@@ -176,7 +178,7 @@ class Assistant:
 
 def search(library: Library, asked: SearchArguments) -> CallToolResult:
     """Answer a call of `search`."""
-    result = library.search(asked.query, limit=asked.limit, where=_where(asked))
+    result = library.search(asked.query, limit=asked.limit, where=_where(library, asked))
     return _answer(
         {
             "query": asked.query,
@@ -278,15 +280,33 @@ def _shortly(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
-def _where(asked: SearchArguments) -> str | None:
-    """The filter of a search; None for all videos."""
+def _where(library: Library, asked: SearchArguments) -> str | None:
+    """The filter of a search; None for all videos.
+
+    Raises:
+        UsageError: the library has no video in the folder, or none with the tag.
+    """
     parts = []
     if asked.folder is not None:
         parts.append(in_folder(os.path.abspath(os.path.expanduser(asked.folder))))
+        if not library.videos(parts[-1]):
+            raise UsageError(
+                f"no video of the library is in the folder {asked.folder}",
+                "a folder of a video that `search` found, or one above it",
+            )
     if asked.tag is not None:
         parts.append(has_tag(asked.tag))
+        if not library.videos(parts[-1]):
+            raise UsageError(f"no video of the library has the tag {asked.tag!r}", _tags_of(library))
     parts += lasts(asked.min_duration, asked.max_duration)
     return " AND ".join(parts) or None
+
+
+def _tags_of(library: Library) -> str:
+    """The tags of a library, as an error lists them."""
+    tags = sorted({tag for row in library.videos() for tag in row.tags})
+    more = f" and {len(tags) - MOST_TAGS} more" if len(tags) > MOST_TAGS else ""
+    return ", ".join(map(repr, tags[:MOST_TAGS])) + more if tags else "no tag: the user gave none yet"
 
 
 def _hit(hit: Hit) -> dict[str, Any]:
