@@ -100,8 +100,9 @@ def test_hits_are_those_of_a_search(assistant: Assistant, library: Path, untrain
     assert [hit["moments"][0]["score"] for hit in found["hits"]] == [hit.score for hit in hits]
     assert found["hits"][0]["moments"][0]["start"] == hits[0].start
     assert hits.confidence is not None and hits[1].confidence is not None
-    assert found["fits"] == {"in_words": hits.confidence.statement, **hits.confidence.as_dict()}
-    assert found["hits"][1]["fits"]["in_words"] == hits[1].confidence.statement
+    assert found["fits"] == hits.confidence.as_dict()
+    assert found["hits"][1]["fits"]["statement"] == hits[1].confidence.statement
+    assert list(found["fits"].values()).count(hits.confidence.statement) == 1
 
 
 def test_filters(assistant: Assistant, folder: Path) -> None:

@@ -335,7 +335,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
 
 def _fits(confidence: Confidence | None) -> dict[str, Any] | None:
     """Whether anything fits, in words and numbers; None where the library has nothing to compare with."""
-    return None if confidence is None else {"in_words": confidence.statement, **confidence.as_dict()}
+    return None if confidence is None else confidence.as_dict()
 
 
 def _find(library: Library, video: str) -> VideoRow:
