@@ -248,6 +248,15 @@ def test_a_missing_library_is_reported_at_once(prost: Callable[..., Any], tmp_pa
     assert said.err.startswith("error: ") and said.err.count("\n") == 1
 
 
+def test_a_model_that_is_not_here_is_reported_at_once(library: Path) -> None:
+    """As by `prost serve`, and before the assistant connects; in a process of its own, which `prost mcp` ends."""
+    said = subprocess.run(
+        [*command(library), "--model", "nosuch"], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("error: nosuch does not exist; expected: ") and said.stderr.count("\n") == 1
+
+
 def test_a_missing_extra_says_how_to_install_it(
     prost: Callable[..., Any], library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
