@@ -100,20 +100,36 @@ def test_hits_are_those_of_a_search(assistant: Assistant, library: Path, untrain
     assert [hit["moments"][0]["score"] for hit in found["hits"]] == [hit.score for hit in hits]
     assert found["hits"][0]["moments"][0]["start"] == hits[0].start
     assert hits.confidence is not None and hits[1].confidence is not None
-    assert found["fits"] == {"in_words": hits.confidence.statement, **hits.confidence.as_dict()}
-    assert found["hits"][1]["fits"]["in_words"] == hits[1].confidence.statement
+    assert found["fits"] == hits.confidence.as_dict()
+    assert found["hits"][1]["fits"]["statement"] == hits[1].confidence.statement
+    assert list(found["fits"].values()).count(hits.confidence.statement) == 1
 
 
 def test_filters(assistant: Assistant, folder: Path) -> None:
     tagged = values(assistant.call("search", {"query": QUERY, "tag": "holiday"}))["hits"]
     assert [hit["tags"] for hit in tagged] == [["holiday"]]
     assert len(paths(assistant.call("search", {"query": QUERY, "folder": str(folder)}))) == 3
-    assert (
-        values(assistant.call("search", {"query": QUERY, "folder": str(folder.parent / "it")}))["hits"] == []
-    )
     assert values(assistant.call("search", {"query": QUERY, "min_duration": 1000}))["hits"] == []
     assert len(paths(assistant.call("search", {"query": QUERY, "max_duration": 1000}))) == 3
-    assert values(assistant.call("search", {"query": QUERY, "tag": "' OR true OR '"}))["hits"] == []
+
+
+@pytest.mark.parametrize(
+    ("filter", "said"),
+    [
+        (
+            {"folder": "/nosuch"},
+            "no video of the library is in the folder /nosuch; expected: a folder of a video",
+        ),
+        ({"folder": "SHORTER"}, "no video of the library is in the folder"),
+        ({"tag": "work"}, "no video of the library has the tag 'work'; expected: 'holiday'"),
+        ({"tag": "' OR true OR '"}, "no video of the library has the tag"),
+    ],
+)
+def test_a_folder_or_a_tag_that_the_library_does_not_have(
+    assistant: Assistant, folder: Path, filter: dict[str, str], said: str
+) -> None:
+    given = {name: value.replace("SHORTER", str(folder.parent / "it")) for name, value in filter.items()}
+    assert said in error(assistant.call("search", {"query": QUERY, **given}))
 
 
 @pytest.mark.parametrize("by", ["video", "path"])
@@ -164,15 +180,22 @@ def test_a_file_is_cut_into_the_cache_and_used_again(
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [
-        ("search", {}, "argument query"),
-        ("search", {"query": " "}, "argument query"),
-        ("search", {"query": QUERY, "limit": 0}, "argument limit"),
-        ("search", {"query": QUERY, "colour": "red"}, "argument colour"),
-        ("search", {"query": "a\nb" * 1000}, "argument query"),
+        ("search", {}, "argument query is missing; expected: a sentence that describes what is seen"),
+        ("search", {"query": " "}, 'argument query: " "; expected: at least 1 character'),
+        (
+            "search",
+            {"query": QUERY, "limit": 1000},
+            "argument limit: 1000; expected: less than or equal to 50",
+        ),
+        ("search", {"query": QUERY, "limit": "many"}, 'argument limit: "many"; expected: a valid integer'),
+        ("search", {"query": QUERY, "colour": "red"}, "no argument colour; expected: query, limit, folder"),
+        ("search", {"query": "a\nb" * 1000}, "…; expected: at most 1000 characters"),
+        ("clip", {"video": "VIDEO", "start": 0}, "argument end is missing; expected: seconds; at most 600"),
+        ("clip", {"video": "VIDEO", "start": 0, "end": 1, "form": "gif"}, "expected: 'frames' or 'file'"),
         ("explain", {"query": QUERY, "video": "/etc/passwd"}, "is not in the library"),
         ("explain", {"query": QUERY, "video": "0" * 32}, "is not in the library"),
         ("explain", {"query": QUERY, "video": "BROKEN"}, "cannot be shown"),
-        ("explain", {"query": QUERY, "video": "VIDEO", "start": 1e6}, "a time before the end"),
+        ("explain", {"query": QUERY, "video": "VIDEO", "start": 1e6}, "a start before the end"),
         ("clip", {"video": "VIDEO", "start": 2, "end": 1}, "a length above 0"),
         ("clip", {"video": "VIDEO", "start": 0, "end": 601}, "600 s at most"),
         ("clip", {"video": "VIDEO", "start": 1000, "end": 1001}, "a start before the end"),
@@ -188,7 +211,9 @@ def test_errors_are_one_line(
         name: names.get(value, value) if isinstance(value, str) else value
         for name, value in arguments.items()
     }
-    assert words in error(assistant.call(tool, given))
+    said = error(assistant.call(tool, given))
+    assert words in said
+    assert "folder, tag" not in said or "no argument" in said
 
 
 def test_a_file_that_is_gone_or_has_changed(folder: Path, library: Path, untrained_folder: Path) -> None:
@@ -221,6 +246,15 @@ def test_a_missing_library_is_reported_at_once(prost: Callable[..., Any], tmp_pa
     said = prost("mcp", "--library", tmp_path / "none.prost")
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("error: ") and said.err.count("\n") == 1
+
+
+def test_a_model_that_is_not_here_is_reported_at_once(library: Path) -> None:
+    """As by `prost serve`, and before the assistant connects; in a process of its own, which `prost mcp` ends."""
+    said = subprocess.run(
+        [*command(library), "--model", "nosuch"], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("error: nosuch does not exist; expected: ") and said.stderr.count("\n") == 1
 
 
 def test_a_missing_extra_says_how_to_install_it(

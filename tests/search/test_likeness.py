@@ -137,6 +137,10 @@ def test_wrong_use(seas: Library, tmp_path: Path) -> None:
         seas.search_like(tmp_path / "none.png")
     with pytest.raises(UsageError, match="a part from"):
         seas.search_like(row(seas, "blue.mp4"), start=3, end=2)
+    elsewhere = paint_video(tmp_path / "elsewhere.mp4", ("red", 2))
+    for example in (row(seas, "blue.mp4"), elsewhere):
+        with pytest.raises(UsageError, match="starts at 300 s; expected: a start before the end at 2 s"):
+            seas.search_like(example, start=300, end=400)
     broken = tmp_path / "broken.mp4"
     broken.write_text("text")
     with pytest.raises(VideoError):
@@ -171,6 +175,16 @@ def test_a_hit_at_a_stretch_has_the_scores_of_its_clip(seas: Library) -> None:
     hit = seas.hit_at("blue", best.video, best.start, best.end)
     assert hit.clip == best.clip and hit.score == pytest.approx(best.score)
     assert (hit.start, hit.end, hit.path) == (best.start, best.end, best.path)
+
+
+def test_a_hit_at_a_stretch_lies_in_its_video(seas: Library) -> None:
+    blue = row(seas, "blue.mp4")
+    hit = seas.hit_at("blue", blue, 1, 2.001)
+    assert (hit.start, hit.end) == (1, blue.duration)
+    with pytest.raises(UsageError, match="a start before the end at 2 s"):
+        seas.hit_at("blue", blue, 100, 110)
+    with pytest.raises(UsageError, match="a moment from 2 to 1 s"):
+        seas.hit_at("blue", blue, 2, 1)
 
 
 def test_relevance_over_a_whole_video(library: Library, tmp_path: Path) -> None:

@@ -76,6 +76,16 @@ def test_words_alone(library: Library) -> None:
     assert library.search("bakery", sources=("words",), limit=1)[0].sources == ("words",)
 
 
+def test_words_beyond_the_end_of_a_video_stand_at_its_end(library: Library, videos: Path) -> None:
+    """Subtitles of a longer cut: the moment can be played, though the cue keeps its own times."""
+    (videos / "a.srt").write_text(srt((29.5, 31, "A submarine"), (300, 302, "A zeppelin")))
+    library.add(videos)
+    (across,) = library.search("submarine", sources=("words",))
+    assert (across.start, across.end) == (29.5, 30.0)
+    (beyond,) = library.search("zeppelin", sources=("words",))
+    assert (beyond.start, beyond.end) == (29.0, 30.0) and beyond.words[0].start == 300
+
+
 def test_both_sources_are_fused_and_say_so(library: Library) -> None:
     pictures = library.search("a submarine", sources=("picture",))
     assert len(pictures) == 3 and all(hit.sources == ("picture",) and not hit.words for hit in pictures)

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prost.errors import UsageError
-from prost.video.sampling import benchmark_times, clip_windows, sample_times
+from prost.video.sampling import (
+    benchmark_times,
+    clip_windows,
+    expect_time_within,
+    sample_times,
+    stretch_within,
+)
 
 durations = st.floats(min_value=0.0, max_value=20_000.0, allow_nan=False)
 
@@ -37,6 +43,34 @@ def test_sample_times_follow_the_formula(start: float, length: float, frames: in
 def test_windows_that_cannot_be_are_refused(start: float, end: float, frames: int) -> None:
     with pytest.raises(UsageError):
         sample_times(start, end, frames)
+
+
+def test_a_stretch_is_cut_to_the_end_of_its_video() -> None:
+    assert stretch_within(3.9, 1.0, 3.9004) == (1.0, 3.9)
+    assert stretch_within(3.9, 2.0, 2.0) == (2.0, 2.0)
+    assert stretch_within(None, 7.0, 9.0) == (7.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        (100, 110, r"a moment that starts at 100 s; expected: a start before the end at 3\.9 s"),
+        (3.9, 5, r"a start before the end at 3\.9 s"),
+        (2, 1, "a moment from 2 to 1 s; expected: 0 <= start <= end"),
+        (-1, 1, "a moment from -1 to 1 s"),
+        (math.nan, 1, "a moment from nan to 1 s"),
+    ],
+)
+def test_stretches_that_are_not_in_the_video_are_refused(start: float, end: float, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        stretch_within(3.9, start, end)
+
+
+def test_the_last_frame_is_shown_at_the_end_too() -> None:
+    for duration, time in ((3.9, 3.9), (3.8996, 3.9), (None, 100.0)):
+        expect_time_within(duration, time)
+    with pytest.raises(UsageError, match=r"a frame at 100 s; expected: a time up to the end at 3\.9 s"):
+        expect_time_within(3.9, 100)
 
 
 @pytest.mark.parametrize(

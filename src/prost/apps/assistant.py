@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent, T
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from prost.errors import LibraryError, MissingPath, ProstError, StorageError, UsageError
 from prost.places import cache_folder
@@ -35,7 +37,7 @@ from prost.search.present import expect_present
 from prost.search.records import VideoRow
 from prost.search.schema import path_as_text, path_key
 from prost.video.isolation import IsolatedDecoder
-from prost.video.sampling import sample_times
+from prost.video.sampling import sample_times, stretch_within
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,10 @@ FRAME_SIDE = 512
 FIGURE_SIDE = 320
 JPEG_QUALITY = 85
 LONGEST_CLIP = 600.0
+# Letters of a wrong value that an error repeats.
+LONGEST_SHOWN = 60
+# Tags that an error lists.
+MOST_TAGS = 20
 
 Sentence = Annotated[
     str,
@@ -172,7 +178,7 @@ class Assistant:
 
 def search(library: Library, asked: SearchArguments) -> CallToolResult:
     """Answer a call of `search`."""
-    result = library.search(asked.query, limit=asked.limit, where=_where(asked))
+    result = library.search(asked.query, limit=asked.limit, where=_where(library, asked))
     return _answer(
         {
             "query": asked.query,
@@ -232,17 +238,13 @@ def clip(library: Library, asked: ClipArguments) -> CallToolResult:
         raise UsageError(
             f"a clip from {asked.start:g} to {asked.end:g} s", f"a length above 0, {LONGEST_CLIP:g} s at most"
         )
-    if row.duration is not None and asked.start >= row.duration:
-        raise UsageError(
-            f"a clip that starts at {asked.start:g} s", f"a start before the end at {row.duration:.1f} s"
-        )
-    end = asked.end if row.duration is None else min(asked.end, row.duration)
+    start, end = stretch_within(row.duration, asked.start, asked.end)
     row = expect_present(library.files_of(row))
-    about = {"video": path_key(row.path), "path": path_as_text(row.path), "start": asked.start, "end": end}
+    about = {"video": path_key(row.path), "path": path_as_text(row.path), "start": start, "end": end}
     if asked.form == "file":
-        return _answer({**about, "file": str(_cut(row, asked.start, end))})
+        return _answer({**about, "file": str(_cut(row, start, end))})
     with IsolatedDecoder() as decoder:
-        times = sample_times(asked.start, end, asked.frames)
+        times = sample_times(start, end, asked.frames)
         frames = decoder.decode(row.path, times, FRAME_SIDE, fit="stretch")
     width, height = row.width or 1, row.height or 1
     scale = FRAME_SIDE / max(width, height)
@@ -257,21 +259,54 @@ def _checked(form: type[Arguments], arguments: dict[str, Any]) -> Arguments:
     try:
         return form.model_validate(arguments)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        message = first["msg"][:1].lower() + first["msg"][1:]
-        raise UsageError(f"argument {name}: {message}", ", ".join(form.model_fields)) from None
+        raise _wrong(form, error.errors(include_url=False)[0]) from None
 
 
-def _where(asked: SearchArguments) -> str | None:
-    """The filter of a search; None for all videos."""
+def _wrong(form: type[Arguments], wrong: ErrorDetails) -> UsageError:
+    """What is wrong with an argument, and what that one expects."""
+    name = ".".join(map(str, wrong["loc"]))
+    if wrong["type"] == "extra_forbidden":
+        return UsageError(f"no argument {name}", ", ".join(form.model_fields))
+    if wrong["type"] == "missing":
+        about = form.model_fields[name].description or ""
+        return UsageError(f"argument {name} is missing", (about[:1].lower() + about[1:]).rstrip("."))
+    expected = re.sub("^(Input|String) should (be|have) ", "", wrong["msg"])
+    return UsageError(f"argument {name}: {_shortly(wrong['input'])}", expected[:1].lower() + expected[1:])
+
+
+def _shortly(value: object) -> str:
+    """A value that was given, as JSON; of a long one the beginning."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def _where(library: Library, asked: SearchArguments) -> str | None:
+    """The filter of a search; None for all videos.
+
+    Raises:
+        UsageError: the library has no video in the folder, or none with the tag.
+    """
     parts = []
     if asked.folder is not None:
         parts.append(in_folder(os.path.abspath(os.path.expanduser(asked.folder))))
+        if not library.videos(parts[-1]):
+            raise UsageError(
+                f"no video of the library is in the folder {asked.folder}",
+                "a folder of a video that `search` found, or one above it",
+            )
     if asked.tag is not None:
         parts.append(has_tag(asked.tag))
+        if not library.videos(parts[-1]):
+            raise UsageError(f"no video of the library has the tag {asked.tag!r}", _tags_of(library))
     parts += lasts(asked.min_duration, asked.max_duration)
     return " AND ".join(parts) or None
+
+
+def _tags_of(library: Library) -> str:
+    """The tags of a library, as an error lists them."""
+    tags = sorted({tag for row in library.videos() for tag in row.tags})
+    more = f" and {len(tags) - MOST_TAGS} more" if len(tags) > MOST_TAGS else ""
+    return ", ".join(map(repr, tags[:MOST_TAGS])) + more if tags else "no tag: the user gave none yet"
 
 
 def _hit(hit: Hit) -> dict[str, Any]:
@@ -300,7 +335,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
 
 def _fits(confidence: Confidence | None) -> dict[str, Any] | None:
     """Whether anything fits, in words and numbers; None where the library has nothing to compare with."""
-    return None if confidence is None else {"in_words": confidence.statement, **confidence.as_dict()}
+    return None if confidence is None else confidence.as_dict()
 
 
 def _find(library: Library, video: str) -> VideoRow:
@@ -325,8 +360,6 @@ def _hit_in(library: Library, row: VideoRow, asked: ExplainArguments) -> Hit:
         if not hits:
             raise LibraryError(f"{path_as_text(row.path)} is no longer in the library")
         return hits[0]
-    if row.duration is not None and asked.start >= row.duration:
-        raise UsageError(f"a moment at {asked.start:g} s", f"a time before the end at {row.duration:.1f} s")
     return library.hit_at(asked.query, row, asked.start, asked.start + 1.0)
 
 

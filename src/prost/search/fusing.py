@@ -13,10 +13,12 @@ from dataclasses import replace
 
 from prost.errors import LibraryDamaged, UsageError
 from prost.search.hits import PICTURE, WORDS, Hit, Moment, SearchResult
+from prost.search.moments import MOMENT_RULE
 from prost.search.request import Request
 from prost.search.searching import Searcher
 from prost.search.store import Store
 from prost.search.words import FoundWords, find_words
+from prost.video.subtitles import Cue
 
 SOURCES = (PICTURE, WORDS)
 K = 60
@@ -112,7 +114,7 @@ def _fused(
 def _moments(searcher: Searcher, request: Request, found: Sequence[FoundWords]) -> dict[str, list[Moment]]:
     """The moments at which the words of each video are shown, by the video's path."""
     spans = [
-        (words.video.content or "", cue.start, cue.end)
+        (words.video.content or "", *_shown_at(cue, words.video.duration))
         for words in found
         for cue in words.cues[: request.per_video]
     ]
@@ -123,6 +125,17 @@ def _moments(searcher: Searcher, request: Request, found: Sequence[FoundWords]) 
         ]
         for words in found
     }
+
+
+def _shown_at(cue: Cue, duration: float | None) -> tuple[float, float]:
+    """Start and end of the moment at which a cue is shown, within its video.
+
+    Subtitles made for a longer cut go on beyond the end; such words stand at the end of the video.
+    """
+    if not duration:
+        return cue.start, cue.end
+    last = max(0.0, duration - MOMENT_RULE.shortest)
+    return cue.start if cue.start < duration else last, min(cue.end, duration)
 
 
 def _apart(moments: Sequence[Moment]) -> list[Moment]:

@@ -58,6 +58,7 @@ from prost.search.verifying import Problem, verify_library
 from prost.search.words import index_words, sweep_words
 from prost.video.files import FoundVideos, SeenFile
 from prost.video.reader import VideoReader
+from prost.video.sampling import stretch_within
 
 MEMORY = 2 << 30
 UNREADABLE_FOLDER = "the folder cannot be read"
@@ -519,8 +520,9 @@ class Library:
             limit: hits at most.
             where: as in `search`.
             per_video: moments of a hit at most.
-            start: of the part that counts, seconds.
-            end: likewise; None for the video's end. Of a file outside the library one clip from `start` on counts.
+            start: of the part that counts, seconds; before the end of the video.
+            end: likewise; None for the video's end, and what is beyond it is cut off. Of a file outside the library one
+                clip from `start` on counts.
 
         Raises:
             UsageError: the times, a limit below 1, no picture, or the library was opened without a model.
@@ -535,7 +537,8 @@ class Library:
         row = example if isinstance(example, VideoRow) else self._row_of(example)
         conditions = [] if where is None else [f"({where})"]
         if row is not None:
-            text = self._query_like(row, start, math.inf if end is None else end, model)
+            part = stretch_within(row.duration, start, math.inf if end is None else end)
+            text = self._query_like(row, *part, model)
             conditions.append(f"content != '{row.content}'")
         elif isinstance(example, bytes) or is_picture(cast(PathLike, example)):
             text = encode_picture(model, cast("PathLike | bytes", example), fit=self.description.clips.fit)
@@ -563,17 +566,19 @@ class Library:
         Args:
             query: a sentence.
             video: a row of `videos`.
-            start: seconds.
-            end: seconds.
+            start: seconds; before the end of the video.
+            end: seconds; what is beyond the end of the video is cut off.
 
         Raises:
             EmptyQuery: not a word.
-            UsageError: the library was opened without a model.
+            UsageError: the stretch ends before it starts, or lies beyond the end of the video; or the library was
+                opened without a model.
             VideoError: the video failed when it was indexed.
             LibraryError: it is no longer in the library.
         """
         model = self._need_model("scoring")
         content = _content_of(video)
+        start, end = stretch_within(video.duration, start, end)
         request = Request(
             text=model.encode_text([query]),
             object_phrase_weight=model.config.object_phrase_weight,

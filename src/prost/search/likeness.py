@@ -28,7 +28,7 @@ from prost.search.records import ClipSettings
 from prost.video.fit import PADDING, Fit
 from prost.video.isolation import IsolatedDecoder
 from prost.video.remote import address_of, at_hand
-from prost.video.sampling import sample_times
+from prost.video.sampling import sample_times, stretch_within
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -133,15 +133,16 @@ def encode_file(
         model: of the library.
         path: a video.
         start: seconds.
-        end: seconds; None for the end of the file, at most the length of a clip after the start.
+        end: seconds; None for the length of a clip after the start. What is beyond the end of the file is cut off.
         clips: of the library; with the fit `tiles` only the middle of the pictures is looked for.
 
     Raises:
+        UsageError: the stretch lies beyond the end of the file.
         VideoError: it cannot be decoded.
     """
     with IsolatedDecoder() as decoder:
-        if end is None:
-            end = min(decoder.probe(path).duration, start + clips.longest)
+        part = start + clips.longest if end is None else end
+        start, end = stretch_within(decoder.probe(path).duration, start, part)
         times = sample_times(start, max(end, start + 0.1), model.config.frames)
         frames = decoder.decode(path, times, model.config.image_size, fit=clips.fit)
     return encode_frames(model, frames.pixels)

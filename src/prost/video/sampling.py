@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from prost.errors import UsageError
 
+# Times in addresses and on pages have three decimals.
+ROUNDING = 0.001
+
 
 def sample_times(start: float, end: float, frames: int) -> npt.NDArray[np.float64]:
     """Times [L], in seconds, of the middles of a window's L equal parts: (i + 0.5) / L of the way through it.
@@ -21,6 +24,49 @@ def sample_times(start: float, end: float, frames: int) -> npt.NDArray[np.float6
     if not (math.isfinite(start) and math.isfinite(end) and end >= start):
         raise UsageError(f"a window from {start} to {end} s", "an end that is not before the start")
     return start + (np.arange(frames) + 0.5) / frames * (end - start)
+
+
+def stretch_within(duration: float | None, start: float, end: float) -> tuple[float, float]:
+    """Start and end of a stretch of a video, cut to the video's end.
+
+    Args:
+        duration: of the video, seconds; None where it is not known, so that nothing is cut.
+        start: seconds; 0 or more, and before the end of the video.
+        end: seconds; not before the start.
+
+    Raises:
+        UsageError: the stretch ends before it starts, or nothing of it lies in the video.
+
+    >>> stretch_within(3.9, 1.0, 4.0)
+    (1.0, 3.9)
+    """
+    if not 0 <= start <= end:
+        raise UsageError(f"a moment from {start:g} to {end:g} s", "0 <= start <= end")
+    if not duration:
+        return start, end
+    if start >= duration:
+        raise UsageError(
+            f"a moment that starts at {start:g} s", f"a start before the end at {_shown(duration)} s"
+        )
+    return start, min(end, duration)
+
+
+def expect_time_within(duration: float | None, time: float) -> None:
+    """Check that a video shows a frame at a time, of which the last is shown at its end, too.
+
+    Args:
+        duration: of the video, seconds; None where it is not known.
+        time: seconds.
+
+    Raises:
+        UsageError: the video has ended by then.
+    """
+    if duration and time > duration + ROUNDING:
+        raise UsageError(f"a frame at {time:g} s", f"a time up to the end at {_shown(duration)} s")
+
+
+def _shown(seconds: float) -> str:
+    return f"{round(seconds, 2):.12g}"
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -85,9 +85,18 @@ def test_wrong_exports(running: Running, asked: dict[str, Any], change: dict[str
 
 def test_times_that_make_no_clip(running: Running, asked: dict[str, Any]) -> None:
     video = asked["selection"][0]["video"]
-    for form, start, end in (("json", 3, 3), ("json", 3, 1), ("clips", 0, 100_000)):
+    wrong = (("json", 3, 3), ("json", 3, 1), ("clips", 0, 100_000), ("clips", 100, 110), ("fcpxml", 100, 110))
+    for form, start, end in wrong:
         selection = [{"video": video, "start": start, "end": end}]
         answer = running.client.post(
             "/api/export", json={"form": form, "query": QUERY, "selection": selection}
         )
         assert answer.status_code == 400, answer.text
+        assert start != 100 or "a start before the end at" in answer.json()["detail"]
+
+
+def test_a_moment_that_ends_beyond_its_video_is_cut_to_it(running: Running, asked: dict[str, Any]) -> None:
+    video = running.first("0")
+    selection = [{"video": video["id"], "start": 1, "end": video["duration"] + 0.01}]
+    (hit,) = json.loads(exported(running, {**asked, "selection": selection}, "json"))["hits"]
+    assert (hit["start"], hit["end"]) == (1, video["duration"])

@@ -25,6 +25,18 @@ def folder_named(running: Running, name: str) -> dict[str, Any]:
     return next(each for each in running.get("/api/folders")["folders"] if each["name"] == name)
 
 
+def test_a_body_that_is_not_json_is_told(running: Running) -> None:
+    for body, said in (
+        ("{", "the body is not JSON"),
+        ("[]", "the body: expected an object"),
+        ("", "the body: "),
+    ):
+        answer = running.client.post("/api/jobs", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422, answer.text
+        (line,) = answer.json()["errors"]
+        assert line.startswith(said) and "body." not in line
+
+
 def events(running: Running, job: str) -> list[tuple[str, Any]]:
     """All events of a job, until its end."""
     found = []

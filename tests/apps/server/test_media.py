@@ -47,7 +47,9 @@ def test_the_whole_file(running: Running, film: tuple[str, bytes]) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "start", "stop"), [("bytes=0-0", 0, 1), ("bytes=100-199", 100, 200), ("bytes=-7", -7, None),
-                                  ("bytes=1000-", 1000, None), ("bytes=5-99999999999", 5, None), ("BYTES=0-4", 0, 5)]
+                                  ("bytes=1000-", 1000, None), ("bytes=5-99999999999", 5, None), ("BYTES=0-4", 0, 5),
+                                  ("bytes=5-" + "9" * 40, 5, None), ("bytes=-" + "9" * 5000, 0, None),
+                                  ("bytes=" + "0" * 40 + "5-9", 5, 10)]
 )  # fmt: skip
 def test_one_range(
     running: Running, film: tuple[str, bytes], wanted: str, start: int, stop: int | None
@@ -62,13 +64,22 @@ def test_one_range(
 
 @pytest.mark.parametrize(
     "wanted",
-    ["bytes=99999999-", "bytes=9-3", "bytes=-0", "bytes=-", "bytes=a-b", "bytes=", "bytes=" + "9" * 40 + "-"],
+    ["bytes=99999999-", "bytes=-0", "bytes=" + "9" * 40 + "-", f"bytes={'9' * 40}-{'9' * 50}"],
 )
 def test_a_range_without_bytes(running: Running, film: tuple[str, bytes], wanted: str) -> None:
     address, content = film
     answer = get(running, address, range=wanted)
     assert answer.status_code == 416 and answer.headers["content-range"] == f"bytes */{len(content)}"
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "wanted", ["bytes=abc", "bytes=9-3", "bytes=-", "bytes=a-b", "bytes=", "bytes=0x1-2"]
+)
+def test_a_malformed_range_is_told_apart(running: Running, film: tuple[str, bytes], wanted: str) -> None:
+    answer = get(running, film[0], range=wanted)
+    assert answer.status_code == 400 and "content-range" not in answer.headers
+    assert f"the range '{wanted}' cannot be read" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -98,11 +109,13 @@ def test_conditions(running: Running, film: tuple[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "size"), [("bytes=0-", 0), ("bytes=-1", 0), ("bytes=--1", 5), ("bytes=1-2-3", 5)]
+    ("header", "size", "status"),
+    [("bytes=0-", 0, 416), ("bytes=-1", 0, 416), ("bytes=--1", 5, 400), ("bytes=1-2-3", 5, 400)],
 )
-def test_no_such_range(header: str, size: int) -> None:
-    with pytest.raises(ValueError):
+def test_no_such_range(header: str, size: int, status: int) -> None:
+    with pytest.raises(Problem) as refused:
         parse_range(header, size)
+    assert refused.value.status_code == status
 
 
 @pytest.fixture

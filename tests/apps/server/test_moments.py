@@ -75,6 +75,34 @@ def test_previews_of_what_browsers_do_not_play(odd: Library, serve: Callable[...
         assert running.client.get(f"{video['preview']}?start=2&end=1").status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("preview?start=100&end=101", "starts at 100 s"),
+        ("preview?start=2&end=1", "from 2 to 1 s"),
+        ("evidence?q=a+ball&start=100&end=200", "starts at 100 s"),
+        ("evidence?q=a+ball&start=2&end=1", "from 2 to 1 s"),
+        ("heat?q=a+ball&frame=0&start=100&end=200", "starts at 100 s"),
+        ("frame?time=100", "a frame at 100 s"),
+        ("frame?start=100&end=101", "starts at 100 s"),
+        ("frame?start=2&end=1", "from 2 to 1 s"),
+    ],
+)
+def test_moments_that_are_not_in_the_video_are_refused(running: Running, address: str, said: str) -> None:
+    answer = running.client.get(f"/api/videos/{running.first('0')['id']}/{address}")
+    assert answer.status_code == 400 and said in answer.json()["detail"], answer.text
+
+
+def test_a_moment_may_end_a_little_beyond_the_video(running: Running) -> None:
+    """Clients round; the page shows times with three decimals."""
+    video = running.first("0")
+    end = video["duration"]
+    place, span = f"/api/videos/{video['id']}", f"start={end - 1:.3f}&end={end + 0.01:.3f}"
+    for address in (f"preview?{span}", f"evidence?q=a+ball&{span}", f"frame?{span}", f"frame?time={end:.3f}"):
+        answer = running.client.get(f"{place}/{address}")
+        assert answer.status_code == 200, answer.text
+
+
 def brightness(running: Running, address: str) -> float:
     answer = running.client.get(address)
     assert answer.status_code == 200, answer.text

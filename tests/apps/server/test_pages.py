@@ -115,6 +115,12 @@ def test_wrong_times_of_a_video_are_a_page_that_says_so(running: Running) -> Non
     assert "<video" in page(running, f"/video/{video}?start=99999&end=1")
 
 
+def test_a_moment_beyond_the_end_opens_the_whole_video(running: Running) -> None:
+    video = running.first("0")
+    html = page(running, f"/video/{video['id']}?q=a+ball&start=99999&end=199999&why=1")
+    assert f'data-start="0.000" data-end="{video["duration"]:.3f}"' in html
+
+
 def test_a_video_has_a_curve_and_its_moments(running: Running) -> None:
     hit = running.get("/api/search", params={"q": QUERY})["hits"][0]
     moment = hit["moment"]
@@ -271,7 +277,7 @@ def test_selected_moments_are_exported_by_a_form(running: Running, form: str) ->
         ({"form": "exe", "selection": "{0}"}, 400, "form"),
         ({"form": "json", "selection": "../etc,0,1"}, 400, "selection"),
         ({"form": "json", "selection": "0" * 32 + "-" + "0" * 16 + ",0,1"}, 404, "no such video"),
-        ({"form": "json", "selection": "{0},2,1"}, 400, "ends before"),
+        ({"form": "json", "selection": "{0},2,1"}, 400, "from 2 to 1 s"),
     ],
 )
 def test_an_export_that_is_refused_is_a_page_that_says_why(

@@ -153,17 +153,32 @@ def test_a_picture_finds_its_video(running: Running) -> None:
         ("/api/search?q=a&folder=..%2F..", 422),
         ("/api/search?q=a&folder=" + "0" * 24, 404),
         ("/api/search?q=a&where=1", 422),
+        ("/api/search/like/{video}?start=300&end=400", 400),
+        ("/api/search/like/{video}?start=2&end=1", 400),
         ("/api/search/like/" + "0" * 32 + "-" + "0" * 16, 404),
         ("/api/search/like/..%2f..%2fetc%2fpasswd", 404),
         ("/api/nothing", 404),
     ],
 )
 def test_wrong_requests_are_problems(running: Running, path: str, status: int) -> None:
-    answer = running.client.get(path)
+    answer = running.client.get(path.replace("{video}", running.first("0")["id"]))
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
     assert body["status"] == status and body["title"] and "Traceback" not in answer.text
+
+
+def test_a_text_in_the_place_of_a_picture_is_told_without_names_of_python(running: Running) -> None:
+    answer = running.client.post("/api/search/picture", data={"picture": "hello"})
+    assert answer.status_code == 422 and answer.json()["errors"] == ["picture: expected a file"]
+    page = running.client.post("/picture", data={"picture": "hello"})
+    assert page.status_code == 400 and "picture: expected a file" in page.text
+    assert "UploadFile" not in answer.text + page.text
+
+
+def test_a_wrong_value_is_told_by_its_name(running: Running) -> None:
+    answer = running.client.get("/api/search?q=a&limit=0")
+    assert answer.json()["errors"] == ["limit: input should be greater than or equal to 1"]
 
 
 def test_no_picture_is_a_problem(running: Running) -> None:

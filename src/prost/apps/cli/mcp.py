@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from prost.apps.cli.options import DeviceOption, LibraryOption, ModelOption, open_library
+from prost.apps.cli.options import (
+    DeviceOption,
+    LibraryOption,
+    ModelOption,
+    expect_library_model,
+    open_library,
+)
 from prost.apps.cli.output import say
 from prost.errors import UsageError
 
@@ -30,10 +36,9 @@ def mcp(
     from prost.apps.assistant_server import serve
     from prost.search.library import Library
 
-    with Library(
-        library
-    ):  # a wrong path is reported at once; the model is loaded while the assistant connects
-        pass
+    # A wrong path or model is reported at once; the model is loaded while the assistant connects.
+    with Library(library):
+        expect_library_model(library, model)
     received = serve(Assistant(lambda: open_library(library, model, device)))
     if received is not None:
         say("stopped")

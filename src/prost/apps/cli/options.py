@@ -260,11 +260,30 @@ def load_library_model(path: str, model: str | None, device: str, **overrides: A
         MissingPath: there is no library, or its model is no longer where it was.
         UsageError: the device is unknown or absent, or the model does not have what is to be changed.
     """
+    return load_named_model(_library_model(path, model), device, **overrides)
+
+
+def expect_library_model(path: str, model: str | None) -> None:
+    """Check that the model of a library is on this machine, without loading it.
+
+    Args:
+        path: path of the library.
+        model: name or path; None for what was noted when the library was made.
+
+    Raises:
+        MissingPath: there is no library, or its model is not where it should be.
+        ModelNotHere: the model must be pulled first.
+    """
+    from prost.model.locating import locate
+
+    locate(_library_model(path, model))
+
+
+def _library_model(path: str, model: str | None) -> str:
+    """By what name or path the model of a library is opened, where none is given."""
     from prost.search.library import Library
 
-    return load_named_model(
-        model or _noted_model(path) or Library(path).description.model, device, **overrides
-    )
+    return model or _noted_model(path) or Library(path).description.model
 
 
 def load_named_model(model: str, device: str, **overrides: Any) -> ProST | DualEncoder:

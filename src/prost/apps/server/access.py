@@ -124,10 +124,10 @@ class Access:
         return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._token)
 
     async def _login(self, scope: Scope, receive: Receive) -> Response | None:
-        if scope["method"] in ("GET", "HEAD"):
+        if scope["method"] == "GET":
             return HTMLResponse(render("login.html", here="", wrong=""))
         if scope["method"] != "POST":
-            raise Problem(405, "GET or POST", {"Allow": "GET, POST"})
+            raise Problem(405, "GET or POST", {"Allow": "GET, HEAD, POST"})
         client = scope["client"][0] if scope["client"] else ""
         self._attempts.note(client)
         try:

@@ -12,6 +12,7 @@ from prost import __version__
 from prost.apps.server import exports, job_endpoints, moments, pages, problems, searching, videos
 from prost.apps.server.access import Access, SecurityHeaders
 from prost.apps.server.limits import Bounded
+from prost.apps.server.methods import Methods
 from prost.apps.server.problems import ProblemOut, UnexpectedErrors
 from prost.apps.server.services import Services
 from prost.apps.server.settings import ServerSettings
@@ -53,6 +54,7 @@ def create_app(library: Library, settings: ServerSettings) -> FastAPI:
     app.add_middleware(Bounded, limits=settings.limits)
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Methods)
     described = app.openapi
 
     def with_problems() -> dict[str, Any]:

@@ -52,7 +52,7 @@ async def export(here: Here, asked: ExportAsked, request: Request) -> Response:
     """Write moments as JSON, CSV, a timeline, or MP4 files in a ZIP, in the order in which they are given."""
     for each in asked.selection:
         if each.end <= each.start:
-            raise Problem(400, "a moment ends before it starts")
+            raise Problem(400, f"a moment from {each.start:g} to {each.end:g} s; expected: start < end")
     if asked.form == "clips" and sum(each.end - each.start for each in asked.selection) > LONGEST_CLIPS:
         raise Problem(400, f"more than {LONGEST_CLIPS:g} seconds of clips")
     file = await here.slow.run(lambda: _written(here, asked))

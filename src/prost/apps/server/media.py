@@ -37,6 +37,8 @@ Found = TypeVar("Found")
 CHUNK = 256 << 10
 # A file that stands at its path is looked at again after so many bytes.
 LOOK_AGAIN = 4 << 20
+# More bytes than any file has.
+BEYOND = 10**19
 # Files behind links whose content was compared; beyond these the oldest one is compared again.
 MOST_VERIFIED = 10_000
 MEDIA_TYPES = {
@@ -242,7 +244,7 @@ def parse_range(header: str, size: int) -> range | None:
     Several ranges are answered by the whole file, as RFC 9110 allows; so are units other than bytes.
 
     Raises:
-        ValueError: a range that is malformed, or holds none of the bytes.
+        Problem: 400 for a range that is malformed, 416 for one that holds none of the bytes.
 
     >>> parse_range("bytes=0-9", 100), parse_range("bytes=-10", 100), parse_range("bytes=95-", 100)
     (range(0, 10), range(90, 100), range(95, 100))
@@ -254,19 +256,39 @@ def parse_range(header: str, size: int) -> range | None:
         return None
     if "," in given:
         return None
-    match = re.fullmatch(r"\s*([0-9]{0,19})-([0-9]{0,19})\s*", given)
-    if match is None or match.group(0).strip() == "-":
-        raise ValueError(header)
-    first, last = match.groups()
-    if not first:
-        start, end = max(0, size - int(last)), size
+    match = re.fullmatch(r"\s*([0-9]*)-([0-9]*)\s*", given)
+    if match is None:
+        raise _malformed(header)
+    first, last = map(_place, match.groups())
+    if first is None:
+        if last is None:
+            raise _malformed(header)
+        start, end = max(0, size - last), size
     else:
-        start, end = int(first), min(size, int(last) + 1) if last else size
-        if last and int(last) < start:
-            raise ValueError(header)
+        if last is not None and last < first:
+            raise _malformed(header)
+        start, end = first, size if last is None else min(size, last + 1)
     if start >= end:
-        raise ValueError(header)
+        raise Problem(416, f"the range is not within the {size} bytes", {"Content-Range": f"bytes */{size}"})
     return range(start, end)
+
+
+def _place(digits: str) -> int | None:
+    """A number of a range; None where it is left out. Numbers beyond the end of any file are all alike.
+
+    >>> _place("12"), _place(""), _place("0" * 30 + "7"), _place("9" * 5000) == BEYOND
+    (12, None, 7, True)
+    """
+    if not digits:
+        return None
+    digits = digits.lstrip("0")
+    return BEYOND if len(digits) > 19 else int(digits or "0")
+
+
+def _malformed(header: str) -> Problem:
+    return Problem(
+        400, f"the range {header[:80]!r} cannot be read; expected: bytes=FIRST-LAST, FIRST <= LAST"
+    )
 
 
 class FileResponse(Response):
@@ -293,7 +315,6 @@ class FileResponse(Response):
         headers: dict[str, str] | None = None,
     ) -> None:
         self._file, self._workers, self._stopping = file, workers, stopping
-        self._head = request.method == "HEAD"
         self.background = None
         self.body = b""
         modified = formatdate(file.modified, usegmt=True)
@@ -307,20 +328,16 @@ class FileResponse(Response):
         }
         self._bytes = range(0, file.size)
         self.status_code = 200
-        # Ranges are defined for GET alone, conditions for GET and HEAD.
+        # Ranges and conditions are not for an export, which is a POST. HEAD comes as a GET without a range.
         wanted = request.headers.get("range") if request.method == "GET" else None
-        if request.method in ("GET", "HEAD") and _unchanged(request, file):
+        if request.method == "GET" and _unchanged(request, file):
             self.status_code, self._bytes = 304, range(0)
         elif wanted is not None and _if_range_holds(request, file.etag, modified):
             try:
                 part = parse_range(wanted, file.size)
-            except ValueError:
+            except Problem:
                 file.file.close()
-                raise Problem(
-                    416,
-                    f"the range is not within the {file.size} bytes",
-                    {"Content-Range": f"bytes */{file.size}"},
-                ) from None
+                raise
             if part is not None:
                 self.status_code, self._bytes = 206, part
                 shared["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.size}"
@@ -340,15 +357,14 @@ class FileResponse(Response):
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
-            if not self._head:
-                sent = 0
-                async for chunk in self._chunks():
-                    if left.done():
-                        return
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    sent += len(chunk)
-                if sent < len(self._bytes):
-                    return  # without an end: the connection is closed
+            sent = 0
+            async for chunk in self._chunks():
+                if left.done():
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                sent += len(chunk)
+            if sent < len(self._bytes):
+                return  # without an end: the connection is closed
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._file.file.close()

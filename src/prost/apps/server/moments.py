@@ -22,6 +22,7 @@ from prost.export.clips import cut_clip
 from prost.model import evidence as model_evidence
 from prost.page.heat import strongest_heat, veil
 from prost.search.records import VideoRow
+from prost.video.sampling import stretch_within
 
 router = APIRouter(prefix="/api/videos/{video_id}", tags=["moments"])
 
@@ -33,7 +34,6 @@ PREVIEW_LIMIT = 180.0
 PICTURE_SIDE = 224
 
 
-@router.head("/preview", include_in_schema=False)
 @router.get(
     "/preview",
     summary="A moment as H.264",
@@ -51,9 +51,7 @@ async def preview(
     """A moment of a video as MP4 with H.264 and AAC, for what browsers do not play: 60 seconds at most, 720 lines at
     most. It is made when it is asked for the first time."""
     row = await here.present(video_id)
-    last = min(start + LONGEST_PREVIEW, row.duration or start + LONGEST_PREVIEW) if end is None else end
-    if last < start:
-        raise Problem(400, "the moment ends before it starts")
+    start, last = stretch_within(row.duration, start, start + LONGEST_PREVIEW if end is None else end)
     last = min(max(last, start + SHORTEST_PREVIEW), start + LONGEST_PREVIEW)
     key = f"preview {video_id} {start:.3f} {last:.3f}"
     file = await here.reading.run(lambda: _cached(here, key))

@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ValidationError
 
 from prost.apps.server import exports, job_endpoints, moments, searching, videos, views
-from prost.apps.server.problems import Problem, status_of
+from prost.apps.server.problems import Problem, lines_of, status_of
 from prost.apps.server.schemas import ExportAsked, JobAsked, SearchAnswer, SearchHit, Video
 from prost.apps.server.searches import Search
 from prost.apps.server.services import Here, Services
@@ -94,7 +94,8 @@ async def video_page(request: Request, here: Here, video_id: str) -> Response:
     asked = _read(views.Watched, request.query_params, *views.Watched.model_fields)
     video = await videos.video(here, video_id)
     duration = video.duration or 0.0
-    start = min(asked.start, duration)
+    # An address that names a moment beyond the end, as of another version of the file, shows the whole video.
+    start = asked.start if asked.start < duration else 0.0
     end = duration if asked.end is None or asked.end <= start else min(asked.end, duration)
     problem = None
     hit, relevance = None, None
@@ -314,7 +315,7 @@ def _forms() -> list[tuple[str, str]]:
 
 
 def _lines(error: ValidationError | RequestValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
+    return "; ".join(lines_of(error.errors())[:5])
 
 
 def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:

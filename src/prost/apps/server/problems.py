@@ -6,6 +6,7 @@ import http
 import json
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -44,6 +45,10 @@ STATUS: tuple[tuple[type[errors.ProstError], int], ...] = (
     (errors.CheckpointError, 503),
 )
 RETRY_SECONDS = 2
+# What FastAPI calls the parts of a request.
+PARTS = ("body", "query", "path", "header", "cookie")
+# FastAPI says this of a field of a form that is no file.
+NO_FILE = "Expected UploadFile"
 
 
 class ProblemOut(BaseModel):
@@ -115,6 +120,40 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def lines_of(wrong: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the values of a request, a line for each, without what only Python knows.
+
+    The values themselves are left out: they can be of any size, and no JSON.
+
+    Args:
+        wrong: the errors of pydantic or of FastAPI.
+
+    >>> lines_of([{"loc": ("query", "limit"), "type": "greater_than_equal", "msg": "Input should be 1 or more"}])
+    ['limit: input should be 1 or more']
+    >>> lines_of([{"loc": ("body", 1), "type": "json_invalid", "msg": "JSON decode error"}])
+    ['the body is not JSON']
+    """
+    return [_line_of(each) for each in wrong]
+
+
+def _line_of(wrong: Mapping[str, Any]) -> str:
+    if wrong["type"] == "json_invalid":
+        return "the body is not JSON"
+    part, *rest = (str(each) for each in wrong["loc"])
+    if part not in PARTS:
+        rest = [part, *rest]
+    return f"{'.'.join(rest) or f'the {part}'}: {_said(wrong)}"
+
+
+def _said(wrong: Mapping[str, Any]) -> str:
+    if NO_FILE in wrong["msg"]:
+        return "expected a file"
+    if wrong["type"] == "model_attributes_type":
+        return "expected an object"
+    message = str(wrong["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
 def install(app: FastAPI) -> None:
     """Let an app answer its errors as problems."""
 
@@ -128,9 +167,7 @@ def install(app: FastAPI) -> None:
 
     async def of_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        # The values themselves are left out: they can be of any size, and no JSON.
-        lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        return problem(422, "the request has wrong values", lines=lines[:20])
+        return problem(422, "the request has wrong values", lines=lines_of(error.errors())[:20])
 
     async def of_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)

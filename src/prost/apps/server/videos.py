@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from prost import __version__
 from prost.apps.server.identity import find_video, folder_id
 from prost.apps.server.media import FileResponse
-from prost.apps.server.problems import Problem, responses
+from prost.apps.server.problems import responses
 from prost.apps.server.schemas import (
     CacheOut,
     ClipOut,
@@ -38,6 +38,7 @@ from prost.printable import printable
 from prost.search.filters import has_tag, in_folder
 from prost.search.library import Library
 from prost.video.fit import MIDDLE
+from prost.video.sampling import expect_time_within, stretch_within
 
 router = APIRouter(prefix="/api", tags=["library"])
 
@@ -160,12 +161,13 @@ async def frame(
     """The frame at a time; or of a moment the frame on which most can be seen, which is never a black one if it has any
     other."""
     row = await here.present(video_id)
+    if time is not None:
+        expect_time_within(row.duration, time)
     if seen and time is not None:
         fit = await here.read(lambda library: library.description.clips.fit)
         picture = await here.pictures.seen(video_id, row, time, height, fit, place)
     elif start is not None and end is not None:
-        if end < start:
-            raise Problem(400, "the moment ends before it starts")
+        start, end = stretch_within(row.duration, start, end)
         picture = await here.pictures.of_moment(video_id, row, start, end, time, height)
     elif time is not None:
         picture = await here.pictures.at(video_id, row, time, height)
@@ -174,7 +176,6 @@ async def frame(
     return Response(picture, media_type="image/jpeg", headers={"Cache-Control": FOREVER})
 
 
-@router.head("/videos/{video_id}/media", include_in_schema=False)
 @router.get(
     "/videos/{video_id}/media",
     summary="The file itself",
@@ -183,7 +184,7 @@ async def frame(
         200: {"content": {"video/*": {}}, "description": "The whole file."},
         206: {"content": {"video/*": {}}, "description": "The bytes of one range."},
         304: {"description": "The client has it already."},
-        **responses(401, 404, 409, 416, 429, 503),
+        **responses(400, 401, 404, 409, 416, 429, 503),
     },
 )
 async def media(here: Here, video_id: VideoId, request: Request) -> Response:
