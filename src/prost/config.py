@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -102,11 +103,22 @@ class TowerDesign(StrictConfig):
     eps: float = Field(1e-5, gt=0.0, lt=1.0)
 
 
+# Channels and stride of a convolution of 3 x 3.
+StemLayer = tuple[Annotated[int, Field(ge=1, le=MOST_WIDTH)], Annotated[int, Field(ge=1, le=3)]]
+
+
 class CLIPShape(StrictConfig):
-    """Sizes and design of the backbone's two towers. The defaults are those of ViT-B/32."""
+    """Sizes and design of the backbone's two towers. The defaults are those of ViT-B/32.
+
+    Attributes:
+        stem: channels and stride of each convolution before the patches. Released models have none; a small model that
+            is trained from scratch learns shapes sooner with them (Xiao et al., Early Convolutions Help Transformers
+            See Better, NeurIPS 2021). The product of the strides divides `patch_size`.
+    """
 
     image_size: int = Field(224, ge=16, le=4096)
     patch_size: int = Field(32, ge=4, le=4096)
+    stem: tuple[StemLayer, ...] = Field((), max_length=8)
     vision_width: int = Field(768, ge=4, le=MOST_WIDTH)
     vision_layers: int = Field(12, ge=1, le=MOST_LAYERS)
     text_width: int = Field(512, ge=4, le=MOST_WIDTH)
@@ -139,7 +151,17 @@ class CLIPShape(StrictConfig):
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
+        if self.patch_size % self.stem_stride:
+            raise ValueError(
+                f"patch_size {self.patch_size} is not a multiple of {self.stem_stride}, "
+                "the product of the strides of the stem"
+            )
         return self
+
+    @property
+    def stem_stride(self) -> int:
+        """By how much the stem shrinks the sides of a picture; 1 without a stem."""
+        return math.prod(stride for _, stride in self.stem)
 
     @property
     def grid(self) -> int:

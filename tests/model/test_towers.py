@@ -1,6 +1,7 @@
 """Our towers against `transformers.CLIPModel`, on random weights."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from prost.config import CLIPShape
 from prost.model.clip import CLIPBackbone
-from prost.model.towers import FUSED_FROM, CLIPTowers
+from prost.model.towers import FUSED_FROM, CLIPTowers, Stem
 
 WIDTH = 96
 
@@ -127,3 +128,36 @@ def test_gradients_equal_those_of_transformers() -> None:
         if parameter.grad is not None:
             torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-4)
     assert ours.towers.text_projection.weight.grad is not None
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_convolution_of_the_stem_sums_over_its_window(stride: int) -> None:
+    torch.manual_seed(0)
+    stem, side = Stem(((4, stride),)).double(), 6
+    picture = torch.randn(3, side, side, dtype=torch.float64)
+    margin = 0 if stride == 3 else 1
+    layer = stem.layers[0]
+    expected = torch.zeros(4, side // stride, side // stride, dtype=torch.float64)
+    for channel, row, column in product(range(4), range(side // stride), range(side // stride)):
+        total = layer.bias[channel].item()
+        for colour, down, across in product(range(3), range(3), range(3)):
+            y, x = stride * row + down - margin, stride * column + across - margin
+            if 0 <= y < side and 0 <= x < side:
+                total += (layer.weight[channel, colour, down, across] * picture[colour, y, x]).item()
+        expected[channel, row, column] = max(0.0, total)
+    torch.testing.assert_close(stem(picture[None])[0], expected)
+
+
+def test_a_stem_keeps_the_number_of_tokens() -> None:
+    shape = CLIPShape.parse(
+        {**shape_of(48).model_dump(mode="json"), "patch_size": 12, "stem": [[8, 2], [16, 1], [24, 2], [32, 3]]}
+    )
+    tokens = CLIPBackbone(shape, WIDTH).frame_tokens(torch.randn(2, 1, 3, 48, 48))
+    assert tokens.shape == (2, 1, 17, WIDTH)
+    # Far from an edge between patches, a pixel reaches one patch only; the tower then mixes them.
+    embeddings = CLIPTowers(shape, WIDTH).vision_model.embeddings
+    one = torch.zeros(1, 3, 48, 48)
+    other = one.clone()
+    other[0, :, 18, 30] = 1.0  # in the middle of the patch in row 1 and column 2
+    changed = (embeddings(one) != embeddings(other)).any(dim=2)[0]
+    assert changed.nonzero().flatten().tolist() == [1 + 1 * 4 + 2]

@@ -203,6 +203,29 @@ class TextTower(nn.Module):
         return hidden if self.kind == "bert" else self.final_layer_norm(hidden)
 
 
+class Stem(nn.Module):
+    """Convolutions of 3 x 3 before the patches, each with a ReLU.
+
+    Args:
+        layers: channels and stride of each.
+    """
+
+    def __init__(self, layers: tuple[tuple[int, int], ...]) -> None:
+        super().__init__()
+        channels_read = (3, *(channels for channels, _ in layers))
+        # With stride 3 the windows meet without a margin; otherwise a margin of one pixel keeps R / stride positions.
+        self.layers = nn.ModuleList(
+            nn.Conv2d(before, channels, kernel_size=3, stride=stride, padding=0 if stride == 3 else 1)
+            for before, (channels, stride) in zip(channels_read, layers, strict=False)
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map frames `[N, 3, R, R]` to `[N, channels of the last layer, R / strides, R / strides]`."""
+        for layer in self.layers:
+            frames = layer(frames).relu()
+        return frames
+
+
 class VisionEmbeddings(nn.Module):
     """A vector for every patch and one for every position; in CLIP also the class token, before the patches."""
 
@@ -211,13 +234,17 @@ class VisionEmbeddings(nn.Module):
         width, patch = shape.vision_width, shape.patch_size
         clip = shape.vision.kind == "clip"
         self.class_embedding = nn.Parameter(torch.empty(width)) if clip else None
-        self.patch_embedding = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=not clip)
+        self.stem = Stem(shape.stem) if shape.stem else None
+        channels = shape.stem[-1][0] if shape.stem else 3
+        side = patch // shape.stem_stride
+        self.patch_embedding = nn.Conv2d(channels, width, kernel_size=side, stride=side, bias=not clip)
         self.position_embedding = nn.Embedding(shape.grid**2 + clip, width)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Embed frames `[N, 3, R, R]`: `[N, T, width]`, where T counts the patches and the class token, if any."""
         frames = frames.to(self.patch_embedding.weight.dtype)
-        tokens = self.patch_embedding(frames).flatten(2).transpose(1, 2)  # [N, patches, width]
+        pictures = frames if self.stem is None else self.stem(frames)
+        tokens = self.patch_embedding(pictures).flatten(2).transpose(1, 2)  # [N, patches, width]
         if self.class_embedding is not None:
             first = self.class_embedding.expand(frames.shape[0], 1, -1)  # traced: len() would be a constant
             tokens = torch.cat([first, tokens], dim=1)
@@ -299,14 +326,14 @@ class CLIPTowers(nn.Module):
         self._initialise(shape)
 
     def _initialise(self, shape: CLIPShape) -> None:
-        """Draw weights as OpenAI's CLIP does; biases are zero."""
+        """Draw weights as OpenAI's CLIP does; biases are zero. A stem and what follows it keep PyTorch's."""
         vision, text = self.vision_model, self.text_model
         if vision.embeddings.class_embedding is not None:
             nn.init.normal_(vision.embeddings.class_embedding, std=shape.vision_width**-0.5)
         if vision.head is not None:
             nn.init.normal_(vision.head.probe, std=shape.vision_width**-0.5)
         for embedding in (
-            vision.embeddings.patch_embedding,
+            *([vision.embeddings.patch_embedding] if vision.embeddings.stem is None else []),
             vision.embeddings.position_embedding,
             text.embeddings.token_embedding,
             text.embeddings.position_embedding,
