@@ -150,7 +150,11 @@ def test_a_convolution_of_the_stem_sums_over_its_window(stride: int) -> None:
 
 def test_a_stem_keeps_the_number_of_tokens() -> None:
     shape = CLIPShape.parse(
-        {**shape_of(48).model_dump(mode="json"), "patch_size": 12, "stem": [[8, 2], [16, 1], [24, 2], [32, 3]]}
+        {
+            **shape_of(48).model_dump(mode="json"),
+            "patch_size": 12,
+            "stem": [[8, 2], [16, 1], [24, 2], [32, 3]],
+        }
     )
     tokens = CLIPBackbone(shape, WIDTH).frame_tokens(torch.randn(2, 1, 3, 48, 48))
     assert tokens.shape == (2, 1, 17, WIDTH)

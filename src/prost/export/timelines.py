@@ -286,7 +286,7 @@ def _fcpxml(shots: Sequence[Shot], title: str, rate: Fraction, silent: Container
         if video.path not in assets:
             own = format_of(shot.rate, video.width, video.height)
             assets[video.path] = f"r{len(formats) + len(assets) + 1}"
-            ElementTree.SubElement(
+            asset = ElementTree.SubElement(
                 resources,
                 "asset",
                 id=assets[video.path],
@@ -295,9 +295,10 @@ def _fcpxml(shots: Sequence[Shot], title: str, rate: Fraction, silent: Container
                 start="0s",
                 duration=_seconds(shot.available / shot.rate),
                 hasVideo="1",
-                **({} if video.path in silent else {"hasAudio": "1"}),
                 format=own,
             )
+            if video.path not in silent:
+                asset.set("hasAudio", "1")
         _, frames = _rescaled(shot.start, shot.frames, shot.rate, rate)
         frames = shot.frames if shot.rate == rate else frames
         ElementTree.SubElement(

@@ -332,8 +332,9 @@ class CLIPTowers(nn.Module):
             nn.init.normal_(vision.embeddings.class_embedding, std=shape.vision_width**-0.5)
         if vision.head is not None:
             nn.init.normal_(vision.head.probe, std=shape.vision_width**-0.5)
+        if vision.embeddings.stem is None:
+            nn.init.normal_(vision.embeddings.patch_embedding.weight, std=0.02)
         for embedding in (
-            *([vision.embeddings.patch_embedding] if vision.embeddings.stem is None else []),
             vision.embeddings.position_embedding,
             text.embeddings.token_embedding,
             text.embeddings.position_embedding,
