@@ -92,7 +92,7 @@ def test_a_filter_chooses_videos(library: Library, tmp_path: Path, suffix: str) 
 
 
 def test_wrong_use(library: Library, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.parquet, \.npz, \.safetensors"):
+    with pytest.raises(UsageError, match=r"\.parquet, \.npz or \.safetensors"):
         write_prototypes(tmp_path / "a.h5", library.path)
     with pytest.raises(BadFilter):
         write_prototypes(tmp_path / "a.npz", library.path, where="colour = = 3")

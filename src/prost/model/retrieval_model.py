@@ -39,7 +39,7 @@ VISION_WEIGHTS = (*VISION_TOWER, "clip.towers.visual.")
 
 # Fields that the configurations of that time did not have; see `former_fingerprints`.
 ADDED_SINCE: dict[str, Any] = {
-    "clip": {"vision", "text"},
+    "clip": {"vision", "text", "stem"},
     "text_padding": True,
     "event_residual": True,
     "image_fit": True,
