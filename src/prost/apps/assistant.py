@@ -178,7 +178,9 @@ class Assistant:
 
 def search(library: Library, asked: SearchArguments) -> CallToolResult:
     """Answer a call of `search`."""
-    result = library.search(asked.query, limit=asked.limit, where=_where(library, asked))
+    result = library.search(asked.query, limit=asked.limit, where=_where(asked))
+    if not result:
+        _expect_known(library, asked)
     return _answer(
         {
             "query": asked.query,
@@ -280,26 +282,32 @@ def _shortly(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
-def _where(library: Library, asked: SearchArguments) -> str | None:
-    """The filter of a search; None for all videos.
+def _where(asked: SearchArguments) -> str | None:
+    """The filter of a search; None for all videos."""
+    parts = [] if asked.folder is None else [_in_folder(asked.folder)]
+    parts += [] if asked.tag is None else [has_tag(asked.tag)]
+    parts += lasts(asked.min_duration, asked.max_duration)
+    return " AND ".join(parts) or None
+
+
+def _in_folder(folder: str) -> str:
+    """The expression for a folder as an assistant names it."""
+    return in_folder(os.path.abspath(os.path.expanduser(folder)))
+
+
+def _expect_known(library: Library, asked: SearchArguments) -> None:
+    """Check folder and tag of a search that found nothing; one that found something need not list their videos.
 
     Raises:
         UsageError: the library has no video in the folder, or none with the tag.
     """
-    parts = []
-    if asked.folder is not None:
-        parts.append(in_folder(os.path.abspath(os.path.expanduser(asked.folder))))
-        if not library.videos(parts[-1]):
-            raise UsageError(
-                f"no video of the library is in the folder {asked.folder}",
-                "a folder of a video that `search` found, or one above it",
-            )
-    if asked.tag is not None:
-        parts.append(has_tag(asked.tag))
-        if not library.videos(parts[-1]):
-            raise UsageError(f"no video of the library has the tag {asked.tag!r}", _tags_of(library))
-    parts += lasts(asked.min_duration, asked.max_duration)
-    return " AND ".join(parts) or None
+    if asked.folder is not None and not library.videos(_in_folder(asked.folder)):
+        raise UsageError(
+            f"no video of the library is in the folder {asked.folder}",
+            "a folder of a video that `search` found, or one above it",
+        )
+    if asked.tag is not None and not library.videos(has_tag(asked.tag)):
+        raise UsageError(f"no video of the library has the tag {asked.tag!r}", _tags_of(library))
 
 
 def _tags_of(library: Library) -> str:
