@@ -50,7 +50,7 @@ PARTS: list[tuple[str, Any, str]] = [
     ("video head", ProST, "video_head"),
     ("matching", ProST, "match"),
     ("matching, backward", prost.model.object_phrase, "_gradients"),
-    ("grounding loss", Objective, "_grounding"),
+    ("losses on regions", Objective, "_on_regions"),
     ("order loss", Objective, "_order"),
     ("losses", Objective, "loss_of"),
     ("backward, apart from matching", torch.Tensor, "backward"),

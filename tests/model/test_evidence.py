@@ -178,7 +178,7 @@ def test_event_curves_follow_both_decoders():
         frames = model.frame_decoder(objects)
         attention = model.event_decoder(frames, objects[:, :, 0])[1][0]
         through = model.frame_decoder.frame_attention(objects)[0]
-        curves = model.event_curves(tokens)[0]
+        curves = model.event_curves(model.video_head(tokens))[0]
     expected = [
         [sum(float(attention[event, i] * through[i, j]) for i in range(4)) for j in range(4)]
         for event in range(3)

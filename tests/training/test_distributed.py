@@ -13,12 +13,15 @@ from prost.errors import BadConfig
 from prost.training.distributed import Processes, join_processes
 
 PROCESS = '''
-import os, sys, torch
+import os, sys
+import numpy as np, torch
 from prost.config import ModelConfig
+from prost.data.batches import twins_within
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.training.distributed import join_processes
 from prost.training.grad_cache import ContrastiveStep, Encoded
 from prost.training.loss import retrieval_loss
+from prost.training.order import twin_pairs
 
 class Encoder(torch.nn.Module):
     """Prototypes of given features: small, but with both kinds of records and a temperature."""
@@ -41,7 +44,8 @@ with join_processes() as processes:
     rows = processes.rows(8)
     def loss_of(text, video):
         scores = match(text, video.mapped(processes.gather)).mapped(processes.gather)
-        return retrieval_loss(scores, model.scale.exp()) / processes.world, {}
+        apart = twin_pairs(len(text), twins_within(np.array([0, 1, 4, 5]), rows.start, rows.stop), processes)
+        return retrieval_loss(scores, model.scale.exp(), apart) / processes.world, {}
     mine = range(8)[rows]
     half = len(mine) // 2
     found = {}

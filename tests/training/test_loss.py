@@ -24,6 +24,31 @@ def test_contrastive_loss() -> None:
     assert contrastive_loss(scores, torch.tensor(7.0)).item() == pytest.approx(expected)
 
 
+def test_ignored_pairs_are_neither_right_nor_wrong() -> None:
+    """Each of two rows ignores the other: what is left are the pairs with the third video."""
+    scores = torch.rand(3, 3, dtype=torch.float64, requires_grad=True)
+    ignored = torch.zeros(3, 3, dtype=torch.bool)
+    ignored[0, 1] = ignored[1, 0] = True
+    loss = contrastive_loss(scores, torch.tensor(7.0), ignored)
+    loss.backward()
+    terms = []
+    for matrix in (scores.detach().numpy(), scores.detach().numpy().T):
+        for i in range(3):
+            others = [matrix[i, j] for j in range(3) if not ignored[i, j]]
+            terms.append(-math.log(math.exp(7 * matrix[i, i]) / sum(math.exp(7 * s) for s in others)))
+    assert loss.item() == pytest.approx(np.mean(terms))
+    assert scores.grad is not None and (scores.grad[ignored] == 0).all() and scores.grad.isfinite().all()
+
+
+def test_objects_and_phrases_are_not_compared_between_twins() -> None:
+    es, op, scale = torch.rand(4, 4), torch.rand(4, 4), torch.tensor(5.0)
+    twins = torch.zeros(4, 4, dtype=torch.bool)
+    twins[2, 3] = twins[3, 2] = True
+    expected = (contrastive_loss(es, scale) + contrastive_loss(op, scale, twins)) / 2
+    torch.testing.assert_close(retrieval_loss(Similarity(es, op, es), scale, twins), expected)
+    torch.testing.assert_close(retrieval_loss(Similarity(es), scale, twins), contrastive_loss(es, scale))
+
+
 def test_the_four_terms_are_averaged() -> None:
     es, op, scale = torch.rand(4, 4), torch.rand(4, 4), torch.tensor(5.0)
     expected = (contrastive_loss(es, scale) + contrastive_loss(op, scale)) / 2

@@ -9,8 +9,9 @@ import torch
 from prost.data.toybox_clips import ClipMix, DrawnClips
 from prost.model.temporal import EventDecoder, FrameDecoder
 from prost.training.distributed import Processes
+from prost.training.loss import contrastive_loss
 from prost.training.objectives import Objective
-from prost.training.order import order_loss, paired_scores
+from prost.training.order import order_loss, paired_scores, twin_pairs
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 SCALE = torch.tensor(10.0)
@@ -48,16 +49,23 @@ def test_pairs_are_taken_from_the_diagonal() -> None:
     torch.testing.assert_close(paired_scores(scores), expected)
 
 
+def test_twin_pairs_are_the_two_wrong_answers_of_each_pair() -> None:
+    found = twin_pairs(6, np.array([1, 2, 4, 5]), ALONE)
+    expected = {(1, 2), (2, 1), (4, 5), (5, 4)}
+    assert {(text, video) for text, video in found.nonzero().tolist()} == expected
+    assert not twin_pairs(6, np.empty(0, np.int64), ALONE).any()
+
+
 @pytest.mark.parametrize("kind", ["prost", "ts2net"])
 def test_counts_beside_the_loss_of_the_batch_and_reaches_the_heads(make_model, kind: str) -> None:
     model = make_model(kind)
     mix = ClipMix(moments=0.25, twins=0.5, long=0.0)
     batch = next(iter(DrawnClips(range(1), batch_size=8, size=32, frames=3, mix=mix, seed=0)))
     assert batch.twins.tolist() == [2, 3, 4, 5]
-    without = Objective(model, "fp32", ALONE, grounding=0.0, order=0.0).encode(batch)
+    without = Objective(model, "fp32", ALONE, grounding=0.0, event_time=0.0, order=0.0).encode(batch)
     assert without.own_loss is None
     once, twice = (
-        Objective(model.eval(), "fp32", ALONE, grounding=0.0, order=weight).encode(batch)
+        Objective(model.eval(), "fp32", ALONE, grounding=0.0, event_time=0.0, order=weight).encode(batch)
         for weight in (1.0, 2.0)
     )
     assert once.own_loss is not None and twice.own_loss is not None
@@ -93,3 +101,25 @@ def test_order_can_be_learned_where_objects_are_the_same() -> None:
         optimizer.step()
     assert measured == {"order": 1.0}
     assert loss.item() < 0.3
+
+
+def test_objects_of_twins_are_not_driven_apart(make_model) -> None:
+    """The loss of the batch does not change with the object-phrase scores of twins; other pairs count."""
+    model = make_model("prost").eval()
+    mix = ClipMix(moments=0.25, twins=0.5, long=0.0)
+    batch = next(iter(DrawnClips(range(1), batch_size=8, size=32, frames=3, mix=mix, seed=0)))
+    objective = Objective(model, "fp32", ALONE, grounding=0.0, event_time=0.0, order=0.0)
+    with torch.no_grad():
+        encoded = objective.encode(batch)
+        loss, _ = objective.loss_of(encoded.text, encoded.video, batch.twins)
+        scores = model.match(encoded.text, encoded.video)
+    ignored = torch.zeros(8, 8, dtype=torch.bool)
+    for first, second in batch.twins.reshape(-1, 2):
+        ignored[first, second] = ignored[second, first] = True
+    assert ignored.sum() == 4
+    assert scores.object_phrase is not None and scores.event_sentence is not None
+    expected = 0.5 * (
+        contrastive_loss(scores.event_sentence, model.logit_scale)
+        + contrastive_loss(scores.object_phrase, model.logit_scale, ignored)
+    )
+    torch.testing.assert_close(loss, expected.detach())

@@ -33,12 +33,15 @@ class Regions:
             frame that the region does not lie in.
         sentences: R sentences.
         true: whether sentence j is true of region i, bool `[R, R]`.
+        event: whether the region is the actor of an event, in all frames of the event in which it is seen, and not a
+            thing in one frame, bool `[R]`.
     """
 
     video: np.ndarray
     boxes: np.ndarray
     sentences: list[str]
     true: np.ndarray
+    event: np.ndarray
 
     def within(self, first: int, last: int) -> Regions:
         """The regions of the videos `first` to `last - 1` of the batch; the videos are renumbered from 0."""
@@ -48,6 +51,7 @@ class Regions:
             boxes=self.boxes[kept],
             sentences=[self.sentences[region] for region in kept],
             true=self.true[np.ix_(kept, kept)],
+            event=self.event[kept],
         )
 
 

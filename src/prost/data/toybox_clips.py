@@ -323,6 +323,7 @@ class _RegionList:
             boxes=np.stack(self.boxes),
             sentences=[caption.text for caption in self.captions],
             true=true,
+            event=np.array([action is not None for *_, action in self.looks]),
         )
 
 

@@ -121,7 +121,9 @@ class DualEncoder(RetrievalModel[TextPrototypes, VideoPrototypes]):
         frames = tokens[:, :, :1]  # [B, L, 1, D]
         objects = torch.cat([frames, self._cells(tokens[:, :, 1:])], dim=2) if self.config.cells else frames
         events = unit(frames[:, :, 0]).mean(dim=1, keepdim=True)  # [B, 1, D]
-        return VideoPrototypes(objects, events, self.event_curves(tokens))
+        # Every frame has the same part in the event.
+        count, length = tokens.shape[:2]
+        return VideoPrototypes(objects, events, tokens.new_full((count, 1, length), 1 / length))
 
     def _cells(self, patches: Tensor) -> Tensor:
         """Pool patches `[B, L, grid^2, D]` to cells `[B, L, cell_grid^2, D]`."""
@@ -152,10 +154,9 @@ class DualEncoder(RetrievalModel[TextPrototypes, VideoPrototypes]):
         chosen = self.clip.sentence_token(positions, attention_mask)  # [B, 1]
         return words, (positions == chosen[:, None]).to(words.dtype)
 
-    def event_curves(self, tokens: Tensor) -> Tensor:
+    def event_curves(self, video: VideoPrototypes) -> Tensor | None:
         """Every frame has the same part in the event: `[B, 1, L]`."""
-        count, length = tokens.shape[:2]
-        return tokens.new_full((count, 1, length), 1 / length)
+        return video.event_attention
 
     def match(self, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
         """Score every text against every video, by the rule and with the weight that the configuration fixes."""

@@ -257,7 +257,7 @@ def explain_clip(
         maps = None
         if weighed is not None and (patches := model.object_weights(tokens)) is not None:
             maps = _maps(tokens[0], patches[0], video.object[0], weighed, text.phrase[0], phrases)
-        curves = model.event_curves(tokens)
+        curves = model.event_curves(video)
         events = unit(video.event[0])
         event_cosines = events @ unit(text.sentence[0])
         assert similarity.object_phrase is not None and similarity.event_sentence is not None

@@ -101,11 +101,11 @@ class ProST(RetrievalModel[TextPrototypes, VideoPrototypes]):
         words = self.clip.word_tokens(input_ids, attention_mask)
         return words, self.phrase_prototypes.token_weights(words, attention_mask)
 
-    def event_curves(self, tokens: Tensor) -> Tensor:
+    def event_curves(self, video: VideoPrototypes) -> Tensor | None:
         """How much of each event comes from which frame, through both decoders; see `RetrievalModel.event_curves`."""
-        objects = self.object_prototypes(tokens)
-        _, attention = self.event_decoder(self.frame_decoder(objects), objects[:, :, 0])  # [B, N_e, L]
-        return attention @ self.frame_decoder.frame_attention(objects)
+        if video.event_attention is None:
+            return None
+        return video.event_attention @ self.frame_decoder.frame_attention(video.object)
 
     def match(self, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
         """Score every text against every video, by the rule and with the weight that the configuration fixes."""

@@ -169,11 +169,11 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         """
         return None
 
-    def event_curves(self, tokens: Tensor) -> Tensor | None:
+    def event_curves(self, video: Video) -> Tensor | None:
         """How much of each event prototype comes from which frame.
 
         Args:
-            tokens: frame tokens `[B, L, M, D]`.
+            video: record of B videos.
 
         Returns:
             `[B, N_e, L]`, rows sum to 1; None for a model without events.

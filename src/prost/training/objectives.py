@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prost.data.batches import CaptionedVideos
+from prost.data.batches import CaptionedVideos, Regions
 from prost.data.frame_tokens import TokenBatch
 from prost.model.encoding import Precision, autocast
 from prost.model.matching import TextPrototypes, VideoPrototypes, event_sentence_score
@@ -16,10 +16,11 @@ from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceF
 from prost.model.spatial import dead_share
 from prost.model.vectors import unit
 from prost.training.distributed import Processes
+from prost.training.event_time import event_time_loss
 from prost.training.grad_cache import Encoded, LossTerms
 from prost.training.grounding import grounding_loss, patch_weights, region_features
 from prost.training.loss import accuracies, contrastive_loss, retrieval_loss
-from prost.training.order import order_loss, paired_scores
+from prost.training.order import order_loss, paired_scores, twin_pairs
 
 Batch = CaptionedVideos | TokenBatch
 
@@ -40,7 +41,7 @@ def event_cosine(event: Tensor) -> float:
 
 
 class Objective:
-    """The stage on videos: the loss on the model's scores, the grounding loss where regions are known, the order loss.
+    """The stage on videos: the loss on the model's scores, and beside it the losses on regions and on twins.
 
     Args:
         model: is trained.
@@ -48,6 +49,7 @@ class Objective:
         processes: the processes that share a batch.
         grounding: weight of the grounding loss. With several parts or processes, the regions of each are compared
             among themselves.
+        event_time: weight of the event-time loss.
         order: weight of the order loss on twins; a pair that is split between two parts is left out.
     """
 
@@ -57,10 +59,11 @@ class Objective:
         precision: Precision,
         processes: Processes,
         grounding: float,
+        event_time: float,
         order: float,
     ) -> None:
         self.model, self.precision, self.processes = model, precision, processes
-        self.grounding, self.order = grounding, order
+        self.grounding, self.event_time, self.order = grounding, event_time, order
 
     def encode(self, batch: Batch) -> Encoded:
         """Encode the texts and videos of a part of a batch."""
@@ -73,20 +76,26 @@ class Objective:
                 tokens = self.model.frame_tokens(self._pixels(batch))
             video = self.model.video_head(tokens)
         text, video = text.float(), video.float()
-        beside = (self._grounding(tokens.float(), batch), self._order(text, video, batch.twins))
+        beside = (self._on_regions(tokens.float(), video, batch), self._order(text, video, batch.twins))
         losses = [loss for loss, _ in beside if loss is not None]
         return Encoded(
             text, video, sum(losses[1:], losses[0]) if losses else None, beside[0][1] | beside[1][1]
         )
 
-    def loss_of(self, text: Any, video: Any) -> tuple[Tensor, LossTerms]:
+    def loss_of(self, text: Any, video: Any, twins: np.ndarray) -> tuple[Tensor, LossTerms]:
         """This process's share of the loss of the whole batch.
 
         Each process scores its own texts against all videos; then the rows are gathered.
+
+        Args:
+            text: record of this process's texts.
+            video: record of its videos.
+            twins: their order-swapped pairs, as in a batch.
         """
         rows = self.model.match(text, video.mapped(self.processes.gather))
         similarity = rows.mapped(self.processes.gather)
-        loss = retrieval_loss(similarity, self.model.logit_scale)
+        apart = twin_pairs(len(text), twins, self.processes)
+        loss = retrieval_loss(similarity, self.model.logit_scale, apart)
         return loss / self.processes.world, accuracies(similarity)
 
     def prototype_health(self, text: Any, video: Any) -> dict[str, float]:
@@ -112,24 +121,50 @@ class Objective:
     def _pixels(self, batch: CaptionedVideos) -> Tensor:
         return self.model.normalise_pixels(torch.from_numpy(batch.pixels).to(self.model.device))
 
-    def _grounding(self, tokens: Tensor, batch: Batch) -> tuple[Tensor | None, LossTerms]:
-        """The grounding loss, and the fraction of regions whose best sentence is true.
+    def _on_regions(self, tokens: Tensor, video: Any, batch: Batch) -> tuple[Tensor | None, LossTerms]:
+        """The grounding loss and the event-time loss, weighted, and what they measure.
 
         None without regions, and for a model that reads class tokens only.
         """
         regions = batch.regions if isinstance(batch, CaptionedVideos) else None
-        if regions is None or not len(regions.video) or not self.grounding or tokens.shape[2] == 1:
+        wanted = self.grounding or self.event_time
+        if regions is None or not len(regions.video) or not wanted or tokens.shape[2] == 1:
             return None, {}
         ids, mask = self._words(regions.sentences)
         with autocast(self.precision, self.model.device):
             words = self.model.clip.word_tokens(ids, mask)
+        loss, measured = self._grounding(tokens, regions, words.float(), mask)
+        loss = self.grounding * loss
+        if self.event_time and isinstance(video, VideoPrototypes) and regions.event.any():
+            late, timed = self._event_time(video, regions, words.float(), mask)
+            loss, measured = loss + self.event_time * late, measured | timed
+        return loss / self.processes.world, measured
+
+    def _grounding(
+        self, tokens: Tensor, regions: Regions, words: Tensor, mask: Tensor
+    ) -> tuple[Tensor, LossTerms]:
+        """The grounding loss, and the fraction of regions whose best sentence is true."""
         boxes, video, true = (
             torch.from_numpy(part).to(self.model.device)
             for part in (regions.boxes, regions.video, regions.true)
         )
         features = region_features(tokens, video, patch_weights(boxes, self.model.config.clip.grid))
-        loss, measured = grounding_loss(features, words.float(), mask, true, self.model.logit_scale)
-        return self.grounding / self.processes.world * loss, measured
+        return grounding_loss(features, words, mask, true, self.model.logit_scale)
+
+    def _event_time(
+        self, video: VideoPrototypes, regions: Regions, words: Tensor, mask: Tensor
+    ) -> tuple[Tensor, LossTerms]:
+        """The event-time loss, and the fraction of events that are told at their time."""
+        curves = self.model.event_curves(video)
+        assert curves is not None
+        rows = np.flatnonzero(regions.event)
+        of, within = (
+            torch.from_numpy(part[rows]).to(self.model.device)
+            for part in (regions.video, regions.boxes.any(axis=2))
+        )
+        sentences = self.model.clip.sentence_token(words[rows], mask[rows])
+        cosines = (unit(video.event)[of] @ unit(sentences)[:, :, None])[:, :, 0]
+        return event_time_loss(curves[of], cosines, within, self.model.logit_scale)
 
     def _order(self, text: Any, video: Any, twins: np.ndarray) -> tuple[Tensor | None, LossTerms]:
         """The order loss, and the fraction of sentences that score their own video higher; None without twins.
@@ -156,7 +191,7 @@ class FrameObjective(Objective):
     """
 
     def __init__(self, model: RetrievalModel[Any, Any], precision: Precision, processes: Processes) -> None:
-        super().__init__(model, precision, processes, grounding=1.0, order=0.0)
+        super().__init__(model, precision, processes, grounding=1.0, event_time=0.0, order=0.0)
 
     def encode(self, batch: Batch) -> Encoded:
         """Encode a part of a batch of single frames: end tokens and class tokens."""
@@ -169,11 +204,11 @@ class FrameObjective(Objective):
         return Encoded(
             SentenceFeatures(self.model.clip.sentence_token(words.float(), mask)),
             FrameFeatures(tokens[:, :, 0]),
-            *self._grounding(tokens, batch),
+            *self._on_regions(tokens, None, batch),
         )
 
-    def loss_of(self, text: Any, video: Any) -> tuple[Tensor, LossTerms]:
-        """CLIP's loss, divided among the processes as in `Objective`."""
+    def loss_of(self, text: Any, video: Any, twins: np.ndarray) -> tuple[Tensor, LossTerms]:
+        """CLIP's loss, divided among the processes as in `Objective`; frames have no twins."""
         frames = self.processes.gather(video.frame[:, 0])  # [B, D]
         scores = self.processes.gather(unit(text.sentence) @ unit(frames).T)
         right = scores.detach().argmax(dim=1) == torch.arange(len(scores), device=scores.device)

@@ -7,9 +7,12 @@ for a thousand steps; with this loss, the order begins to be learned within two 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+
+from prost.training.distributed import Processes
 
 
 def order_loss(scores: Tensor, logit_scale: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -42,3 +45,22 @@ def paired_scores(scores: Tensor) -> Tensor:
     pairs = len(scores) // 2
     blocks = scores.view(pairs, 2, pairs, 2)
     return torch.diagonal(blocks, dim1=0, dim2=2).permute(2, 0, 1)
+
+
+def twin_pairs(count: int, twins: np.ndarray, processes: Processes) -> Tensor:
+    """Whether a text is of the twin of a video.
+
+    Args:
+        count: rows of the batch that this process has.
+        twins: its pairs among these rows, one pair after another `[2 * P]`.
+        processes: the processes that share the batch.
+
+    Returns:
+        bool `[world * count, world * count]`, of the whole batch.
+    """
+    pairs = torch.zeros(count, processes.world * count, device=processes.device)
+    rows = torch.from_numpy(twins.reshape(-1, 2)).to(processes.device)
+    first = processes.rank * count
+    pairs[rows[:, 0], first + rows[:, 1]] = 1.0
+    pairs[rows[:, 1], first + rows[:, 0]] = 1.0
+    return processes.gather(pairs) > 0

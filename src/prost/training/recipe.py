@@ -94,6 +94,7 @@ class ToyboxConfig(StrictConfig):
 
     Attributes:
         grounding: weight of the grounding loss, which is added to the loss of the paper; see `grounding`.
+        event_time: weight of the event-time loss, which is added likewise; see `event_time`.
         order: weight of the order loss on twins, which is added to the loss of the paper; see `order`.
         moments: fraction of a batch that is one event of a video, cut closely and described alone.
         twins: fraction of a batch in order-swapped pairs, each the other's hardest negative.
@@ -103,6 +104,7 @@ class ToyboxConfig(StrictConfig):
     """
 
     grounding: float = Field(0.5, ge=0)
+    event_time: float = Field(0.0, ge=0)
     order: float = Field(0.0, ge=0)
     moments: float = Field(0.3, ge=0, le=1)
     twins: float = Field(0.3, ge=0, le=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ class Trainer:
         config, recipe, videos = self._contrastive(name), self.recipe, name == PROST
         shared = (self.model, recipe.precision, self.processes)
         objective = (
-            Objective(*shared, recipe.toybox.grounding, recipe.toybox.order)
+            Objective(*shared, recipe.toybox.grounding, recipe.toybox.event_time, recipe.toybox.order)
             if videos
             else FrameObjective(*shared)
         )
@@ -253,7 +254,7 @@ class Trainer:
         """Compute the gradient of the whole batch."""
         size = stage.micro_batch or len(batch)
         parts: list[Batch] = [batch[first : first + size] for first in range(0, len(batch), size)]
-        step = ContrastiveStep(objective.encode, objective.loss_of, self.device)
+        step = ContrastiveStep(objective.encode, partial(objective.loss_of, twins=batch.twins), self.device)
         loss, measured, text, video = step.backward(parts)
         self.processes.sum_gradients(self.model.parameters())
 
