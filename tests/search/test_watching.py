@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from prost.errors import LibraryBusy
-from prost.search.index_run import AddReport
 from prost.search.library import Library
 from prost.search.store import Store
-from prost.search.watching import Watcher
+from prost.search.watching import Watcher, WatchReport
 
 Paint = Callable[..., Path]
 
@@ -29,7 +28,7 @@ def added(reports: Any) -> list[str]:
     return sorted(Path(path).name for report in reports for path in report.added)
 
 
-def poll(watcher: Watcher) -> list[AddReport]:
+def poll(watcher: Watcher) -> list[WatchReport]:
     return list(watcher.poll())
 
 
@@ -88,12 +87,28 @@ def test_moves_deletions_and_an_unmounted_folder(library: Library, folder: Path)
     assert poll(watcher) == poll(watcher) == []
     (folder / "green.mp4").unlink()
     assert poll(watcher) == []
-    assert poll(watcher) == [AddReport(removed=[str(folder / "green.mp4")])]
+    assert poll(watcher) == [WatchReport(removed=[str(folder / "green.mp4")])]
     shutil.move(folder, folder.with_name("unmounted"))
     assert poll(watcher) == []
     (report,) = poll(watcher)
-    assert not report.removed and len(report.missing) == 2
+    away = report.missing
+    assert not report.removed and len(away) == 2
     assert poll(watcher) == []
+    shutil.move(folder.with_name("unmounted"), folder)
+    assert poll(watcher) == [WatchReport(back=sorted(away))]
+    assert poll(watcher) == []
+
+
+def test_a_changed_file_is_not_a_new_one(library: Library, folder: Path, paint: Paint) -> None:
+    watcher = Watcher(library, [folder], workers=1)
+    poll(watcher), poll(watcher)
+    paint(folder / "green.mp4", ("blue", 2))
+    assert poll(watcher) == []
+    assert poll(watcher) == [WatchReport(changed=[str(folder / "green.mp4")])]
+    again = Watcher(library, [folder], workers=1)
+    paint(folder / "green.mp4", ("red", 3))
+    poll(again)
+    assert poll(again) == [WatchReport(changed=[str(folder / "green.mp4")])]
 
 
 def test_excluded_files_are_not_added(library: Library, folder: Path) -> None:

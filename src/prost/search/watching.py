@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from prost.errors import LibraryBusy, MissingPath, NoVideos, VideoError
@@ -22,6 +23,31 @@ from prost.video.files import FoundVideos, SeenFile, find_videos, look_at
 
 # Files that are added at a time: what was found meanwhile waits on the disk, not in memory.
 BATCH_FILES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchReport:
+    """What a look at watched folders changed; paths are absolute.
+
+    Attributes:
+        added: new files, and copies of known ones.
+        changed: known files with another content than before.
+        moved: known under a path that is gone.
+        removed: see `AddReport`; `missing`, `failed` and `notes` likewise.
+        missing: files that have gone missing since the look before.
+        back: files that were missing and are there again, as they were.
+        failed: path and reason.
+        notes: path and detail.
+    """
+
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    back: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Watcher:
@@ -59,24 +85,28 @@ class Watcher:
         self._exclude = exclude
         self._choices: dict[str, Any] = {"tags": tags, "workers": workers, "form": form, "announce": announce}
         self._on_busy = on_busy
+        rows = [
+            row for row in library.videos() if any(is_under(row.path, folder) for folder in self._folders)
+        ]
         # Files that need nothing until they change.
         self._settled = {
             row.path: SeenFile(path=row.path, size=row.size, modified=row.modified)
-            for row in library.videos()
-            if row.content is not None and any(is_under(row.path, folder) for folder in self._folders)
+            for row in rows
+            if row.content is not None
         }
+        self._indexed = {row.path for row in rows if row.indexed}
         self._seen: dict[str, SeenFile] = {}
         self._gone: set[str] = set()
         # Gone files that the library keeps, since they may come back.
         self._missing: set[str] = set()
 
-    def run(self, interval: float) -> Iterator[AddReport]:
+    def run(self, interval: float) -> Iterator[WatchReport]:
         """Poll without end, at some seconds from the end of one poll to the next; yields what changed."""
         while True:
             yield from self.poll()
             time.sleep(interval)
 
-    def poll(self) -> Iterator[AddReport]:
+    def poll(self) -> Iterator[WatchReport]:
         """Look at the folders once and bring the library up to date; yields a report for each batch.
 
         Raises:
@@ -93,7 +123,10 @@ class Watcher:
             yield self._add(ready[start : start + BATCH_FILES])
         gone = {path for path in self._settled if path not in seen and is_gone(path)}
         settled_gone, self._gone = gone == self._gone, gone
+        back = sorted(path for path in self._missing - gone if path in seen)
         self._missing &= gone
+        if back:
+            yield WatchReport(back=back)
         if settled_gone and gone != self._missing:
             report = self._remove_gone()
             if report.removed or report.missing:
@@ -112,19 +145,30 @@ class Watcher:
             except VideoError:  # gone since, or a link that leads nowhere
                 continue
 
-    def _add(self, files: Sequence[SeenFile]) -> AddReport:
+    def _add(self, files: Sequence[SeenFile]) -> WatchReport:
         report = self._write(FoundVideos([file.path for file in files], []))
         changing = {path for path, reason in report.failed if reason == STILL_BEING_WRITTEN}
         self._settled.update((file.path, file) for file in files if file.path not in changing)
-        return report
+        known = set(self._indexed)
+        self._indexed.update(report.added, report.moved)
+        return WatchReport(
+            added=[path for path in report.added if path not in known],
+            changed=[path for path in report.added if path in known],
+            moved=report.moved,
+            failed=report.failed,
+            notes=report.notes,
+        )
 
-    def _remove_gone(self) -> AddReport:
+    def _remove_gone(self) -> WatchReport:
         shown = [path for path in self._settled if path in self._seen]
         report = self._write(FoundVideos(shown, [], folders=self._folders))
-        self._missing = set(report.missing)
+        before, self._missing = self._missing, set(report.missing)
         for path in self._gone - self._missing:  # removed, or moved before
             del self._settled[path]
-        return AddReport(removed=report.removed, missing=report.missing)
+            self._indexed.discard(path)
+        return WatchReport(
+            removed=report.removed, missing=[path for path in report.missing if path not in before]
+        )
 
     def _write(self, found: FoundVideos) -> AddReport:
         try:

@@ -27,7 +27,7 @@ from prost.errors import UsageError
 
 if TYPE_CHECKING:
     from prost.errors import LibraryBusy
-    from prost.search.index_run import AddReport
+    from prost.search.watching import WatchReport
 
 
 def watch(
@@ -86,17 +86,15 @@ def _say_waiting(busy: LibraryBusy) -> None:
     say(f"waiting: {busy.arrived}")
 
 
-def _changes(report: AddReport) -> Iterator[dict[str, str]]:
+def _changes(report: WatchReport) -> Iterator[dict[str, str]]:
     """What happened to each file: `event`, `path`, and a `detail` where there is one."""
-    for event in ("added", "moved", "removed"):
+    for event in ("added", "changed", "moved", "removed", "missing", "back"):
         for path in getattr(report, event):
             yield {"event": event, "path": path}
     for path, reason in report.failed:
         yield {"event": "failed", "path": path, "detail": reason}
     for path, detail in report.notes:
         yield {"event": "note", "path": path, "detail": detail}
-    for path in report.missing:
-        yield {"event": "missing", "path": path}
 
 
 def _print_change(change: dict[str, str], as_json: bool) -> None:
