@@ -415,8 +415,11 @@ def test_a_library_keeps_its_fit(prost: Prost, videos: Path, library: Path, untr
 
 def test_a_form_is_chosen_by_hand(prost: Prost, videos: Path, library: Path, untrained_folder: Path) -> None:
     index = ("index", videos, "--library", library, "--model", untrained_folder)
-    assert prost(*index, "--form", "int4").code == 2
+    assert prost(*index, "--form", "int4").code == 2 and not library.exists()
     assert prost(*index, "--form", "int8").code == 0
+    for more in ((), ("--dry-run",)):  # a name with a mistake is one, also where nothing is left to encode
+        refused = prost(*index, "--form", "int4", *more)
+        assert refused.code == 2 and "form 'int4'" in refused.err
     assert '"precision": "int8"' in (library / "library.json").read_text()
     next(videos.glob("*.mp4")).rename(videos / "renamed.mp4")
     refused = prost(*index, "--form", "fp32")

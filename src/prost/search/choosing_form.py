@@ -38,6 +38,16 @@ PROBE_CLIPS, ROUNDS = 40, 3
 SAMPLED_FILES = 16
 
 
+def expect_form(form: str) -> None:
+    """Check the name of a form, also where nothing will be encoded.
+
+    Raises:
+        UsageError: there is no such form.
+    """
+    if form != AUTO:
+        form_named(form)
+
+
 def encoder_for(
     store: Store,
     model: PrototypeModel,

@@ -23,7 +23,7 @@ from prost.model.tokenizer import says_nothing
 from prost.printable import is_utf8
 from prost.progress import Advance
 from prost.search.background import UnrelatedTexts, bring_background_up_to_date
-from prost.search.choosing_form import AUTO, encoder_for, form_elsewhere
+from prost.search.choosing_form import AUTO, encoder_for, expect_form, form_elsewhere
 from prost.search.coding import codes_are_current
 from prost.search.confidence import number_of_words
 from prost.search.description import Description, expect_same_model, library_top
@@ -301,6 +301,7 @@ class Library:
             LibraryDamaged: afterwards, the tables do not hold what they should.
         """
         model = self._need_model("adding videos")
+        expect_form(form)
         words = _tags(tags)
         found = paths if isinstance(paths, FoundVideos) else self._find(paths, remove_missing)
         inside = outside_of(self.path, found)
