@@ -102,8 +102,8 @@ def test_what_is_not_there_is_wrong_use(
 def test_the_bundled_model_is_as_good_as_the_readme_says(prost: Prost) -> None:
     values = prost("eval", "--plain", "--json").json
     assert values["gallery"]["videos"] == 1000
-    # README: 95.1 and 99.8; a little is left for other processors' arithmetic.
-    assert values["sum"]["R@1"] == pytest.approx(95.1, abs=0.5)
+    # README: 95.0 and 99.8; a little is left for other processors' arithmetic.
+    assert values["sum"]["R@1"] == pytest.approx(95.0, abs=0.5)
     assert values["sum"]["R@10"] == pytest.approx(99.8, abs=0.5)
 
 
