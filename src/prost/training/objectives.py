@@ -158,13 +158,12 @@ class Objective:
         curves = self.model.event_curves(video)
         assert curves is not None
         rows = np.flatnonzero(regions.event)
-        of, within = (
-            torch.from_numpy(part[rows]).to(self.model.device)
-            for part in (regions.video, regions.boxes.any(axis=2))
+        of, boxes = (
+            torch.from_numpy(part[rows]).to(self.model.device) for part in (regions.video, regions.boxes)
         )
         sentences = self.model.clip.sentence_token(words[rows], mask[rows])
         cosines = (unit(video.event)[of] @ unit(sentences)[:, :, None])[:, :, 0]
-        return event_time_loss(curves[of], cosines, within, self.model.logit_scale)
+        return event_time_loss(curves[of], cosines, boxes.any(dim=2), self.model.logit_scale)
 
     def _order(self, text: Any, video: Any, twins: np.ndarray) -> tuple[Tensor | None, LossTerms]:
         """The order loss, and the fraction of sentences that score their own video higher; None without twins.
