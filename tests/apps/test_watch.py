@@ -117,3 +117,10 @@ def test_a_file_is_no_folder(prost: Prost, videos: Path, library: Path) -> None:
     said = prost("watch", videos / "red.mp4", "--library", library)
     assert said.code == 2 and "red.mp4 is not a folder" in said.err
     assert not library.exists()
+
+
+def test_a_form_that_does_not_exist_is_refused_before_a_library_is_made(
+    prost: Prost, videos: Path, library: Path, untrained_folder: Path
+) -> None:
+    refused = prost("watch", videos, "--library", library, "--model", untrained_folder, "--form", "int4")
+    assert refused.code == 2 and "form 'int4'" in refused.err and not library.exists()

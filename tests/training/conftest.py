@@ -75,3 +75,11 @@ def make_model() -> Callable[..., RetrievalModel[Any, Any]]:
             return build(config_class(values, "test").parse(values), tokenizer)
 
     return make
+
+
+@pytest.fixture
+def reached() -> Callable[[torch.nn.Module], set[str]]:
+    """The names of the weights that a backward pass has reached."""
+    return lambda model: {
+        name for name, weights in model.named_parameters() if weights.grad is not None and weights.grad.any()
+    }

@@ -79,7 +79,7 @@ def test_chooses_the_event_and_leaves_the_temperature() -> None:
     assert scale.grad is None
 
 
-def test_counts_beside_the_loss_of_the_batch_and_reaches_both_decoders(make_model) -> None:
+def test_counts_beside_the_loss_of_the_batch_and_reaches_both_decoders(make_model, reached) -> None:
     model = make_model("prost").eval()
     batch = next(iter(DrawnClips(range(1), batch_size=8, size=32, frames=3, mix=MIX, seed=0)))
     assert batch.regions is not None and 0 < batch.regions.event.sum() < len(batch.regions.event)
@@ -91,12 +91,10 @@ def test_counts_beside_the_loss_of_the_batch_and_reaches_both_decoders(make_mode
     assert twice.own_loss.item() == pytest.approx(2 * once.own_loss.item(), rel=1e-5)
     assert 0 <= once.measured["event_time"] <= 1
     once.own_loss.backward()
-    reached = {
-        name for name, weights in model.named_parameters() if weights.grad is not None and weights.grad.any()
-    }
+    names = reached(model)
     for part in ("event_decoder", "frame_decoder", "vision", "text"):
-        assert any(part in name for name in reached), part
-    assert not any("logit_scale" in name for name in reached)
+        assert any(part in name for name in names), part
+    assert not any("logit_scale" in name for name in names)
 
 
 def test_events_are_within_their_frames() -> None:

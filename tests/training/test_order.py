@@ -57,7 +57,7 @@ def test_twin_pairs_are_the_two_wrong_answers_of_each_pair() -> None:
 
 
 @pytest.mark.parametrize("kind", ["prost", "ts2net"])
-def test_counts_beside_the_loss_of_the_batch_and_reaches_the_heads(make_model, kind: str) -> None:
+def test_counts_beside_the_loss_of_the_batch_and_reaches_the_heads(make_model, reached, kind: str) -> None:
     model = make_model(kind)
     mix = ClipMix(moments=0.25, twins=0.5, long=0.0)
     batch = next(iter(DrawnClips(range(1), batch_size=8, size=32, frames=3, mix=mix, seed=0)))
@@ -72,10 +72,8 @@ def test_counts_beside_the_loss_of_the_batch_and_reaches_the_heads(make_model, k
     assert twice.own_loss.item() == pytest.approx(2 * once.own_loss.item(), rel=1e-5)
     assert 0 <= once.measured["order"] <= 1
     once.own_loss.backward()
-    reached = {
-        name for name, weights in model.named_parameters() if weights.grad is not None and weights.grad.any()
-    }
-    assert any("text" in name for name in reached) and any("vision" in name for name in reached)
+    names = reached(model)
+    assert any("text" in name for name in names) and any("vision" in name for name in names)
 
 
 def test_order_can_be_learned_where_objects_are_the_same() -> None:

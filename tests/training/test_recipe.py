@@ -73,6 +73,7 @@ def test_defaults_of_a_stage_are_the_papers() -> None:
         ),
         ("prost: {steps: 1}", "neither model nor start"),
         ("model: {}\nprost: {steps: 1}\ncache_frame_tokens: memory", "needs a fixed set of clips"),
+        ("model: {}\nprost: {steps: 1}\ntoybox: {event_time: 0.3, clips: 9}", "drawn for each step"),
         (
             "model: {}\nbenchmark: {name: pairs, foldr: x}\nprost: {steps: 1}",
             "'benchmark.foldr'; try: 'folder'",

@@ -176,7 +176,7 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             video: record of B videos.
 
         Returns:
-            `[B, N_e, L]`, rows sum to 1; None for a model without events.
+            `[B, N_e, L]`, rows sum to 1; None for a model without events, or where the record has no attention.
         """
         return None
 

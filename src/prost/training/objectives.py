@@ -49,7 +49,7 @@ class Objective:
         processes: the processes that share a batch.
         grounding: weight of the grounding loss. With several parts or processes, the regions of each are compared
             among themselves.
-        event_time: weight of the event-time loss.
+        event_time: weight of the event-time loss, for a ProST.
         order: weight of the order loss on twins; a pair that is split between two parts is left out.
     """
 
@@ -133,10 +133,11 @@ class Objective:
         ids, mask = self._words(regions.sentences)
         with autocast(self.precision, self.model.device):
             words = self.model.clip.word_tokens(ids, mask)
-        loss, measured = self._grounding(tokens, regions, words.float(), mask)
+        words = words.float()
+        loss, measured = self._grounding(tokens, regions, words, mask)
         loss = self.grounding * loss
         if self.event_time and isinstance(video, VideoPrototypes) and regions.event.any():
-            late, timed = self._event_time(video, regions, words.float(), mask)
+            late, timed = self._event_time(video, regions, words, mask)
             loss, measured = loss + self.event_time * late, measured | timed
         return loss / self.processes.world, measured
 

@@ -94,7 +94,8 @@ class ToyboxConfig(StrictConfig):
 
     Attributes:
         grounding: weight of the grounding loss, which is added to the loss of the paper; see `grounding`.
-        event_time: weight of the event-time loss, which is added likewise; see `event_time`.
+        event_time: weight of the event-time loss of a ProST, which is added likewise; see `event_time`. It needs clips
+            that are drawn for each step, whose events and times are known.
         order: weight of the order loss on twins, which is added to the loss of the paper; see `order`.
         moments: fraction of a batch that is one event of a video, cut closely and described alone.
         twins: fraction of a batch in order-swapped pairs, each the other's hardest negative.
@@ -193,6 +194,10 @@ class Recipe(StrictConfig):
         fixed = self.benchmark is not None or self.toybox.clips is not None
         if self.cache_frame_tokens is not None and not fixed:
             raise ValueError("cache_frame_tokens needs a fixed set of clips: set toybox.clips or benchmark")
+        if self.toybox.event_time and fixed:
+            raise ValueError(
+                "toybox.event_time needs clips that are drawn for each step: leave out toybox.clips and benchmark"
+            )
         if self.prost.epochs is not None and not fixed:
             raise ValueError(
                 "prost.epochs needs a fixed set of clips: set prost.steps, toybox.clips or benchmark"

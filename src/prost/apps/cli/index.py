@@ -114,10 +114,6 @@ def index(
     that was named itself failed, or if all files failed.
     """
     # Before a library is made: a mistyped folder must not leave an empty one.
-    if form != "auto":  # the names of the forms need torch
-        from prost.search.choosing_form import expect_form
-
-        expect_form(form)
     found = _find(paths, library, yes, exclude or ())
     clips = clips_with(library, fit)
     if dry_run:

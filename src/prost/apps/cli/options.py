@@ -95,10 +95,22 @@ WorkersOption = Annotated[
         "--workers", min=1, show_default="one fewer than the cores, at least one", help="Decoding processes."
     ),
 ]
+
+
+def _known_form(form: str) -> str:
+    """The form, if there is one of that name: a mistake must not wait until there is something to encode."""
+    if form != "auto":  # the names of the forms need torch
+        from prost.search.choosing_form import expect_form
+
+        expect_form(form)
+    return form
+
+
 FormOption = Annotated[
     str,
     typer.Option(
         "--form",
+        callback=_known_form,
         metavar="NAME",
         help="How the vision tower is computed: a form that `prost bench encode` lists, such as fp32 or int8; or auto, "
         "the fastest that keeps the ranking on this machine, measured once at the first 500 clips or more.",
