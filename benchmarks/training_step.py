@@ -5,8 +5,9 @@ tower on cached frame tokens, and everything on clips. The trainer runs as it is
 without the parts inside it, so that they add up to the step. One step that is not logged is run under the profiler,
 which counts the reads of single numbers: on a GPU each of a number that lies there waits for the device.
 
-The second table is the matching of a step alone, scores and gradient, at the bundled model's sizes. Where the einsum of
-a batch would take more memory than is free, its row says so instead.
+The second table is the matching of a step alone, scores and gradient, at the bundled model's sizes. The third is a
+whole step on cached frame tokens with either way to match, each in a process of its own, whose peak memory is told.
+Where the einsum of a batch would take more memory than is free, its row says so instead.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --steps 8 --batches 32 128 --memory 2
@@ -15,11 +16,17 @@ a batch would take more memory than is free, its row says so instead.
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -29,8 +36,19 @@ from torch.profiler import ProfilerActivity, profile
 
 import prost.model.object_phrase
 from prost.bench.matching import measure_group
-from prost.bench.matching_ways import CPU, GIB, MatchingSizes, free_memory, training_group
+from prost.bench.matching_ways import (
+    CPU,
+    EINSUM_STEP,
+    GIB,
+    OUR_STEP,
+    MatchingSizes,
+    einsum_bytes,
+    free_memory,
+    plain_match,
+    training_group,
+)
 from prost.evaluation.machine import machine_line
+from prost.model.matching import Similarity, TextPrototypes, VideoPrototypes
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
 from prost.training.logs import RunLog
@@ -38,8 +56,9 @@ from prost.training.objectives import Objective
 from prost.training.trainer import Trainer, run_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "toybox"
+CACHED = "cached tokens (3-decoders.yaml)"
 STAGES = {
-    "cached tokens (3-decoders.yaml)": (RECIPES / "3-decoders.yaml", {"overrides": {}, "toybox.clips": 256}),
+    CACHED: (RECIPES / "3-decoders.yaml", {"overrides": {}, "toybox.clips": 256}),
     "clips (4-clips.yaml)": (RECIPES / "4-clips.yaml", {"precision": "fp32"}),
 }
 # Parts of a step: what does it, by owner and name.
@@ -63,7 +82,10 @@ WAITING, REST = "waiting for the batch", "the rest"
 # The first step loads kernels and starts workers; the second is run under the profiler, and may not be a logged one.
 PROFILED, FIRST_TIMED = 1, 2
 LEAST_STEPS = FIRST_TIMED + 2
+MIB = 2**20
 READS = ("aten::_local_scalar_dense",)
+# Steps of a batch that are run whole, of which two are timed.
+WHOLE_STEPS = FIRST_TIMED + 3
 TOYBOX = MatchingSizes(name="Toybox (D 128)", frames=12, width=128)
 
 
@@ -127,8 +149,58 @@ def measure_step(recipe: Path, changes: dict[str, Any], steps: int) -> tuple[dic
     return spent, reads
 
 
+def whole_step(batch: int, *, with_einsum: bool) -> tuple[float, float]:
+    """Seconds of a whole step on cached frame tokens, and the peak memory of its process in bytes.
+
+    Raises:
+        subprocess.CalledProcessError: the process failed, or was killed because memory was short.
+    """
+    recipe, changes = STAGES[CACHED]
+    job = {
+        "recipe": str(recipe),
+        "changes": changes | {"prost.batch_size": batch, "toybox.clips": max(batch, changes["toybox.clips"])},
+        "einsum": with_einsum,
+    }
+    done = subprocess.run(
+        [sys.executable, __file__, "--alone", json.dumps(job)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    seconds, peak = json.loads(done.stdout.splitlines()[-1])
+    return seconds, peak
+
+
+def run_alone(job: dict[str, Any]) -> None:
+    """Be the process of `whole_step`: print seconds and bytes."""
+
+    def match_plainly(model: ProST, text: TextPrototypes, video: VideoPrototypes) -> Similarity:
+        return plain_match(text, video, model.config.object_phrase_weight)
+
+    with ExitStack() as stack:
+        if job["einsum"]:
+            stack.enter_context(patch.object(ProST, "match", match_plainly))
+        spent, _ = measure_step(Path(job["recipe"]), job["changes"], WHOLE_STEPS)
+    print(json.dumps([sum(spent.values()), 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+
+
+def print_whole_steps(batches: list[int], free: float) -> None:
+    """A row for each batch and way to match."""
+    print(
+        "\n| batch | matching of the step | step, s | times as fast | peak memory, MiB |\n|---|---|---|---|---|"
+    )
+    for batch in batches:
+        seconds, peak = whole_step(batch, with_einsum=False)
+        needed = peak + einsum_bytes(replace(TOYBOX, texts=batch, videos=batch))
+        if needed < free:
+            slower, most = whole_step(batch, with_einsum=True)
+            print(f"| {batch} | {EINSUM_STEP} | {slower:.3g} | 1 | {most / MIB:.0f} |")
+            ratio = f"{slower / seconds:.2f}"
+        else:
+            print(f"| {batch} | {EINSUM_STEP} | not measured: would take {needed / GIB:.0f} GiB | | |")
+            ratio = ""
+        print(f"| {batch} | {OUR_STEP} | {seconds:.3g} | {ratio} | {peak / MIB:.0f} |", flush=True)
+
+
 def main() -> None:
-    """Measure, and print two tables."""
+    """Measure, and print three tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -140,7 +212,11 @@ def main() -> None:
     parser.add_argument(
         "--memory", type=float, help="GiB that the einsum of a batch may take, instead of what is free"
     )
+    parser.add_argument("--alone", help=argparse.SUPPRESS)  # how the script starts itself for a whole step
     given = parser.parse_args()
+    if given.alone:
+        run_alone(json.loads(given.alone))
+        return
     if given.steps < LEAST_STEPS:
         parser.error(
             f"--steps {given.steps}; expected: {LEAST_STEPS} or more, since three of them do not count"
@@ -163,6 +239,8 @@ def main() -> None:
             print(f"| {batch} | {row.name} | {row.seconds:.3g} | {row.speedup:.2f} | {memory} |", flush=True)
         for missing in group.not_measured:
             print(f"| {batch} | not measured: {missing} | | | |")
+    free = free_memory(CPU) if given.memory is None else given.memory * GIB
+    print_whole_steps(given.batches, math.inf if free is None else free)
 
 
 if __name__ == "__main__":

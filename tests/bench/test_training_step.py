@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -117,17 +118,18 @@ def test_the_parts_of_a_step_add_up_to_it(changes: dict[str, Any], monkeypatch: 
     assert reads[5] == reads[0] + 5
 
 
-def test_both_tables_are_printed(
+def test_all_tables_are_printed(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny = MatchingSizes(name="tiny", frames=2, phrases=3, slots=2, events=2, width=16)
+    monkeypatch.setattr(training_step, "CACHED", "tiny")
     monkeypatch.setattr(training_step, "STAGES", {"tiny": (RECIPE, changes)})
     monkeypatch.setattr(training_step, "TOYBOX", tiny)
     told = ["--steps", "4", "--batches", "4", "9", "--seconds", "0.01", "--memory", "1e-5"]
     monkeypatch.setattr(sys, "argv", ["training_step.py", *told])
     training_step.main()
     said = capsys.readouterr().out
-    first, second = said.split("| batch | way |")
+    first, second, third = said.split("| batch | ")
     parts = re.findall(r"^\| ([^|]+) \| ([\d.-]+) \| ([\d.-]+) \|$", first, re.MULTILINE)
     assert len(parts) > 8
     assert sum(float(share) for _, share, _ in parts) == pytest.approx(100, abs=0.05 * len(parts) + 1e-6)
@@ -145,6 +147,41 @@ def test_both_tables_are_printed(
             "not measured: tiny, training on 9: ProST, einsum and its gradient (would take 0 GiB; 0 are free)",
         ],
     ]
+    rows = [line.split(" | ") for line in third.splitlines() if line.startswith(("| 4", "| 9"))]
+    assert [row[:2] for row in rows] == [
+        [f"| {batch}", f"ProST, {way}"]
+        for batch in (4, 9)
+        for way in ("einsum and its gradient", "prost.match and its gradient")
+    ]
+
+
+@pytest.mark.parametrize("with_einsum", [False, True])
+def test_a_whole_step_is_taken_alone_with_either_matching(
+    with_einsum: bool,
+    changes: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    matched: list[int] = []
+    plainly = training_step.plain_match
+
+    def counting(text: Any, video: Any, weight: float) -> Any:
+        matched.append(len(video.event))
+        return plainly(text, video, weight)
+
+    monkeypatch.setattr(training_step, "plain_match", counting)
+    training_step.run_alone({"recipe": str(RECIPE), "changes": changes, "einsum": with_einsum})
+    seconds, peak = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert seconds > 0
+    assert peak > 2**26  # no process with torch is smaller
+    assert (6 in matched) == with_einsum  # the batch
+
+
+def test_a_whole_step_says_what_it_took(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_step, "STAGES", {training_step.CACHED: (RECIPE, changes)})
+    seconds, peak = training_step.whole_step(8, with_einsum=True)
+    assert seconds > 0
+    assert peak > 2**26
 
 
 def test_too_few_steps_are_refused(

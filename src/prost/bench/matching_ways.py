@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prost.model import eight_bits, fused
-from prost.model.matching import TextPrototypes, VideoPrototypes, event_sentence_score, match
+from prost.model.matching import (
+    Similarity,
+    TextPrototypes,
+    VideoPrototypes,
+    event_sentence_score,
+    match,
+)
 from prost.model.retrieval_model import FrameFeatures, SentenceFeatures
 from prost.model.tiles import bfloat16_is_faster
 from prost.model.ts2net import TS2Net, TS2NetConfig
@@ -148,7 +154,7 @@ def training_group(sizes: MatchingSizes, batch: int, device: torch.device, free:
 
 def _too_large(step: MatchingSizes, free: float | None) -> tuple[str, ...]:
     """What a step of training cannot measure for want of memory."""
-    needed = EINSUM_COPIES * 4 * step.texts * step.videos * step.phrases * step.frames * step.slots
+    needed = einsum_bytes(step)
     if free is None or needed < free:
         return ()
     return (f"{step.name}: {EINSUM_STEP} (would take {needed / GIB:.0f} GiB; {free / GIB:.0f} are free)",)
@@ -170,13 +176,13 @@ def _prost_ways(sizes: MatchingSizes, device: torch.device) -> Iterator[Way]:
     pairs = _batch_pairs(sizes)
 
     def loop(units: int) -> NDArray[np.float32]:
-        return _assemble((pair, _plain_scores(text[pair[0]], video[pair[1]])) for pair in pairs[:units])
+        return _assemble((pair, plain_match(text[pair[0]], video[pair[1]]).total) for pair in pairs[:units])
 
     def plain(units: int) -> NDArray[np.float32]:
         part = video[:units]
         at_once = max(1, EINSUM_COSINES // (part.object[..., 0].numel() * sizes.phrases))
         blocks = [slice(first, first + at_once) for first in range(0, sizes.texts, at_once)]
-        return torch.cat([_plain_scores(text[block], part) for block in blocks]).cpu().numpy()
+        return torch.cat([plain_match(text[block], part).total for block in blocks]).cpu().numpy()
 
     def tiles(
         text: TextPrototypes, video: VideoPrototypes, units: int, rounded: bool = False
@@ -237,14 +243,17 @@ def _training_ways(sizes: MatchingSizes, device: torch.device, *, with_einsum: b
     with torch.inference_mode(False):  # tensors that were made in inference mode get no gradient
         text, video = _random_prototypes(sizes, device)
 
-    def step(score: Callable[[TextPrototypes, VideoPrototypes], Tensor], _: int) -> NDArray[np.float32]:
+    def step(score: Callable[[TextPrototypes, VideoPrototypes], Similarity], _: int) -> NDArray[np.float32]:
         with torch.inference_mode(False), torch.enable_grad():
-            scores = score(text.mapped(_leaf), video.mapped(_leaf))
+            scores = score(text.mapped(_leaf), video.mapped(_leaf)).total
             own = torch.arange(len(scores), device=device)
             torch.nn.functional.cross_entropy(100 * scores, own).backward()
             return scores.detach().cpu().numpy()
 
-    ways = {EINSUM_STEP: _plain_scores, OUR_STEP: lambda text, video: match(text, video).total}
+    ways: dict[str, Callable[[TextPrototypes, VideoPrototypes], Similarity]] = {
+        EINSUM_STEP: plain_match,
+        OUR_STEP: match,
+    }
     if not with_einsum:
         del ways[EINSUM_STEP]
     for name, score in ways.items():
@@ -266,12 +275,19 @@ def _random_prototypes(sizes: MatchingSizes, device: torch.device) -> tuple[Text
     return text.mapped(lambda part: part.to(device)), video.mapped(lambda part: part.to(device))
 
 
-def _plain_scores(text: TextPrototypes, video: VideoPrototypes) -> Tensor:
-    """Similarity `[A, B]` by all cosines at once and their maxima, as the formula is written."""
+def plain_match(
+    text: TextPrototypes, video: VideoPrototypes, object_phrase_weight: float = 1.5
+) -> Similarity:
+    """What `match` gives, by all cosines at once and their maxima, as the formula is written."""
     cosines = torch.einsum("apd,blod->ablop", unit(text.phrase), unit(video.object))
     object_phrase = cosines.amax(dim=(2, 4)).mean(dim=2)
     event_sentence = torch.einsum("ad,bed->abe", unit(text.sentence), unit(video.event)).amax(dim=2)
-    return event_sentence + 1.5 * object_phrase
+    return Similarity(event_sentence + object_phrase_weight * object_phrase, object_phrase, event_sentence)
+
+
+def einsum_bytes(step: MatchingSizes) -> float:
+    """The peak of the memory of `plain_match` and its gradient, without the prototypes themselves."""
+    return EINSUM_COPIES * 4 * step.texts * step.videos * step.phrases * step.frames * step.slots
 
 
 def _batch_pairs(sizes: MatchingSizes) -> list[tuple[slice, slice]]:
