@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 import prost
-from prost.bench.nomatch import _recoloured, area_under_curve, half_of, measure_no_match, table
+from prost.bench.nomatch import (
+    _recoloured,
+    area_under_curve,
+    expected_fraction,
+    half_of,
+    measure_no_match,
+    table,
+)
 from prost.data.toybox import gallery, holds
 
 
@@ -43,12 +50,30 @@ def test_a_changed_colour_changes_one_word() -> None:
         )
 
 
+@pytest.mark.parametrize(("count", "compared"), [(40, 20), (1000, 250)])
+def test_the_expected_fraction_knows_that_the_background_is_a_sample(count: int, compared: int) -> None:
+    random = np.random.default_rng(0)
+    level, rank = 0.05, round(0.05 * (compared + 1))
+    # Queries and unrelated sentences of the same distribution: how many queries exceed the rank-th largest sentence?
+    fractions = [
+        (random.random(count) >= np.sort(random.random(compared))[-rank]).mean() for _ in range(4000)
+    ]
+    low, high = expected_fraction(rank / (compared + 1), count, compared)
+    inside = np.mean([low <= fraction <= high for fraction in fractions])
+    assert 0.94 <= inside <= 0.985  # a discrete distribution holds a little more than 95 %
+    # Queries alone would give a narrower interval.
+    assert high - level > 1.96 * np.sqrt(level * (1 - level) / count)
+
+
 def test_the_bundled_model_tells_them_apart() -> None:
     report = measure_no_match(prost.load("toybox"), 40, lambda done, total, name: None)
     assert report.auroc > 0.8 and report.recall_at_1 > 0.8
     assert report.false_alarms.alarms <= 0.25 * report.queries
     short = report.false_alarms_one_event
     assert short.queries <= report.queries and short.rate == short.alarms / short.queries
+    for kind in (report.false_alarms, short):
+        assert len(kind.with_other_sentences) == 3 and max(kind.with_other_sentences) <= 0.25
+        assert kind.expected[0] < kind.level < kind.expected[1]
     assert short.alarms <= 0.25 * short.queries and report.auroc_one_event > 0.6
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["auroc"] == report.auroc
     columns, rows = table(report)

@@ -16,11 +16,11 @@ from tests.search.conftest import ColourModel
 from prost.model.joint_scorer import JUDGED
 from prost.model.matching import TextPrototypes, VideoPrototypes
 from prost.model.vectors import unit
-from prost.search.background import BackgroundFile
+from prost.search.background import JUDGED_IN_SMALL, BackgroundFile
 from prost.search.library import Library
 from prost.search.snapshot import ClipSnapshot
 from prost.search.store import Store
-from prost.search.unrelated import unrelated_sentences
+from prost.search.unrelated import COUNT, unrelated_sentences
 
 
 @dataclass
@@ -99,6 +99,11 @@ def test_confidence_is_that_of_the_logit(orders: Library) -> None:
     assert hits[0].confidence.false_alarm_rate == pytest.approx(as_high, abs=0.02)
 
 
+def test_few_sentences_are_judged_in_a_small_library(orders: Library) -> None:
+    stored = background(orders)
+    assert len(stored.joint.best) == JUDGED_IN_SMALL < len(stored.best) == COUNT
+
+
 def test_without_the_scorer_the_stored_scores_decide(orders: Library) -> None:
     assert orders.search("red green", joint=False).notes == []
 
@@ -121,6 +126,7 @@ def test_unrelated_sentences_are_judged_as_a_search_judges(filled: Library, mode
     library.optimize()
     stored = background(library)
     count = len(stored.joint.best)
+    assert count == len(stored.best) == COUNT
     text = named.encode_text(unrelated_sentences(named, count))
     snapshot = ClipSnapshot(Store.open(library.tables), memory=0)
     rows = np.arange(len(snapshot))

@@ -31,13 +31,15 @@ from prost.model.encoding import encode_text
 from prost.model.matching import TextPrototypes, VideoPrototypes, match
 from prost.model.prost import ProST
 from prost.progress import Advance
-from prost.search.background import JUDGED_SENTENCES, PROFILE_CLIPS
-from prost.search.confidence import GOOD, TWO_SIDED_95, FalseAlarms, Profile, number_of_words
+from prost.search.background import PROFILE_CLIPS
+from prost.search.confidence import GOOD, SIMILAR, TWO_SIDED_95, FalseAlarms, Profile, number_of_words
 from prost.search.unrelated import COUNT, unrelated_sentences
 
 SEED = 47
 SMALLER_GALLERIES = (100, 200, 500)
 SENTENCES_AT_ONCE = 100
+# Further lots of unrelated sentences, which show how much a rate owes to those that were drawn.
+FURTHER_LOTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,9 @@ class FalseAlarmCount:
         queries: queries without a video.
         alarms: how many of them have a hit of that rate or less.
         rate: their fraction.
-        expected: 95 % interval of the fraction if the rate is true, from the number of queries alone.
+        expected: 95 % interval of the fraction if the level is kept; the queries are a sample, and so are the unrelated
+            sentences that each is compared with.
+        with_other_sentences: the fraction with other unrelated sentences, once for each lot.
     """
 
     level: float
@@ -57,6 +61,7 @@ class FalseAlarmCount:
     alarms: int
     rate: float
     expected: tuple[float, float]
+    with_other_sentences: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +141,9 @@ def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchRep
     with_video = ask([drawn.queries[place].text for place in indexed])
     without = ask([drawn.queries[place].text for place in absent])
     recoloured = ask(_recoloured([drawn.queries[place] for place in indexed], scenes, random))
-    unrelated = ask(unrelated_sentences(model, COUNT if model.joint_scorer is None else JUDGED_SENTENCES))
+    sentences = unrelated_sentences(model, (1 + FURTHER_LOTS) * COUNT)
+    lots = [sentences[first : first + COUNT] for first in range(0, len(sentences), COUNT)]
+    unrelated, *others = (ask(lot) for lot in lots)
 
     sample = np.linspace(0, queries - 1, min(queries, PROFILE_CLIPS)).round().astype(int)
     every = np.arange(queries)
@@ -153,9 +160,14 @@ def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchRep
         for caption in _about_one_event([drawn.scenes[place] for place in absent], random)
         if not any(holds(caption.claims, scene) for scene in scenes)
     ]
-    short_rates, other_short_rates = (
-        ask([caption.text for caption in captions]).rates(alarms, sample) for captions in (short, other_short)
+    short_with, short_without = (
+        ask([caption.text for caption in captions]) for captions in (short, other_short)
     )
+    short_rates, other_short_rates = (asked.rates(alarms, sample) for asked in (short_with, short_without))
+
+    def count(asked: _Asked) -> FalseAlarmCount:
+        return _count_alarms(asked, [lot.false_alarms(sample) for lot in (unrelated, *others)], sample)
+
     return NoMatchReport(
         model=model.config.name,
         queries=queries,
@@ -176,10 +188,10 @@ def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchRep
         recall_at_1=float(first.mean()),
         recall_of_size={size: recall for size, (_, recall) in zip(sizes, smaller, strict=True)},
         accepted=float((rates <= GOOD).mean()),
-        false_alarms=_count_alarms(other_rates),
+        false_alarms=count(without),
         auroc_one_event=area_under_curve(-short_rates, -other_short_rates),
         accepted_one_event=float((short_rates <= GOOD).mean()),
-        false_alarms_one_event=_count_alarms(other_short_rates),
+        false_alarms_one_event=count(short_without),
         machine=describe_machine(),
     )
 
@@ -196,6 +208,10 @@ def table(report: NoMatchReport) -> tuple[list[str], list[list[str]]]:
         return [
             [f"{queries} {level}", f"{100 * count.rate:.1f}"],
             ["expected of these, %", "{:.1f} - {:.1f}".format(*(100 * bound for bound in count.expected))],
+            [
+                "the same with other unrelated sentences, %",
+                ", ".join(f"{100 * rate:.1f}" for rate in count.with_other_sentences),
+            ],
         ]
 
     return ["measure", ">value"], [
@@ -220,15 +236,19 @@ def table(report: NoMatchReport) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def _count_alarms(rates: NDArray[np.float64]) -> FalseAlarmCount:
-    """Count the rates of queries without a video that are at most `GOOD`."""
-    alarms = int((rates <= GOOD).sum())
+def _count_alarms(
+    asked: _Asked, backgrounds: Sequence[FalseAlarms], sample: NDArray[np.intp]
+) -> FalseAlarmCount:
+    """Count the queries without a video that have a rate of at most `GOOD` against the first of several backgrounds."""
+    alarms, *others = (int((asked.rates(background, sample) <= GOOD).sum()) for background in backgrounds)
+    queries = len(asked.words)
     return FalseAlarmCount(
         level=GOOD,
-        queries=len(rates),
+        queries=queries,
         alarms=alarms,
-        rate=alarms / len(rates),
-        expected=_expected_fraction(GOOD, len(rates)),
+        rate=alarms / queries,
+        expected=expected_fraction(GOOD, queries, int(SIMILAR * len(backgrounds[0].best))),
+        with_other_sentences=tuple(count / queries for count in others),
     )
 
 
@@ -258,11 +278,16 @@ def _interval_of_area(area: float, count: int) -> tuple[float, float]:
     return max(0.0, area - half), min(1.0, area + half)
 
 
-def _expected_fraction(level: float, count: int) -> tuple[float, float]:
-    """The middle 95 % of the binomial distribution, as fractions."""
-    from scipy.stats import binom
+def expected_fraction(level: float, count: int, compared: int) -> tuple[float, float]:
+    """The middle 95 % of the fraction of `count` queries that reach a level which is kept on average.
 
-    low, high = binom.interval(0.95, count, level)
+    The level is that of the rank among `compared` unrelated sentences, so the true rate at it follows a beta
+    distribution (order statistics of uniform values), and the number of queries a beta-binomial one.
+    """
+    from scipy.stats import betabinom
+
+    rank = level * (compared + 1)
+    low, high = betabinom.interval(0.95, count, rank, compared + 1 - rank)
     return float(low) / count, float(high) / count
 
 

@@ -47,8 +47,9 @@ PROFILE_CLIPS = 256
 BEHIND = 0.25
 # Up to so many clips a background is made again after every change: it takes a fraction of a second.
 SMALL = 64
-# Sentences that a joint scorer judges, the first ones: fifty videos of one take it some ten milliseconds.
-JUDGED_SENTENCES = 200
+# Sentences that a joint scorer judges in a small library, which is judged after every change: fifty videos of one take
+# it some ten milliseconds. In a larger library it judges all of them.
+JUDGED_IN_SMALL = 200
 # Bytes of prototypes that are read once for all sentences.
 MEMORY = 256 << 20
 # Clips that the scan proposes for the best score of a sentence, and for the videos that a joint scorer judges.
@@ -199,7 +200,7 @@ def score_unrelated(
         snapshot: the clips.
         opened: the codes; None where there are none.
         object_phrase_weight: of the model's configuration.
-        joint: judges the best videos of the first sentences, as in a search.
+        joint: judges the best videos of each sentence, as in a search; in a small library, of the first sentences.
 
     Returns:
         None for an empty library, and for one with too many clips without codes.
@@ -213,7 +214,8 @@ def score_unrelated(
     text, sample = sentences.text, profile_rows(snapshot)
     scores = snapshot.total_scores(text, uncoded, object_phrase_weight)
     reader = snapshot.reader({} if opened is None else opened.pages)
-    best, judged = np.empty(len(text)), np.empty(min(len(text), JUDGED_SENTENCES))
+    most = JUDGED_IN_SMALL if len(snapshot) <= SMALL else len(text)
+    best, judged = np.empty(len(text)), np.empty(min(len(text), most))
     sampled = (
         scores[:, sample]
         if shortlist is None
