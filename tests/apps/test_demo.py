@@ -63,6 +63,7 @@ def small_demo(monkeypatch: pytest.MonkeyPatch, untrained_folder: Path, prost: P
     return lambda: prost("demo", "--folder", tmp_path / "demo", "--videos", "8")
 
 
+@pytest.mark.slow
 def test_the_demo_makes_videos_a_library_and_a_page(small_demo: Any, tmp_path: Path) -> None:
     said = small_demo()
     folder = tmp_path / "demo"

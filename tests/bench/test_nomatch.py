@@ -65,14 +65,15 @@ def test_the_expected_fraction_knows_that_the_background_is_a_sample(count: int,
     assert high - level > 1.96 * np.sqrt(level * (1 - level) / count)
 
 
+@pytest.mark.slow
 def test_the_bundled_model_tells_them_apart() -> None:
-    report = measure_no_match(prost.load("toybox"), 40, lambda done, total, name: None)
+    report = measure_no_match(prost.load("toybox"), 40, lambda done, total, name: None, further_lots=1)
     assert report.auroc > 0.8 and report.recall_at_1 > 0.8
     assert report.false_alarms.alarms <= 0.25 * report.queries
     short = report.false_alarms_one_event
     assert short.queries <= report.queries and short.rate == short.alarms / short.queries
     for kind in (report.false_alarms, short):
-        assert len(kind.with_other_sentences) == 3 and max(kind.with_other_sentences) <= 0.25
+        assert len(kind.with_other_sentences) == 1 and max(kind.with_other_sentences) <= 0.25
         assert kind.expected[0] < kind.level < kind.expected[1]
     assert short.alarms <= 0.25 * short.queries and report.auroc_one_event > 0.6
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["auroc"] == report.auroc

@@ -118,6 +118,7 @@ def test_the_parts_of_a_step_add_up_to_it(changes: dict[str, Any], monkeypatch: 
     assert reads[5] == reads[0] + 5
 
 
+@pytest.mark.slow
 def test_all_tables_are_printed(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_whole_step_is_taken_alone_with_either_matching(
     assert (6 in matched) == with_einsum  # the batch
 
 
+@pytest.mark.slow
 def test_a_whole_step_says_what_it_took(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_step, "STAGES", {training_step.CACHED: (RECIPE, changes)})
     seconds, peak = training_step.whole_step(8, with_einsum=True)

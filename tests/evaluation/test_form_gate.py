@@ -51,6 +51,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(form_gate, "FORMS", QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_form_that_changes_the_ranking_does_not_pass() -> None:
     """Channels of very different size, which float32 takes and 8 bits cannot: the model computes the same as before."""
@@ -74,6 +75,7 @@ def test_a_form_that_changes_the_ranking_does_not_pass() -> None:
         assert (reports[name].equal_top10 or 0) < 0.99 or "something else" in reports[name].failure
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_int8_keeps_the_ranking_of_the_bundled_model() -> None:
     reports = measure_forms(load_prost("toybox", "cpu"), clips=30, rounds=1, progress=ignore)

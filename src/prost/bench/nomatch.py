@@ -117,13 +117,16 @@ class NoMatchReport:
         return asdict(self)
 
 
-def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchReport:
+def measure_no_match(
+    model: ProST, queries: int, advance: Advance, *, further_lots: int = FURTHER_LOTS
+) -> NoMatchReport:
     """Compare queries that fit a video of a gallery with queries that fit none.
 
     Args:
         model: one of drawn videos.
         queries: of each kind; the gallery has as many videos.
         advance: called after each batch of videos.
+        further_lots: of unrelated sentences, for which false alarms are counted again.
     """
     drawn = gallery(f"toybox-{2 * queries}")
     random = np.random.default_rng(SEED)
@@ -141,7 +144,7 @@ def measure_no_match(model: ProST, queries: int, advance: Advance) -> NoMatchRep
     with_video = ask([drawn.queries[place].text for place in indexed])
     without = ask([drawn.queries[place].text for place in absent])
     recoloured = ask(_recoloured([drawn.queries[place] for place in indexed], scenes, random))
-    sentences = unrelated_sentences(model, (1 + FURTHER_LOTS) * COUNT)
+    sentences = unrelated_sentences(model, (1 + further_lots) * COUNT)
     lots = [sentences[first : first + COUNT] for first in range(0, len(sentences), COUNT)]
     unrelated, *others = (ask(lot) for lot in lots)
 
