@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +16,18 @@ from prost.bench.real import RealPrototypes
 from prost.model.matching import TextPrototypes
 from prost.model.vectors import unit
 
+ROOT = Path(__file__).parents[2]
 VIDEOS, SLOTS, FRAMES, EVENTS, WIDTH, PHRASES = 60, 4, 5, 3, 16, 6
+
+
+def load_script(name: str) -> ModuleType:
+    """A script of `benchmarks/` as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def directions(vectors: np.ndarray) -> np.ndarray:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).parents[2]
+from .conftest import ROOT, load_script
+
 MEAN = 10.0
 
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fan_out", ROOT / "benchmarks" / "fan_out.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fan_out"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-fan_out = load()
+fan_out = load_script("fan_out")
 
 
 def exponential(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

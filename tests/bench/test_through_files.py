@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import prost
 from prost.data.toybox import read_captions, write
 
-ROOT = Path(__file__).parents[2]
+from .conftest import load_script
 
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("through_files", ROOT / "benchmarks" / "through_files.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-through_files = load()
+through_files = load_script("through_files")
 
 
 @pytest.mark.slow

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,19 +19,11 @@ from prost.model.checkpoint import save
 from prost.model.prost import ProST
 from prost.model.retrieval_model import RetrievalModel
 
-ROOT = Path(__file__).parents[2]
+from .conftest import ROOT, load_script
+
 RECIPE = ROOT / "recipes" / "toybox" / "3-decoders.yaml"
 
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("training_step", ROOT / "benchmarks" / "training_step.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-training_step = load()
+training_step = load_script("training_step")
 
 
 class Hands:

@@ -150,7 +150,8 @@ def measure_no_match(
 
     sample = np.linspace(0, queries - 1, min(queries, PROFILE_CLIPS)).round().astype(int)
     every = np.arange(queries)
-    alarms = unrelated.false_alarms(sample)
+    backgrounds = [lot.false_alarms(sample) for lot in (unrelated, *others)]
+    alarms = backgrounds[0]
     rates, other_rates = (asked.rates(alarms, sample) for asked in (with_video, without))
     auroc = area_under_curve(-rates, -other_rates)
     first = with_video.order.argmax(axis=1) == every
@@ -169,7 +170,7 @@ def measure_no_match(
     short_rates, other_short_rates = (asked.rates(alarms, sample) for asked in (short_with, short_without))
 
     def count(asked: _Asked) -> FalseAlarmCount:
-        return _count_alarms(asked, [lot.false_alarms(sample) for lot in (unrelated, *others)], sample)
+        return _count_alarms(asked, backgrounds, sample)
 
     return NoMatchReport(
         model=model.config.name,

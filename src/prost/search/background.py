@@ -45,7 +45,7 @@ BACKGROUND_KIND, TEXTS_KIND = "background", "unrelated sentences"
 PROFILE_CLIPS = 256
 # A background is used until so large a fraction of the clips came or went.
 BEHIND = 0.25
-# Up to so many clips a background is made again after every change: it takes a fraction of a second.
+# Up to so many clips a background is made again after every change: it takes some seconds at most.
 SMALL = 64
 # Sentences that a joint scorer judges in a small library, which is judged after every change: fifty videos of one take
 # it some ten milliseconds. In a larger library it judges all of them.
