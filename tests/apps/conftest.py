@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,16 +43,46 @@ def prost(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     return run
 
 
-@pytest.fixture
-def videos(tmp_path: Path) -> Path:
-    """Three videos of one colour and two seconds each, a file that is no video, and a text that is not looked at."""
-    folder = tmp_path / "videos"
-    folder.mkdir()
+@dataclass(frozen=True)
+class Made:
+    """Videos and a library of them, made once; a library knows its videos by their paths.
+
+    Attributes:
+        place: where they were made, and where each test finds them.
+        kept: a copy, of which no test knows.
+    """
+
+    place: Path
+    kept: Path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, untrained_folder: Path) -> Made:
+    made = Made(tmp_path_factory.mktemp("place"), tmp_path_factory.mktemp("kept"))
+    videos = made.place / "videos"
+    videos.mkdir()
     for name, colour in COLOURS.items():
-        write_video(folder / f"{name}.mp4", colour)
-    (folder / "broken.mp4").write_text("this is a text")
-    (folder / "notes.txt").write_text("a text too")
-    return folder
+        write_video(videos / f"{name}.mp4", colour)
+    (videos / "broken.mp4").write_text("this is a text")
+    (videos / "notes.txt").write_text("a text too")
+    library = made.place / "a.prost"
+    assert main(["index", str(videos), "--library", str(library), "--model", str(untrained_folder)]) == 0
+    shutil.copytree(made.place, made.kept, dirs_exist_ok=True)
+    return made
+
+
+@pytest.fixture
+def place(made: Made) -> Path:
+    """An empty folder, the same one for all tests."""
+    shutil.rmtree(made.place)
+    made.place.mkdir()
+    return made.place
+
+
+@pytest.fixture
+def videos(made: Made, place: Path) -> Path:
+    """Three videos of one colour and two seconds each, a file that is no video, and a text that is not looked at."""
+    return Path(shutil.copytree(made.kept / "videos", place / "videos"))
 
 
 def write_video(path: Path, colour: tuple[int, int, int], seconds: float = 2.0) -> None:
@@ -65,16 +96,15 @@ def write_video(path: Path, colour: tuple[int, int, int], seconds: float = 2.0) 
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Path:
+def library(place: Path) -> Path:
     """Where a library can be made."""
-    return tmp_path / "a.prost"
+    return place / "a.prost"
 
 
 @pytest.fixture
-def indexed(prost: Callable[..., Any], videos: Path, library: Path, untrained_folder: Path) -> Path:
+def indexed(made: Made, videos: Path, library: Path) -> Path:
     """A library of the videos."""
-    assert prost("index", videos, "--library", library, "--model", untrained_folder).code == 0
-    return library
+    return Path(shutil.copytree(made.kept / library.name, library))
 
 
 def add_second_stream(path: Path) -> None:

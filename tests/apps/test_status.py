@@ -23,10 +23,8 @@ def test_a_healthy_library_with_one_bad_file(prost: Prost, indexed: Path, videos
     assert values["bytes"] > 10_000 and values["codes_current"] is None
 
 
-def test_copies_moves_and_losses_are_told_apart(
-    prost: Prost, indexed: Path, videos: Path, tmp_path: Path
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
+def test_copies_moves_and_losses_are_told_apart(prost: Prost, indexed: Path, videos: Path) -> None:
+    elsewhere = videos.parent / "elsewhere"
     elsewhere.mkdir()
     for name in ("red", "green"):
         shutil.copy(videos / f"{name}.mp4", elsewhere)

@@ -12,6 +12,8 @@ import av
 import numpy as np
 import pytest
 
+from prost.video.isolation import end_idle_children
+
 LEVELS = 6
 STEP = 43
 COUNTABLE = LEVELS**3
@@ -99,6 +101,12 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return Made(path, [float(t - shown_at[0]) for t in shown_at])
+
+
+@pytest.fixture(autouse=True)
+def _no_idle_children() -> None:
+    """Each test starts its own children."""
+    end_idle_children()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -301,16 +302,104 @@ def test_several_decoders_live_at_once(make_video: MakeVideo) -> None:
     assert [durations[index] for index in range(3)] == pytest.approx([0.5, 0.6, 0.7])
 
 
-def test_closing_ends_the_child_and_a_later_call_starts_another(make_video: MakeVideo) -> None:
-    made = make_video("a.mp4", 5)
-    decoder = IsolatedDecoder()
-    decoder.probe(made.path)
-    pid = child_of(decoder)
-    decoder.close()
-    with pytest.raises(ProcessLookupError):
+class TestIdleChildren:
+    def test_the_next_decoder_takes_the_child_of_a_closed_one(self, make_video: MakeVideo) -> None:
+        made = make_video("a.mp4", 5)
+        with IsolatedDecoder() as first:
+            first.probe(made.path)
+            pid = child_of(first)
+        with IsolatedDecoder() as second, IsolatedDecoder() as third:
+            assert second.probe(made.path).duration == pytest.approx(0.5)
+            third.probe(made.path)
+            assert child_of(second) == pid != child_of(third)
+
+    def test_a_decoder_with_other_limits_does_not(self, make_video: MakeVideo) -> None:
+        made = make_video("a.mp4", 5)
+        with IsolatedDecoder() as first:
+            first.probe(made.path)
+            pid = child_of(first)
+        with IsolatedDecoder(memory_limit=1 << 30) as second:
+            second.probe(made.path)
+            assert child_of(second) != pid
+
+    def test_few_wait_and_not_for_long(self, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = make_video("a.mp4", 5)
+        decoders = [IsolatedDecoder() for _ in range(isolation.IDLE_CHILDREN + 1)]
+        for decoder in decoders:
+            decoder.probe(made.path)
+        pids = [child_of(decoder) for decoder in decoders]
+        for decoder in decoders[:-1]:
+            decoder.close()
+        assert all(map(runs, pids))
+        monkeypatch.setattr(isolation, "IDLE_SECONDS", 0.1)
+        decoders[-1].close()
+        assert not runs(pids[0]) and runs(pids[1])
+        end = time.monotonic() + 30
+        while runs(pids[-1]) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert [runs(pid) for pid in pids] == [False, True, False]
+        isolation.end_idle_children()
+        assert not any(map(runs, pids))
+
+    def test_one_that_died_while_it_waited_is_not_taken(self, make_video: MakeVideo) -> None:
+        made = make_video("a.mp4", 5)
+        with IsolatedDecoder() as first:
+            first.probe(made.path)
+            child = first._child
+        assert child is not None and child.alive
+        child._process.kill()
+        child._process.wait()
+        with IsolatedDecoder() as second:
+            assert second.probe(made.path).duration == pytest.approx(0.5)
+
+    def test_one_that_was_interrupted_while_it_started_is_not_taken(
+        self, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its first answer still is in the pipe."""
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        made = make_video("a.mp4", 5)
+        with IsolatedDecoder() as first, monkeypatch.context() as patch:
+            patch.setattr(isolation.Child, "receive", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                first.probe(made.path)
+        with IsolatedDecoder() as second:
+            assert second.probe(made.path).duration == pytest.approx(0.5)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+    def test_a_forked_process_leaves_them_alone(self, make_video: MakeVideo) -> None:
+        script = (
+            "import os, sys\n"
+            "from prost.video.isolation import IsolatedDecoder\n"
+            "def child():\n"
+            "    with IsolatedDecoder() as decoder:\n"
+            "        assert decoder.probe(sys.argv[1]).duration > 0\n"
+            "        return decoder._child._process.pid\n"
+            "first = child()\n"
+            "pid = os.fork()\n"
+            "if pid == 0:\n"
+            "    os._exit(child() == first)\n"
+            "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0\n"
+            "assert child() == first\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(make_video("a.mp4", 5).path)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def runs(pid: int) -> bool:
+    try:
         os.kill(pid, 0)
-    assert decoder.probe(made.path).duration == pytest.approx(0.5)
-    decoder.close()
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_the_child_needs_neither_torch_nor_the_other_packages() -> None:

@@ -24,7 +24,7 @@ from prost.errors import UsageError, VideoError
 from prost.video import reader as reader_module
 from prost.video.decode import REORDERED_WINDOWS, decode_frames
 from prost.video.fit import Fit, square_places
-from prost.video.isolation import LEAST_MEMORY, Child
+from prost.video.isolation import LEAST_MEMORY, Child, end_idle_children
 from prost.video.probe import VideoInfo
 from prost.video.reader import (
     FailedWindow,
@@ -306,7 +306,7 @@ def children() -> set[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
-def test_leaving_ends_every_child(make_video: MakeVideo) -> None:
+def test_leaving_ends_every_child_at_work(make_video: MakeVideo) -> None:
     film = make_video("film.mp4", 900)
     before = children()
 
@@ -319,6 +319,7 @@ def test_leaving_ends_every_child(make_video: MakeVideo) -> None:
             if count == 30:
                 assert len(children() - before) >= 2
                 break
+    end_idle_children()
     assert not children() - before
 
 

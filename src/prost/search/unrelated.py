@@ -8,6 +8,7 @@ those that claim about as much (`search.confidence`).
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 import numpy as np
@@ -66,7 +67,7 @@ def unrelated_sentences(model: Reader, count: int = COUNT) -> list[str]:
     """
     plain = plain_sentences(max(count, ASKED))
     if any(model.unknown_words(sentence) for sentence in plain[:ASKED]):
-        return _drawn_sentences(count)
+        return list(_drawn_sentences(count))
     return plain[:count]
 
 
@@ -108,7 +109,8 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for line in text.strip().splitlines() for part in line.split("|")]
 
 
-def _drawn_sentences(count: int) -> list[str]:
+@functools.cache  # drawing 500 scenes takes about a second, and a process can make many libraries
+def _drawn_sentences(count: int) -> tuple[str, ...]:
     """Captions of Toybox scenes that no gallery shows: of a story and of a single event in turns."""
     from prost.data.toybox import describe, describe_event, scene_stream
 
@@ -123,4 +125,4 @@ def _drawn_sentences(count: int) -> list[str]:
             else describe_event(scene, int(random.integers(len(scene.events))), random)
         )
         sentences[caption.text] = None
-    return list(sentences)
+    return tuple(sentences)

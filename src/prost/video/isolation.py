@@ -9,6 +9,7 @@ fault in FFmpeg runs code with the rights of the user, including their files and
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -40,6 +41,10 @@ CHILD = "from prost.video.isolation import serve; serve()"
 
 # Seconds until the child must have imported what it needs, on the slowest machine.
 START_LIMIT = 60.0
+
+# Children that wait without work, and for how many seconds: starting one takes nearly half a second.
+IDLE_CHILDREN = 2
+IDLE_SECONDS = 30.0
 
 # Below this the decoder does not even load, and every file would seem broken.
 LEAST_MEMORY = 384 << 20
@@ -91,7 +96,12 @@ class IsolatedDecoder:
         self.close()
 
     def close(self) -> None:
-        """End the child; a later call would start another."""
+        """Leave the child to whoever decodes next; a later call would take it back or start another."""
+        if self._child is not None:
+            leave_child(self._child)
+            self._child = None
+
+    def _end_child(self) -> None:
         if self._child is not None:
             self._child.kill()
             self._child = None
@@ -159,24 +169,24 @@ class IsolatedDecoder:
     ) -> tuple[dict[str, Any], bytearray]:
         """Ask the child about a file of this machine; errors name `path`."""
         if self._child is not None and not self._child.alive:
-            self.close()
+            self._end_child()
         if self._child is None:
-            self._child = Child(self.time_limit, self.memory_limit)
+            self._child = take_child(self.time_limit, self.memory_limit)
             self._child.start()
         try:
             # The child may have been started in another working directory.
             self._child.send({**request, "path": os.path.abspath(file)})
             reply, payload = self._child.receive(most, self.time_limit)
         except ChildDied as death:
-            self.close()
+            self._end_child()
             raise VideoError(path, death.reason, death.detail) from None
         except BaseException:
             # Interrupted in the middle of an answer: the pipe now holds half a message.
-            self.close()
+            self._end_child()
             raise
         if "reason" in reply:
             if reply["reason"] == Reason.TOO_MUCH_MEMORY:
-                self.close()  # what the failed attempt left allocated must not count against the next file
+                self._end_child()  # what the failed attempt left allocated must not count against the next file
             raise VideoError(path, reply["reason"], reply["detail"])
         return reply, payload
 
@@ -200,14 +210,18 @@ class ChildDied(Exception):
 class Child:
     """One decoding process and the pipes to it.
 
+    Attributes:
+        limits: what it was started with.
+
     Args:
         time_limit: seconds after which the child ends itself (at twice the limit) where its parent is gone.
         memory_limit: bytes of address space, or None.
     """
 
     def __init__(self, time_limit: float, memory_limit: int | None) -> None:
+        self.limits = (time_limit, memory_limit)
         self._hello = {"time_limit": time_limit, "memory_limit": memory_limit}
-        self._ready = False
+        self._started = False
         self._timed_out = False
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
         self._process = subprocess.Popen(
@@ -224,7 +238,7 @@ class Child:
         Raises:
             ProstError: it did not start.
         """
-        if self._ready:
+        if self._started:
             return
         try:
             self.send(self._hello)
@@ -236,7 +250,7 @@ class Child:
                 f"the decoding process did not start ({complaint or death.detail})",
                 suggestion=f"{sys.executable} -c 'import prost.video'",
             ) from None
-        self._ready = True
+        self._started = True
         if reply["memory_limit_refused"]:
             _warn_once(f"decoding runs without a memory limit: {reply['memory_limit_refused']}")
 
@@ -244,6 +258,11 @@ class Child:
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self._process.poll() is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs and was not interrupted while it started."""
+        return self._started and self.alive
 
     def send(self, request: dict[str, Any]) -> None:
         """Send a request; raises ChildDied where nobody can read it."""
@@ -319,6 +338,65 @@ class Child:
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
+
+
+class _IdleChildren:
+    """Children without work, for a while: the next decoder with their limits takes them."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Know of none: in a forked process they are those of another one."""
+        self._lock = threading.Lock()
+        self._timers: dict[Child, threading.Timer] = {}  # the one that has waited longest first
+
+    def take(self, time_limit: float, memory_limit: int | None) -> Child:
+        """A child that waits, or else a new one."""
+        with self._lock:
+            fitting = [child for child in self._timers if child.limits == (time_limit, memory_limit)]
+            timers = [self._timers.pop(child) for child in fitting[-1:]]
+        for child, timer in zip(fitting[-1:], timers, strict=True):
+            timer.cancel()
+            if child.alive:
+                return child
+            child.kill()
+        return Child(time_limit, memory_limit)
+
+    def leave(self, child: Child) -> None:
+        """Let a child wait, unless it is not ready for another request; too many, and the first of them ends."""
+        if not child.ready:
+            child.kill()
+            return
+        timer = threading.Timer(IDLE_SECONDS, self._end, [child])
+        timer.daemon = True
+        timer.start()
+        with self._lock:
+            self._timers[child] = timer
+            surplus = list(self._timers)[:-IDLE_CHILDREN]
+        for each in surplus:
+            self._end(each)
+
+    def end(self) -> None:
+        """End all that wait."""
+        with self._lock:
+            waiting = list(self._timers)
+        for child in waiting:
+            self._end(child)
+
+    def _end(self, child: Child) -> None:
+        with self._lock:
+            timer = self._timers.pop(child, None)
+        if timer is not None:  # nobody has taken it
+            timer.cancel()
+            child.kill()
+
+
+_idle = _IdleChildren()
+take_child, leave_child, end_idle_children = _idle.take, _idle.leave, _idle.end
+atexit.register(end_idle_children)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.forget)
 
 
 _warned: set[str] = set()

@@ -24,7 +24,16 @@ import numpy.typing as npt
 from prost.errors import UsageError, VideoError
 from prost.video.decode import Frames, checked_times
 from prost.video.fit import MIDDLE, Fit, checked_fit, square_places
-from prost.video.isolation import Child, ChildDied, check_limits, info_of, payload_bytes, unpacked_frames
+from prost.video.isolation import (
+    Child,
+    ChildDied,
+    check_limits,
+    info_of,
+    leave_child,
+    payload_bytes,
+    take_child,
+    unpacked_frames,
+)
 from prost.video.probe import VideoInfo
 from prost.video.reasons import Reason
 from prost.video.remote import at_hand
@@ -127,7 +136,7 @@ def default_workers() -> int:
 class VideoReader:
     """Reads files ahead of the consumer; to be used in a `with` block.
 
-    Leaving the block, or ending an iteration early, kills the children at once.
+    Leaving the block, or ending an iteration early, kills the children that are at work at once.
 
     Damage is confined: a window that is damaged, takes too long or takes too much memory costs that window, and a new
     child goes on with the next one. After three children lost in a row, or eight in all, a file is given up.
@@ -179,7 +188,7 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """End the iteration in progress and all processes. A later `read` starts new ones."""
+        """End the iteration in progress and the processes at work; up to two others wait for the next reader."""
         if self._run is not None:
             self._run.stop()
         self._pool.close()
@@ -226,7 +235,7 @@ class _Wanted:
 
 
 class _Pool:
-    """Children that wait for work; they outlive an iteration, so that the next one need not start them."""
+    """Children of one reader; they outlive an iteration, so that the next one need not start them."""
 
     def __init__(self, time_limit: float, memory_limit: int | None) -> None:
         self._limits = (time_limit, memory_limit)
@@ -240,7 +249,7 @@ class _Pool:
                 if child.alive:
                     return child
                 child.kill()
-        return Child(*self._limits)
+        return take_child(*self._limits)
 
     def give_back(self, child: Child) -> None:
         with self._lock:
@@ -249,7 +258,7 @@ class _Pool:
     def close(self) -> None:
         with self._lock:
             while self._idle:
-                self._idle.pop().kill()
+                leave_child(self._idle.pop())
 
 
 class _Stopped(Exception):
