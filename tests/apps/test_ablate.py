@@ -59,6 +59,15 @@ def test_a_grid_that_cannot_be_read_is_wrong_use(prost: Prost, tmp_path: Path) -
     assert prost("ablate", tmp_path / "none.yaml").code == 2
 
 
+def test_tables_that_cannot_be_written_are_told_before_the_runs(prost: Prost, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    grid = TABLES / "2-models.yaml"
+    said = prost("ablate", grid, "--output", tmp_path / "runs", "--results", tmp_path / "file")
+    assert (said.code, said.out) == (1, "")
+    assert "2-models.md cannot be written: Not a directory" in said.err and said.err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_tables_of_the_paper_can_be_read(path: Path) -> None:
     grid, cells = read_grid(path)

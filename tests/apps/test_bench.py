@@ -70,6 +70,27 @@ def test_wrong_use_is_one_line(
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "--model", "/no/such"),
+        ("matching", "--test-set", "none such"),
+        ("evidence", "--model", "/no/such"),
+        ("encode", "--model", "/no/such"),
+        ("nomatch", "--model", "/no/such"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_file_that_cannot_be_written_is_told_first(
+    prost: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """Not after minutes of measuring, nor after anything else that is wrong."""
+    (tmp_path / "file").write_text("")
+    said = prost("bench", *arguments, "--json", tmp_path / "file" / "figures.json")
+    assert (said.code, said.out) == (1, "")
+    assert "figures.json cannot be written: Not a directory" in said.err and said.err.count("\n") == 1
+
+
 def test_no_room_is_one_line(prost: Callable[..., Any], tmp_path: Path) -> None:
     said = prost("bench", "search", "--clips", 10**12, "--work", tmp_path / "work")
     assert said.code == 1

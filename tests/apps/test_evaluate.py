@@ -98,6 +98,27 @@ def test_what_is_not_there_is_wrong_use(
     assert said.err.startswith("error: ") and said.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "code", "told"),
+    [
+        ("--output", "file", 1, "cannot be written: Not a directory"),
+        ("--output", "file/a", 1, "cannot be written: Not a directory"),
+        ("--save-scores", "file/s.npz", 1, "cannot be written: Not a directory"),
+        ("--save-scores", "s.csv", 2, "expected: a name that ends in .npz"),
+        ("--gallery", "file/page.html", 1, "cannot be written: Not a directory"),
+        ("--gallery", ".", 2, "is a folder"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_first(
+    prost: Prost, tmp_path: Path, option: str, name: str, code: int, told: str
+) -> None:
+    """Not after the evaluation, nor after anything else that is wrong."""
+    (tmp_path / "file").write_text("")
+    said = prost("eval", "/no/such/model", "toybox-20", option, tmp_path / name)
+    assert (said.code, said.out) == (code, "")
+    assert told in said.err and said.err.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_the_bundled_model_is_as_good_as_the_readme_says(prost: Prost) -> None:
     values = prost("eval", "--plain", "--json").json

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prost.errors import StorageError
+from prost.errors import StorageError, UsageError
+
+
+def expect_writable(*files: Path | None) -> None:
+    """Check, before long work, that files can be written when it is done; a disk can still fill up meanwhile.
+
+    Args:
+        files: they may exist, their folders need not; None is no file.
+
+    Raises:
+        UsageError: a folder has the name of a file.
+        StorageError: the folder of a file cannot be made, or not be written to.
+    """
+    for file in (file for file in files if file is not None):
+        if file.is_dir():
+            raise UsageError(f"{file} is a folder", "the name of a file to write")
+        lowest = next(place for place in file.absolute().parents if os.path.lexists(place))
+        with storage_errors(file):
+            if not lowest.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(lowest, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 @contextmanager

@@ -29,11 +29,13 @@ def ablate(
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate each cell of a grid with several seeds; print means, spreads and significant differences."""
+    from prost.data.writing import expect_writable
     from prost.training.grid import evaluation_cache, read_grid, run_grid
     from prost.training.grid_tables import grid_table, grid_values, write_grid
 
     for path in grids:  # so that an error in the last grid is not reported after hours of work on the others
         read_grid(path)
+        expect_writable((results or output) / f"{path.stem}.md")
     cache = evaluation_cache()
     values = []
     for path in grids:

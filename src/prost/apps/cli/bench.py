@@ -10,6 +10,7 @@ import typer
 
 from prost.apps.cli.checked import CheckedApp
 from prost.apps.cli.output import print_line, print_table, progress, say
+from prost.data.writing import expect_writable, written_whole
 from prost.errors import UsageError
 from prost.model.catalogue import BUNDLED
 
@@ -66,6 +67,7 @@ def search(
 
     if figure is not None:
         expect_figure(figure)
+    expect_writable(json_file, figure)
     names = () if rivals == "none" else tuple(name.strip() for name in rivals.split(","))
     plan = BenchSettings(
         clips=clips,
@@ -122,6 +124,7 @@ def matching(
     from prost.bench.matching_ways import DIDEMO, MSRVTT
     from prost.model.encoding import choose_device
 
+    expect_writable(json_file)
     known = {sizes.name: sizes for sizes in (MSRVTT, DIDEMO)}
     if test_set is not None and test_set not in known:
         raise UsageError(f"test set {test_set!r}", ", ".join(known))
@@ -154,6 +157,7 @@ def evidence(
     from prost.bench.evidence import measure_evidence, table
     from prost.model.checkpoint import load_prost
 
+    expect_writable(json_file)
     with progress("bench", "queries") as advance:
         report = measure_evidence(load_prost(model), queries, advance)
     print_table(*table(report), f"Evidence of {report.model}, {report.queries} queries")
@@ -181,6 +185,7 @@ def encode(
     from prost.evaluation.form_gate import form_table
     from prost.model.checkpoint import load
 
+    expect_writable(json_file)
     with progress("bench", "forms") as advance:
         report = measure_encode(load(model, "cpu"), clips, rounds, advance)
     print_table(*form_table(report.forms), f"Encoding with {report.model}, median of {rounds} rounds")
@@ -205,6 +210,7 @@ def nomatch(
     from prost.bench.nomatch import measure_no_match, table
     from prost.model.checkpoint import load_prost
 
+    expect_writable(json_file)
     with progress("bench", "videos") as advance:
         report = measure_no_match(load_prost(model), queries, advance)
     print_table(*table(report), f"No good match, {report.model}, {queries} queries of each kind")
@@ -214,7 +220,5 @@ def nomatch(
 def _write_json(path: Path | None, report: dict[str, Any]) -> None:
     """Write the figures of a bench to the file that `--json` names, if any."""
     if path is not None:
-        from prost.data.writing import written_whole
-
         with written_whole(path) as place:
             place.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")

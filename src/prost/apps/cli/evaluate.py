@@ -155,16 +155,22 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure how well a model retrieves: each score, both directions, each post-processing, with intervals."""
+    from prost.data.writing import expect_writable
     from prost.evaluation.benchmark import evaluate_set, training_seed, tuned_plan
     from prost.evaluation.mteb_model import MtebModel
     from prost.evaluation.noise import noise_test
-    from prost.evaluation.report_files import write_report, write_scores
+    from prost.evaluation.report_files import JSON_FILE, write_report, write_scores
     from prost.evaluation.report_tables import report_tables
     from prost.evaluation.rows import RankingPlan
     from prost.evaluation.sets import SetConfig, open_set
+    from prost.export.outputs import suffix_of
     from prost.model.checkpoint import load
     from prost.model.encoding import choose_device
 
+    # What cannot be written is told now, not after the evaluation.
+    if save_scores is not None:
+        suffix_of(save_scores, (".npz",))
+    expect_writable(None if output is None else output / JSON_FILE, save_scores, gallery)
     if mteb is not None:
         _expect_alone(context)
         opened = load(
