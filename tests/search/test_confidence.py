@@ -90,6 +90,42 @@ def test_a_rate_is_how_often_unrelated_sentences_reach_it(offset: float, level: 
     assert abs(np.mean(fractions) - level) < spread
 
 
+def test_a_rate_of_few_sentences_is_no_smaller_than_the_truth() -> None:
+    """A regression comes closer to 40 sentences that it was fitted to than to others, by 5% of what they spread."""
+    level, fractions = 0.05, []
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        best, profiles = _library_scores(random, 40 + 25, 1.0)
+        alarms = alarms_of(best[:40], profiles[:40])
+        rates = [
+            alarms.confidence(float(score), WORDS, Profile(mean=mean, upper=upper)).false_alarm_rate
+            for score, (mean, upper) in zip(best[40:], profiles[40:], strict=True)
+        ]
+        fractions.append(np.mean(np.array(rates) <= level))
+    # The fractions of libraries are independent, so their own spread tells how well their mean is known.
+    assert np.mean(fractions) < level + 2 * np.std(fractions) / math.sqrt(len(fractions))
+
+
+def test_an_unrelated_sentence_is_predicted_from_the_others() -> None:
+    random = np.random.default_rng(5)
+    best, profiles, words = random.normal(size=12), random.normal(size=(12, 2)), random.integers(3, 20, 12)
+    alarms = FalseAlarms(best=best, words=words, profiles=profiles)
+    design = np.column_stack([np.ones(12), np.log(words), profiles])
+    expected = []
+    for place in range(12):
+        others = np.arange(12) != place
+        coefficients = np.linalg.lstsq(design[others], best[others], rcond=None)[0]
+        expected.append(best[place] - design[place] @ coefficients)
+    np.testing.assert_allclose(alarms._excesses, np.sort(expected), atol=1e-8)
+
+
+def test_a_sentence_that_no_other_predicts_stands_on_its_own_line() -> None:
+    """As the only one of its length: the regression goes through it, whatever it scores."""
+    best = np.array([0.1, 0.2, 0.3, 0.4, 9.0])
+    alarms = FalseAlarms(best=best, words=np.array([5, 5, 5, 5, 9]), profiles=None)
+    np.testing.assert_allclose(alarms._excesses, [-0.2, -0.2 / 3, 0, 0.2 / 3, 0.2], atol=1e-9)
+
+
 def test_a_sentence_that_scores_high_everywhere_does_not_fit_for_that() -> None:
     random = np.random.default_rng(2)
     best, profiles = _library_scores(random, 500, 3.0)

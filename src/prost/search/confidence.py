@@ -9,9 +9,11 @@ this says nothing about the best score, the regression finds that too, and the p
 and of long sentences also spread differently, so only the half of the unrelated sentences that is closest in length
 takes part.
 
-The fraction of unrelated sentences that exceed their prediction by as much is the false alarm rate. Beyond the highest
-tenth of them, where few are left to count, an exponential tail continues the fraction (the peaks-over-threshold method
-with shape 0: the mean excess over the threshold is its only parameter).
+The fraction of unrelated sentences that exceed their prediction by as much is the false alarm rate. The prediction of an
+unrelated sentence is that of a regression over the others, as it is for a hit: a regression comes too close to the
+sentences that it was fitted to. Beyond the highest twentieth, where few are left to count, an exponential tail
+continues the fraction (the peaks-over-threshold method with shape 0: the mean excess over the threshold is its only
+parameter).
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ Level = Literal["good", "possible", "none"]
 
 # Largest false alarm rates of the levels.
 GOOD, POSSIBLE = 0.05, 0.25
-# Fraction of the unrelated sentences whose excess makes the tail.
-TAIL = 0.1
+# Fraction of the unrelated sentences whose excess makes the tail; down to the rate that is called good they are counted.
+TAIL = GOOD
 # The scores of fewer clips say little about a sentence, because a clip that fits is a large part of them.
 FEWEST_CLIPS = 64
 # Fraction of the unrelated sentences that a sentence is compared with: those of the most similar length.
@@ -41,6 +43,8 @@ SIMILAR = 0.5
 UPPER = 0.05
 # The tail is not continued beyond this part of what one sentence stands for.
 BEYOND = 10
+# A sentence with less weight in its prediction than this, of all others together, has no prediction without itself.
+LEAST_OF_OTHERS = 1e-6
 # Excesses that differ by less are equal: where all sentences score alike, a regression leaves errors of rounding.
 DECIMALS = 9
 # Standard deviations within which 95 of 100 values of a normal distribution lie.
@@ -230,9 +234,22 @@ class FalseAlarms:
 
     @cached_property
     def _excesses(self) -> NDArray[np.float64]:
-        """By how much each sentence exceeds its prediction, ascending `[m]`."""
-        excesses: NDArray[np.float64] = self.best - self._design @ self._coefficients
+        """By how much each sentence exceeds what a regression over the others predicts, ascending `[m]`.
+
+        That is its residual divided by one minus its leverage; no regression is repeated.
+        """
+        residuals: NDArray[np.float64] = self.best - self._design @ self._coefficients
+        others = 1 - self._leverages
+        excesses = np.divide(residuals, others, out=residuals, where=others > LEAST_OF_OTHERS)
         return np.sort(np.round(excesses, DECIMALS))
+
+    @cached_property
+    def _leverages(self) -> NDArray[np.float64]:
+        """How much each sentence weighs in the prediction of itself `[m]`: the diagonal of the hat matrix."""
+        directions, sizes, _ = np.linalg.svd(self._design, full_matrices=False)
+        # The limit of lstsq, so that the same directions count.
+        kept = sizes > sizes[0] * np.finfo(np.float64).eps * max(self._design.shape)
+        return np.square(directions[:, kept]).sum(axis=1)
 
     @cached_property
     def _rates(self) -> NDArray[np.float64]:
