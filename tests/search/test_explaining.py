@@ -43,7 +43,7 @@ def captions(videos):
 
 def test_evidence_has_the_score_of_the_hit(library, captions):
     """Up to what 8-bit prototypes lose."""
-    for query in captions:
+    for query in captions[:4]:
         for hit in library.search(query, limit=3):
             evidence = library.explain(query, hit)
             assert evidence.score == pytest.approx(hit.score, abs=0.01)
@@ -120,7 +120,7 @@ def test_no_model(library, captions):
 def test_evidence_comes_from_the_pictures_that_the_library_saw(videos, model, captions, tmp_path, fit):
     clips = prost.search.ClipSettings(fit=fit)
     with prost.Library(tmp_path / "wide.prost", model=model, clips=clips) as library:
-        library.add(videos)
+        library.add(sorted(videos.glob("*.mp4"))[:3])
         hits = {query: library.search(query)[0] for query in captions[:3]}
     with prost.Library(tmp_path / "wide.prost", model=model) as again:
         for query, hit in hits.items():

@@ -108,8 +108,14 @@ def test_without_the_scorer_the_stored_scores_decide(orders: Library) -> None:
     assert orders.search("red green", joint=False).notes == []
 
 
-def test_unrelated_sentences_are_judged_as_a_search_judges(filled: Library, model: OrderModel) -> None:
+@pytest.mark.parametrize("few", [True, False], ids=["36 clips", "240 clips"])
+def test_unrelated_sentences_are_judged_as_a_search_judges(
+    library: Library, filled: Library, fill_store: Callable[..., None], few: bool
+) -> None:
     """By loops over all videos: the best logit among the fifty videos of the best scores."""
+    if few:
+        fill_store(Store.open(library.path), 0, 12, clips=3)
+        filled = library
 
     class Named(OrderModel):
         """Every sentence names colours, so that no two sentences are alike."""
@@ -126,7 +132,7 @@ def test_unrelated_sentences_are_judged_as_a_search_judges(filled: Library, mode
     library.optimize()
     stored = background(library)
     count = len(stored.joint.best)
-    assert count == len(stored.best) == COUNT
+    assert count == (JUDGED_IN_SMALL if few else COUNT) and len(stored.best) == COUNT
     text = named.encode_text(unrelated_sentences(named, count))
     snapshot = ClipSnapshot(Store.open(library.tables), memory=0)
     rows = np.arange(len(snapshot))

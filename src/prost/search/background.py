@@ -50,6 +50,8 @@ SMALL = 64
 # Sentences that a joint scorer judges in a small library, which is judged after every change: fifty videos of one take
 # it some ten milliseconds. In a larger library it judges all of them.
 JUDGED_IN_SMALL = 200
+# Sentences that are judged at once where there are few clips: one by one takes three times as long.
+JUDGED_AT_ONCE = 16
 # Bytes of prototypes that are read once for all sentences.
 MEMORY = 256 << 20
 # Clips that the scan proposes for the best score of a sentence, and for the videos that a joint scorer judges.
@@ -221,6 +223,11 @@ def score_unrelated(
         if shortlist is None
         else total_scores(text, reader.read(sample), object_phrase_weight)
     )
+    together = None
+    if joint is not None and shortlist is None and len(snapshot) <= JUDGED:
+        clips, first_ones = snapshot.prototypes(uncoded, reader), text[: len(judged)]
+        lots = (slice(first, first + JUDGED_AT_ONCE) for first in range(0, len(judged), JUDGED_AT_ONCE))
+        together = np.concatenate([joint.of_clips(first_ones[lot], clips) for lot in lots])
     for place in range(len(text)):
         one, rows, found = text[place : place + 1], uncoded, scores[place]
         judges = joint is not None and place < len(judged)
@@ -233,9 +240,14 @@ def score_unrelated(
             found = np.concatenate([found, sampled[place], exact])
         best[place] = found.max()
         if joint is not None and judges:
-            rows = rows[best_clips(snapshot.content_of[rows], found)]
-            judged[place] = joint.of_clips(one, snapshot.prototypes(rows, reader)).max()
-    contents, clips = _contents(snapshot)
+            chosen = best_clips(snapshot.content_of[rows], found)
+            logits = (
+                joint.of_clips(one, snapshot.prototypes(rows[chosen], reader))[0]
+                if together is None
+                else together[place, chosen]
+            )
+            judged[place] = logits.max()
+    contents, counts = _contents(snapshot)
     profiles = [Profile.of(row) for row in sampled]
     return Background(
         object_phrase_weight=object_phrase_weight,
@@ -245,7 +257,7 @@ def score_unrelated(
         if None in profiles
         else np.array([[each.mean, each.upper] for each in profiles if each is not None]),
         contents=contents,
-        clips=clips,
+        clips=counts,
         joint=None if joint is None else JointBest(scorer=joint.fingerprint, best=judged),
     )
 

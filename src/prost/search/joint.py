@@ -44,16 +44,14 @@ class JointScoring:
 
     @torch.inference_mode()
     def of_clips(self, text: TextPrototypes, clips: ClipPrototypes) -> NDArray[np.float64]:
-        """Logits of one sentence with stored clips `[n]`.
+        """Logits of Q sentences with stored clips `[Q, n]`.
 
         Args:
-            text: prototypes of the sentence, on the CPU.
+            text: prototypes of the sentences, on the CPU.
             clips: of the library.
         """
         object = clips.object_codes * clips.inverse_lengths[..., None]
-        logits: NDArray[np.float64] = (
-            self.logits(text, VideoPrototypes(object, clips.event))[0].double().numpy()
-        )
+        logits: NDArray[np.float64] = self.logits(text, VideoPrototypes(object, clips.event)).double().numpy()
         return logits
 
 

@@ -257,7 +257,7 @@ class Searcher:
         logits: NDArray[np.float64] | None = None
         if joint is not None:
             firsts = ranking.rows[[found[0] for _, found in best]]
-            logits = joint.of_clips(request.text, snapshot.prototypes(firsts, view.reader()))
+            logits = joint.of_clips(request.text, snapshot.prototypes(firsts, view.reader()))[0]
             order = reordered(logits)[: request.limit]
             best, logits = [best[place] for place in order], logits[order]
         last_score = min(scores.total[found[0]] for _, found in best)
