@@ -32,8 +32,9 @@ class TestBeforeTheWork:
                 expect_writable(path)
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-    def test_a_folder_that_may_not_be_written_to(self, tmp_path: Path) -> None:
-        (tmp_path / "closed").mkdir(mode=0o500)
+    @pytest.mark.parametrize("mode", [0o500, 0o600])
+    def test_a_folder_that_may_not_be_written_to(self, tmp_path: Path, mode: int) -> None:
+        (tmp_path / "closed").mkdir(mode=mode)
         with pytest.raises(StorageError, match="Permission denied"):
             expect_writable(tmp_path / "closed" / "new.json")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from prost.evaluation.form_gate import (
     measure_forms,
 )
 from prost.model.checkpoint import load_prost
+from prost.model.encoding import VideoEncoder
 from prost.model.forms import FORMS, form_named
 
 QUICK = tuple(form_named(name) for name in ("fp32", "bf16", "int8", "onnx-int8"))
@@ -103,6 +106,29 @@ def test_only_faster_forms_are_judged_where_the_user_waits(monkeypatch: pytest.M
     assert reports[0].passed
     for report in reports[1:]:
         assert not report.passed and report.equal_top10 is None and "not faster" in report.failure
+
+
+@pytest.mark.parametrize(("hopeless", "times"), [(-1.0, 1), (1e9, 3)])
+def test_a_hopeless_form_is_timed_once(monkeypatch: pytest.MonkeyPatch, hopeless: float, times: int) -> None:
+    """With a limit below any time every form is hopeless, with one above any none is."""
+    timed: list[str] = []
+
+    class Watched(VideoEncoder[Any]):
+        def __init__(self, name: str, model: Any) -> None:
+            super().__init__(model)
+            self._name = name
+
+        def encode(self, clips: Any) -> Any:
+            timed.append(self._name)
+            return super().encode(clips)
+
+    monkeypatch.setattr(form_gate, "FORMS", FORMS[:2])
+    monkeypatch.setattr(form_gate, "HOPELESS", hopeless)
+    monkeypatch.setattr(form_gate, "TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(form_gate, "make_encoder", lambda form, model: Watched(form.name, model))
+    reports = measure_forms(load_prost("toybox", "cpu"), clips=11, rounds=3, progress=ignore)
+    assert timed.count(FORMS[1].name) == times
+    assert all(report.passed and report.ratio_to_float32 for report in reports)
 
 
 def test_few_clips_are_refused() -> None:

@@ -368,6 +368,41 @@ class TestIdleChildren:
         with IsolatedDecoder() as second:
             assert second.probe(made.path).duration == pytest.approx(0.5)
 
+    def test_one_that_owes_an_answer_is_not_taken(
+        self, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A second Ctrl-C can interrupt what the first one began: the decoder is closed with its child at work."""
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        made, other = make_video("a.mp4", 5), make_video("b.mp4", 7)
+        decoder = IsolatedDecoder()
+        decoder.probe(made.path)
+        pid = child_of(decoder)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(isolation.Child, "receive", interrupted)
+            patch.setattr(decoder, "close", interrupted)
+            decoder.probe(made.path)
+        decoder.close()
+        assert not runs(pid)
+        with IsolatedDecoder() as second:
+            assert second.probe(other.path).duration == pytest.approx(0.7)
+
+    def test_where_no_thread_can_be_started_none_waits(
+        self, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        decoder = IsolatedDecoder()
+        decoder.probe(make_video("a.mp4", 5).path)
+        pid = child_of(decoder)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Timer, "start", refused)
+            decoder.close()
+        assert not runs(pid)
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
     def test_a_forked_process_leaves_them_alone(self, make_video: MakeVideo) -> None:
         script = (
@@ -391,7 +426,7 @@ class TestIdleChildren:
             text=True,
             timeout=60,
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0, done.stderr
 
 
 def runs(pid: int) -> bool:

@@ -21,10 +21,11 @@ from tests.video.conftest import COUNTABLE, Made, MakeVideo, numbers_of
 from tests.video.test_decode import damaged, scenery
 
 from prost.errors import UsageError, VideoError
+from prost.video import isolation
 from prost.video import reader as reader_module
 from prost.video.decode import REORDERED_WINDOWS, decode_frames
 from prost.video.fit import Fit, square_places
-from prost.video.isolation import LEAST_MEMORY, Child, end_idle_children
+from prost.video.isolation import LEAST_MEMORY, Child
 from prost.video.probe import VideoInfo
 from prost.video.reader import (
     FailedWindow,
@@ -319,7 +320,9 @@ def test_leaving_ends_every_child_at_work(make_video: MakeVideo) -> None:
             if count == 30:
                 assert len(children() - before) >= 2
                 break
-    end_idle_children()
+    idle = {child._process.pid for child in isolation._idle._timers}
+    assert len(idle) <= isolation.IDLE_CHILDREN and not children() - before - idle
+    isolation.end_idle_children()
     assert not children() - before
 
 

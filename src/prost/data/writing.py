@@ -22,14 +22,17 @@ def expect_writable(*files: Path | None) -> None:
         StorageError: the folder of a file cannot be made, or not be written to.
     """
     for file in (file for file in files if file is not None):
-        if file.is_dir():
-            raise UsageError(f"{file} is a folder", "the name of a file to write")
-        lowest = next(place for place in file.absolute().parents if os.path.lexists(place))
         with storage_errors(file):
+            is_folder = file.is_dir()
+            lowest = next((place for place in file.absolute().parents if os.path.lexists(place)), None)
+            if lowest is None:  # a drive that is not there
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             if not lowest.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             if not os.access(lowest, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if is_folder:
+            raise UsageError(f"{file} is a folder", "the name of a file to write")
 
 
 @contextmanager

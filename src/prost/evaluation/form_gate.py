@@ -39,6 +39,8 @@ TIE = 0.01
 # Speed is measured with as many clips as float32 encodes in about this time, and no more than this.
 TIMED_SECONDS = 2.0
 MOST_TIMED_CLIPS = 8
+# A form that takes so many times as long as float32 the first time is not timed again.
+HOPELESS = 3.0
 # A form must be so much faster than float32 to be judged where only faster ones are.
 FASTER = 1.1
 
@@ -78,12 +80,12 @@ def measure_forms(
     progress: Advance,
     only_faster: bool = False,
 ) -> list[FormReport]:
-    """Measure all forms; those of equal speed differ by chance, so all are timed in turns.
+    """Measure all forms; those of equal speed differ by chance, so all are timed in turns, the hopeless ones once.
 
     Args:
         model: on the CPU, in eval mode.
         clips: to draw, more than ten; the ranking is that of these clips.
-        rounds: times that each form is timed.
+        rounds: times that each form is timed; once, if it then took more than `HOPELESS` times as long as float32.
         progress: called after each step.
         only_faster: judge no form that is not clearly faster than float32 in torch.
 
@@ -116,6 +118,9 @@ def measure_forms(
     times: dict[str, list[float]] = {name: [] for name in encoders}
     for _ in range(rounds):
         for name, encoder in encoders.items():
+            if times[name] and times[name][0] > HOPELESS * times[FORMS[0].name][0]:
+                progress(next(steps), total, name)
+                continue
             started = time.perf_counter()
             encoder.encode(timed)
             times[name].append(time.perf_counter() - started)
@@ -128,7 +133,7 @@ def measure_forms(
             reports.append(FormReport(name=form.name, precision=form.precision, failure=failures[form.name]))
             continue
         ratio = statistics.median(
-            before / after for before, after in zip(fp32_times, times[form.name], strict=True)
+            before / after for before, after in zip(fp32_times, times[form.name], strict=False)
         )
         report = FormReport(
             name=form.name,

@@ -50,7 +50,8 @@ SMALL = 64
 # Sentences that a joint scorer judges in a small library, which is judged after every change: fifty videos of one take
 # it some ten milliseconds. In a larger library it judges all of them.
 JUDGED_IN_SMALL = 200
-# Sentences that are judged at once where there are few clips: one by one takes three times as long.
+# Sentences that are judged at once, with all clips, where these are few and hardly more than the videos: one by one,
+# with the best clip of each video, takes three times as long.
 JUDGED_AT_ONCE = 16
 # Bytes of prototypes that are read once for all sentences.
 MEMORY = 256 << 20
@@ -224,7 +225,7 @@ def score_unrelated(
         else total_scores(text, reader.read(sample), object_phrase_weight)
     )
     together = None
-    if joint is not None and shortlist is None and len(snapshot) <= JUDGED:
+    if joint is not None and shortlist is None and len(snapshot) <= min(JUDGED, 2 * len(snapshot.contents)):
         clips, first_ones = snapshot.prototypes(uncoded, reader), text[: len(judged)]
         lots = (slice(first, first + JUDGED_AT_ONCE) for first in range(0, len(judged), JUDGED_AT_ONCE))
         together = np.concatenate([joint.of_clips(first_ones[lot], clips) for lot in lots])

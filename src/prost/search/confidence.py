@@ -9,11 +9,10 @@ this says nothing about the best score, the regression finds that too, and the p
 and of long sentences also spread differently, so only the half of the unrelated sentences that is closest in length
 takes part.
 
-The fraction of unrelated sentences that exceed their prediction by as much is the false alarm rate. The prediction of an
-unrelated sentence is that of a regression over the others, as it is for a hit: a regression comes too close to the
-sentences that it was fitted to. Beyond the highest twentieth, where few are left to count, an exponential tail
-continues the fraction (the peaks-over-threshold method with shape 0: the mean excess over the threshold is its only
-parameter).
+The fraction of unrelated sentences that exceed their prediction by as much is the false alarm rate. An unrelated
+sentence is predicted from the others, as a hit is, because a regression comes too close to the sentences that it was
+fitted to. Beyond the highest twentieth, where few are left to count, an exponential tail continues the fraction (the
+peaks-over-threshold method with shape 0: the mean excess over the threshold is its only parameter).
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ Level = Literal["good", "possible", "none"]
 
 # Largest false alarm rates of the levels.
 GOOD, POSSIBLE = 0.05, 0.25
-# Fraction of the unrelated sentences whose excess makes the tail; down to the rate that is called good they are counted.
-TAIL = GOOD
+# Fraction of the unrelated sentences whose excess makes the tail. A longer one fits badly at rates about 5 %.
+TAIL = 0.05
 # The scores of fewer clips say little about a sentence, because a clip that fits is a large part of them.
 FEWEST_CLIPS = 64
 # Fraction of the unrelated sentences that a sentence is compared with: those of the most similar length.

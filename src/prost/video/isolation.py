@@ -86,6 +86,8 @@ class IsolatedDecoder:
         self.time_limit = time_limit
         self.memory_limit = memory_limit
         self._child: Child | None = None
+        # The child waits for a new task.
+        self._at_rest = True
 
     def __enter__(self) -> Self:
         return self
@@ -96,15 +98,14 @@ class IsolatedDecoder:
         self.close()
 
     def close(self) -> None:
-        """Leave the child to whoever decodes next; a later call would take it back or start another."""
-        if self._child is not None:
-            leave_child(self._child)
-            self._child = None
-
-    def _end_child(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
+        """Leave the child to whoever decodes next, or end it in the middle of its work; a later call takes another."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if self._at_rest:
+            leave_child(child)
+        else:
+            child.kill()
 
     def probe(self, path: str | os.PathLike[str]) -> VideoInfo:
         """As `prost.video.probe.probe`.
@@ -169,24 +170,27 @@ class IsolatedDecoder:
     ) -> tuple[dict[str, Any], bytearray]:
         """Ask the child about a file of this machine; errors name `path`."""
         if self._child is not None and not self._child.alive:
-            self._end_child()
+            self.close()
         if self._child is None:
             self._child = take_child(self.time_limit, self.memory_limit)
             self._child.start()
+        self._at_rest = False
         try:
             # The child may have been started in another working directory.
             self._child.send({**request, "path": os.path.abspath(file)})
             reply, payload = self._child.receive(most, self.time_limit)
         except ChildDied as death:
-            self._end_child()
+            self.close()
             raise VideoError(path, death.reason, death.detail) from None
         except BaseException:
             # Interrupted in the middle of an answer: the pipe now holds half a message.
-            self._end_child()
+            self.close()
             raise
+        # What a lack of memory left allocated must not count against the next file.
+        self._at_rest = reply.get("reason") != Reason.TOO_MUCH_MEMORY
         if "reason" in reply:
-            if reply["reason"] == Reason.TOO_MUCH_MEMORY:
-                self._end_child()  # what the failed attempt left allocated must not count against the next file
+            if not self._at_rest:
+                self.close()
             raise VideoError(path, reply["reason"], reply["detail"])
         return reply, payload
 
@@ -314,6 +318,10 @@ class Child:
         """End the process and close the pipes."""
         self._process.kill()
         self._process.wait()
+        self.close_pipes()
+
+    def close_pipes(self) -> None:
+        """Close this side of the pipes."""
         for pipe in (self._process.stdin, self._process.stdout, self._complaints):
             if pipe is not None:
                 with suppress(BrokenPipeError):  # a request that nobody will read
@@ -344,12 +352,15 @@ class _IdleChildren:
     """Children without work, for a while: the next decoder with their limits takes them."""
 
     def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Know of none: in a forked process they are those of another one."""
         self._lock = threading.Lock()
         self._timers: dict[Child, threading.Timer] = {}  # the one that has waited longest first
+
+    def forget(self) -> None:
+        """In a forked process: they belong to the one that started them, and must see when that one is gone."""
+        for child in self._timers:
+            child.close_pipes()
+        self._lock = threading.Lock()
+        self._timers = {}
 
     def take(self, time_limit: float, memory_limit: int | None) -> Child:
         """A child that waits, or else a new one."""
@@ -370,10 +381,13 @@ class _IdleChildren:
             return
         timer = threading.Timer(IDLE_SECONDS, self._end, [child])
         timer.daemon = True
-        timer.start()
         with self._lock:
             self._timers[child] = timer
             surplus = list(self._timers)[:-IDLE_CHILDREN]
+        try:
+            timer.start()
+        except RuntimeError:  # no thread can be started, as when Python is about to end
+            surplus.append(child)
         for each in surplus:
             self._end(each)
 
@@ -452,38 +466,30 @@ class _Conversation:
             if request["task"] == "words":
                 self._send_words(request["path"], request["sidecars"])
                 return
+            answers: list[tuple[Any, ...]]
             with open_video(request["path"]) as video:
                 progress = _Heartbeat(lambda: self.send({"moving": True}))
                 video.on_picture, video.on_packet = progress.note_picture, progress.note_packet
                 if request["task"] == "probe":
-                    self.send(_packed_info(describe(video)))
+                    answers = [(_packed_info(describe(video)),)]
                 elif request["task"] == "sound":
-                    self.send({"sound": has_sound(video)})
+                    answers = [({"sound": has_sound(video)},)]
                 elif request["task"] == "decode":
-                    self._send_windows(video, request["windows"], request)
+                    answers = list(_windows(video, request["windows"], request))
                 else:
                     self.send({} if request["measured"] else _packed_info(describe(video)))
-                    self._send_windows(video, self.next_request()["windows"], request)
-            if request["task"] == "read":
-                self.send({"done": True})
+                    for window in _windows(video, self.next_request()["windows"], request):
+                        self.send(*window)
+                    answers = [({"done": True},)]
+            # The last answer follows when the file is closed, because the caller may delete it then.
+            for answer in answers:
+                self.send(*answer)
 
     def _send_words(self, path: str, sidecars: Sequence[str]) -> None:
         progress = _Heartbeat(lambda: self.send({"moving": True}))
         cues, notes = read_words(path, sidecars, progress.note_packet)
         answer = json.dumps({"cues": [asdict(cue) for cue in cues], "notes": notes}).encode("ascii")
         self.send({}, np.frombuffer(answer, dtype=np.uint8))
-
-    def _send_windows(self, video: OpenVideo, windows: list[dict[str, Any]], request: dict[str, Any]) -> None:
-        if not windows:
-            return
-        times = [np.array(window["times"]) for window in windows]
-        places = [window["place"] for window in windows]
-        for _, sampled in sample_windows(video, times, request["size"], fit=request["fit"], places=places):
-            counted = {"decoded": video.decoded}
-            if isinstance(sampled, VideoError):
-                self.send({**_packed_failure(sampled.reason, sampled.detail), **counted})
-            else:
-                self.send(counted, sampled.times, sampled.pixels)
 
     @contextmanager
     def _failures_told(self) -> Iterator[None]:
@@ -497,6 +503,22 @@ class _Conversation:
             self.send(_packed_failure(Reason.TOO_MUCH_MEMORY, ""))
         except Exception as error:
             self.send(_packed_failure(Reason.CRASHED, f"{type(error).__name__}: {error}"))
+
+
+def _windows(
+    video: OpenVideo, windows: list[dict[str, Any]], request: dict[str, Any]
+) -> Iterator[tuple[Any, ...]]:
+    """A header for each window, and its times and pixels if it could be read."""
+    if not windows:
+        return
+    times = [np.array(window["times"]) for window in windows]
+    places = [window["place"] for window in windows]
+    for _, sampled in sample_windows(video, times, request["size"], fit=request["fit"], places=places):
+        counted = {"decoded": video.decoded}
+        if isinstance(sampled, VideoError):
+            yield ({**_packed_failure(sampled.reason, sampled.detail), **counted},)
+        else:
+            yield counted, sampled.times, sampled.pixels
 
 
 class _Heartbeat:

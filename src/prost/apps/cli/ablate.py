@@ -35,7 +35,7 @@ def ablate(
 
     for path in grids:  # so that an error in the last grid is not reported after hours of work on the others
         read_grid(path)
-        expect_writable((results or output) / f"{path.stem}.md")
+        expect_writable(output / "cells" / "run", (results or output) / f"{path.stem}.md")
     cache = evaluation_cache()
     values = []
     for path in grids:

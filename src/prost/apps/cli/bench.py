@@ -172,7 +172,12 @@ def encode(
     clips: Annotated[
         int, typer.Option("--clips", min=11, help="Number of drawn clips that are ranked.")
     ] = 100,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Times that each form is timed.")] = 3,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            "--rounds", min=1, help="Times that each form is timed; once, if it is far slower than float32."
+        ),
+    ] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
     """Compare forms of the vision tower on this CPU: torch (float32, bf16, int8, compiled), ONNX Runtime, OpenVINO.

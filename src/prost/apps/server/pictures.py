@@ -102,7 +102,7 @@ class Pictures:
         return await self._made(key, draw)
 
     def close(self) -> None:
-        """End the decoders."""
+        """Close the decoders."""
         self._workers.close()
         while not self._decoders.empty():
             self._decoders.get().close()

@@ -122,7 +122,7 @@ class Services:
         return await self.reading.run(lambda: self.files.expect(*rows))
 
     async def close(self) -> None:
-        """End threads and children."""
+        """End threads, and close the decoders."""
         self.stopping.set()
         await self.jobs.close()
         self.searches.close()
