@@ -97,6 +97,7 @@ def test_a_form_that_cannot_be_made_says_why(monkeypatch: pytest.MonkeyPatch) ->
     assert form_table([report])[1][0][-1] == report.failure
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_only_faster_forms_are_judged_where_the_user_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(form_gate, "FASTER", 1e9)

@@ -63,6 +63,7 @@ def expect_whole(root: str, paths: list[str]) -> None:
     assert Library(root).verify() == []
 
 
+@pytest.mark.slow
 class TestEverythingThatAFolderDoes:
     def test_add_search_tag_remove_duplicates_status(
         self, root: str, folder: Path, model: ColourModel
@@ -155,6 +156,7 @@ class TestEverythingThatAFolderDoes:
         assert Library(f"{root}/").path == Library(root.replace("s3", "S3")).path == root
 
 
+@pytest.mark.slow
 class TestPacks:
     def test_optimize_uploads_codes_and_another_machine_scans_with_them(
         self, root: str, model: ColourModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -413,6 +415,7 @@ class TestCreation:
             Library(root, model)
 
 
+@pytest.mark.slow
 class TestLease:
     def test_the_second_writer_is_told_who_writes_and_since_when(
         self, root: str, folder: Path, model: ColourModel

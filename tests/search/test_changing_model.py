@@ -218,6 +218,7 @@ def test_a_change_that_began_before_another_one_does_not_undo_it(root: Path, fol
             pass
 
 
+@pytest.mark.slow
 class TestOnObjectStorage:
     @pytest.fixture
     def root(self, environment: BucketServer, folder: Path, request: pytest.FixtureRequest) -> str:

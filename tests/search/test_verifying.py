@@ -292,6 +292,7 @@ def test_a_single_flipped_bit(root: Path, model, tmp_path: Path, seed: int) -> N
         shutil.rmtree(copy)
 
 
+@pytest.mark.slow
 class TestOnObjectStorage:
     """The same damage, done to the objects of a library on an S3 server."""
 

@@ -10,6 +10,7 @@ from tests.video.conftest import plain, write_video
 from tests.video.test_subtitles import SRT, mux_subtitles
 
 from prost.errors import BadFilter, UsageError
+from prost.model.checkpoint import load_prost
 from prost.model.prost import ProST
 from prost.search.fusing import K, reciprocal_rank_fusion
 from prost.search.hits import SearchResult
@@ -40,9 +41,14 @@ def videos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def untrained(untrained_folder: Path) -> ProST:
+    return load_prost(untrained_folder, "cpu")
+
+
 @pytest.fixture
-def library(tmp_path: Path, videos: Path, toybox_model: ProST) -> Library:
-    made = Library(tmp_path / "a.prost", toybox_model)
+def library(tmp_path: Path, videos: Path, untrained: ProST) -> Library:
+    made = Library(tmp_path / "a.prost", untrained)
     made.add(videos)
     return made
 
@@ -179,11 +185,11 @@ def test_a_run_that_was_killed_before_the_words_is_made_good(library: Library, v
     assert whole is not None and whole.count_rows("text LIKE '%submarine%'") == 1
 
 
-def test_tracks_of_the_file_are_words_too(tmp_path: Path, toybox_model: ProST) -> None:
+def test_tracks_of_the_file_are_words_too(tmp_path: Path, untrained: ProST) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
     mux_subtitles(folder / "film.mkv", SRT, "srt")
-    library = Library(tmp_path / "a.prost", toybox_model)
+    library = Library(tmp_path / "a.prost", untrained)
     library.add(folder)
     (hit,) = library.search("rolls", sources=("words",))
     assert hit.words[0].text == "A red ball falls & rolls" and hit.words[0].source.startswith("track 1")

@@ -106,6 +106,7 @@ def hidden_phrase(make_model: MakeModel) -> tuple[ProST, JudgedClips]:
     return model, judged
 
 
+@pytest.mark.slow
 def test_it_learns_that_every_phrase_must_be_found(hidden_phrase: tuple[ProST, JudgedClips]) -> None:
     model, judged = hidden_phrase
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -134,6 +135,7 @@ class HalfTrue(Owners):
         return bool(self.true[sentence]) and sentence == place
 
 
+@pytest.mark.slow
 def test_it_learns_from_sentences_that_are_almost_true(make_model: MakeModel) -> None:
     model = make_model("prost", joint_scorer=SIZES)
     assert isinstance(model, ProST)

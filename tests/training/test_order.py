@@ -76,6 +76,7 @@ def test_counts_beside_the_loss_of_the_batch_and_reaches_the_heads(make_model, r
     assert any("text" in name for name in names) and any("vision" in name for name in names)
 
 
+@pytest.mark.slow
 def test_order_can_be_learned_where_objects_are_the_same() -> None:
     """Two videos of the same frames in another order, two sentences: the decoders learn which is whose."""
     torch.manual_seed(0)
