@@ -24,6 +24,8 @@ from prost.search.library import Library
 Prost = Callable[..., Any]
 QUERY = "a red ball"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def films(environment: Any, videos: Path, request: pytest.FixtureRequest) -> str:  # noqa: F811

@@ -18,6 +18,7 @@ print(double(21), double.stats.cache_path)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writable", [True, False])
 def test_a_function_is_cached_where_that_is_possible(tmp_path: Path, writable: bool) -> None:
     (tmp_path / "doubling.py").write_text(MODULE)

@@ -116,6 +116,7 @@ def test_no_model(library, captions):
         without.explain(captions[0], hit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", ["pad", "stretch", "tiles"])
 def test_evidence_comes_from_the_pictures_that_the_library_saw(videos, model, captions, tmp_path, fit):
     clips = prost.search.ClipSettings(fit=fit)
@@ -151,6 +152,7 @@ def ends(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", ["stretch", "tiles"])
 def test_heat_lies_where_the_actor_is_in_the_wide_picture(ends, model, tmp_path, fit):
     clips = prost.search.ClipSettings(fit=fit)

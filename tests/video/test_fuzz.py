@@ -9,6 +9,7 @@ from tests.video.fuzz import mutated, run, sound_files
 from tests.video.zoo import ZOO
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_damage_is_survived(tmp_path: Path) -> None:
     (tmp_path / "sound").mkdir()
