@@ -14,6 +14,7 @@ def codebook(generator: Generator) -> Codebook:
     return train_codebook(torch.from_numpy(vectors), 256)
 
 
+@pytest.mark.slow
 def test_rows_are_the_quantised_prototypes(generator: Generator, codebook: Codebook) -> None:
     block = generator.block(1, 50)
     encoded = BlockEncoder(generator, codebook).encode(block)

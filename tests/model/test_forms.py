@@ -37,6 +37,7 @@ def largest_difference(one: Tensor, other: Tensor) -> float:
     return float((normalize(one, dim=-1) - normalize(other, dim=-1)).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form",
     [pytest.param(form, marks=[pytest.mark.slow] * (form.name == "compile"), id=form.name) for form in FORMS],
@@ -70,6 +71,7 @@ def test_a_form_whose_package_is_missing_names_it(model: ProST) -> None:
         make_encoder(absent, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx-fp32", "openvino-fp32", "int8"])
 def test_a_form_that_computes_something_else_is_refused(name: str, model: ProST) -> None:
     """The form is made of a model in which one layer norm has another scale, as a wrong export would have."""

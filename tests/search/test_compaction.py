@@ -128,6 +128,7 @@ def test_optimize_codes_no_clip_twice(filled: Library, fill_store, monkeypatch) 
     assert len(filled.search("red", coarse="index")) == 10
 
 
+@pytest.mark.slow
 def test_a_search_at_any_step_of_a_compaction_is_answered_by_codes(
     filled: Library, model, monkeypatch
 ) -> None:  # type: ignore[no-untyped-def]

@@ -9,6 +9,8 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,28 +29,17 @@ Library(root, ColourModel()).add(folder, wait=True)
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stage]:
-    return {each: prepare(tmp_path_factory.mktemp(each), each) for each in OPERATIONS}
+def stage_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Stage]:
+    return cache(lambda operation: prepare(tmp_path_factory.mktemp(operation), operation))
 
 
-@pytest.mark.parametrize(
-    ("operation", "flush"),
-    [
-        ("add", 2),
-        ("add", 9),
-        ("reindex", 6),
-        ("optimize", 3),
-        ("remove", 4),
-        ("change", 3),
-        *(
-            pytest.param(operation, flush, marks=pytest.mark.slow)
-            for operation in OPERATIONS
-            for flush in (1, 5, 7, 11, 14, 18, 23, 30)
-        ),
-    ],
-)
-def test_killed_at_a_flush(stages: dict[str, Stage], tmp_path: Path, operation: str, flush: int) -> None:
-    stage, copy = stages[operation], tmp_path / "copy.prost"
+@pytest.mark.slow
+@pytest.mark.parametrize("flush", (1, 2, 3, 5, 7, 9, 11, 14, 18, 23, 30))
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_killed_at_a_flush(
+    stage_of: Callable[[str], Stage], tmp_path: Path, operation: str, flush: int
+) -> None:
+    stage, copy = stage_of(operation), tmp_path / "copy.prost"
     status = kill(stage, copy, flush=flush)
     if flush < 5:
         assert status == -signal.SIGKILL
@@ -59,16 +50,18 @@ def test_killed_at_a_flush(stages: dict[str, Stage], tmp_path: Path, operation: 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_killed_at_a_random_time(stages: dict[str, Stage], tmp_path: Path, operation: str, seed: int) -> None:
-    stage, copy = stages[operation], tmp_path / "copy.prost"
+def test_killed_at_a_random_time(
+    stage_of: Callable[[str], Stage], tmp_path: Path, operation: str, seed: int
+) -> None:
+    stage, copy = stage_of(operation), tmp_path / "copy.prost"
     kill(stage, copy, seconds=random.Random(seed).uniform(0.1, 1.5))
     remains = look(stage, copy)
     assert remains.sound, remains
 
 
-def test_what_is_lost_and_what_is_wrong_is_noticed(stages: dict[str, Stage], tmp_path: Path) -> None:
+def test_what_is_lost_and_what_is_wrong_is_noticed(stage_of: Callable[[str], Stage], tmp_path: Path) -> None:
     """The comparison itself can fail."""
-    stage = stages["optimize"]
+    stage = stage_of("optimize")
     copy = tmp_path / "copy.prost"
     kill(stage, copy, flush=1)
     with Library(copy, ColourModel()) as library:

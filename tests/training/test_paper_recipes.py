@@ -150,6 +150,7 @@ def test_settings_are_those_of_the_paper(path: Path, mini: Miniature) -> None:
     assert (model.frames, model.max_words) == (found.frames, found.max_words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_step_of_each_recipe(path: Path, mini: Miniature, tiny_clip: Path, tmp_path: Path) -> None:
     recipe = read_recipe(path)

@@ -104,6 +104,7 @@ def test_boxes_hold_what_differs_from_the_empty_stage(rows: list[dict]) -> None:
         assert inside[ys, xs].all()
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     one, other = write(tmp_path / "a", videos=2, seed=4, split="val"), tmp_path / "b"
     # Another process, where glibc fills fresh memory with 254: nothing that was never set may reach a file.
