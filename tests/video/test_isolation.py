@@ -357,9 +357,6 @@ class TestIdleChildren:
     ) -> None:
         """Its first answer still is in the pipe."""
 
-        def interrupted(*_: object) -> None:
-            raise KeyboardInterrupt
-
         made = make_video("a.mp4", 5)
         with IsolatedDecoder() as first, monkeypatch.context() as patch:
             patch.setattr(isolation.Child, "receive", interrupted)
@@ -372,9 +369,6 @@ class TestIdleChildren:
         self, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A second Ctrl-C can interrupt what the first one began: the decoder is closed with its child at work."""
-
-        def interrupted(*_: object) -> None:
-            raise KeyboardInterrupt
 
         made, other = make_video("a.mp4", 5), make_video("b.mp4", 7)
         decoder = IsolatedDecoder()
@@ -427,6 +421,10 @@ class TestIdleChildren:
             timeout=60,
         )
         assert done.returncode == 0, done.stderr
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def runs(pid: int) -> bool:

@@ -364,14 +364,15 @@ class _IdleChildren:
 
     def take(self, time_limit: float, memory_limit: int | None) -> Child:
         """A child that waits, or else a new one."""
+        limits = (time_limit, memory_limit)
         with self._lock:
-            fitting = [child for child in self._timers if child.limits == (time_limit, memory_limit)]
-            timers = [self._timers.pop(child) for child in fitting[-1:]]
-        for child, timer in zip(fitting[-1:], timers, strict=True):
-            timer.cancel()
-            if child.alive:
-                return child
-            child.kill()
+            fitting = next((child for child in reversed(self._timers) if child.limits == limits), None)
+            if fitting is not None:
+                self._timers.pop(fitting).cancel()
+        if fitting is not None:
+            if fitting.alive:
+                return fitting
+            fitting.kill()
         return Child(time_limit, memory_limit)
 
     def leave(self, child: Child) -> None:
