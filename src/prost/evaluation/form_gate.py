@@ -39,7 +39,8 @@ TIE = 0.01
 # Speed is measured with as many clips as float32 encodes in about this time, and no more than this.
 TIMED_SECONDS = 2.0
 MOST_TIMED_CLIPS = 8
-# A form that takes so many times as long as float32 the first time is not timed again.
+# A form that takes so many times as long as float32 is timed twice only. Once would not tell: the first time it may be
+# compiling its code for batches of this size.
 HOPELESS = 3.0
 # A form must be so much faster than float32 to be judged where only faster ones are.
 FASTER = 1.1
@@ -80,12 +81,13 @@ def measure_forms(
     progress: Advance,
     only_faster: bool = False,
 ) -> list[FormReport]:
-    """Measure all forms; those of equal speed differ by chance, so all are timed in turns, the hopeless ones once.
+    """Measure all forms; those of equal speed differ by chance, so all are timed in turns, the hopeless ones twice.
 
     Args:
         model: on the CPU, in eval mode.
         clips: to draw, more than ten; the ranking is that of these clips.
-        rounds: times that each form is timed; once, if it then took more than `HOPELESS` times as long as float32.
+        rounds: times that each form is timed; twice at most, if it took more than `HOPELESS` times as long as float32
+            both times.
         progress: called after each step.
         only_faster: judge no form that is not clearly faster than float32 in torch.
 
@@ -118,7 +120,7 @@ def measure_forms(
     times: dict[str, list[float]] = {name: [] for name in encoders}
     for _ in range(rounds):
         for name, encoder in encoders.items():
-            if times[name] and times[name][0] > HOPELESS * times[FORMS[0].name][0]:
+            if _hopeless(times[name], times[FORMS[0].name]):
                 progress(next(steps), total, name)
                 continue
             started = time.perf_counter()
@@ -190,6 +192,11 @@ def equal_top10(expected: NDArray[np.floating], found: NDArray[np.floating]) -> 
     chosen = np.argsort(-found, axis=1, kind="stable")[:, :BEST]
     tenth = np.sort(expected, axis=1)[:, -BEST, None] - TIE * expected.std(axis=1, keepdims=True)
     return float((np.take_along_axis(expected, chosen, axis=1) >= tenth).mean())
+
+
+def _hopeless(times: list[float], fp32_times: list[float]) -> bool:
+    """Whether a form was far slower than float32 as often as it takes to tell."""
+    return len(times) > 1 and min(times) > HOPELESS * min(fp32_times)
 
 
 def _scores(
