@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -121,6 +122,46 @@ def test_pages_that_are_wrong_are_found_out(tmp_path: Path) -> None:
     assert not agree(FlatRows(path, wrong, WIDE), part)
     with pytest.raises(LibraryDamaged, match="shorter"):
         FlatRows(path, {**pages, "event": [(10**6, 0)]}, WIDE)
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="this system does not tell what is in its memory")
+@pytest.mark.parametrize(
+    "answer",
+    [None, BlockingIOError(), OSError(errno.EOPNOTSUPP, "no"), 1],
+    ids=["as it is", "on the disk", "cannot tell", "a part in memory"],
+)
+def test_rows_outside_the_memory_of_the_system_are_asked_for_and_then_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: OSError | int | None
+) -> None:
+    """Whatever the system answers to a read that must not wait, the rows are those that were written."""
+    store, codes, event = made(tmp_path, WIDE)
+    table = store.clips()
+    addresses = table.to_table(columns=["key"], with_row_address=True)["_rowaddr"].to_numpy()
+    pages = {name: found for name, at in paths(store).items() if (found := find_pages(*at, WIDE)) is not None}
+    reader = RowReader(table, addresses, pages, WIDE)
+    asked: list[int] = []
+    preadv, advise = os.preadv, os.posix_fadvise
+
+    def impatient(file: int, buffers: list[memoryview], place: int, flags: int = 0) -> int:
+        if flags == os.RWF_NOWAIT and isinstance(answer, OSError):
+            raise answer
+        if flags == os.RWF_NOWAIT and isinstance(answer, int):
+            return preadv(file, [buffers[0][:answer]], place)
+        return preadv(file, buffers, place, flags)
+
+    def watched(file: int, place: int, size: int, advice: int) -> None:
+        asked.append(size)
+        advise(file, place, size, advice)
+
+    monkeypatch.setattr(os, "preadv", impatient)
+    monkeypatch.setattr(os, "posix_fadvise", watched)
+    wanted = np.array([2, 0, 1, 2])
+    for _ in range(2):
+        read = reader.read(wanted)
+        assert read.object_codes.numpy().tolist() == codes[wanted].tolist()
+        assert read.event.numpy().tolist() == event[wanted].tolist()
+    if answer is not None:
+        assert len(asked) == 2 * 2 * len(wanted)  # two columns, read twice
 
 
 def test_a_column_of_several_pages(tmp_path: Path) -> None:

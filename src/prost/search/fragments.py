@@ -12,6 +12,7 @@ that Lance gives when a fragment is coded.
 
 from __future__ import annotations
 
+import errno
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,8 @@ from prost.search.storage_errors import storage_errors
 PROTOTYPES = ["object_codes", "event"]
 COLUMN_TYPES: dict[str, type[np.generic]] = {"object_codes": np.int8, "event": np.float32}
 OFFSET_BITS = 32
+# What a file system answers that cannot read from memory alone, or a system that does not know the question.
+CANNOT_TELL = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 _SEEKING = Lock()
 
 
@@ -133,6 +136,7 @@ class FlatRows:
         self._row_bytes = {name: _row_bytes(name, sizes) for name in PROTOTYPES}
         self._pages = {name: pages[name] for name in PROTOTYPES}
         self._starts = {name: [0, *accumulate(count for count, _ in pages[name][:-1])] for name in PROTOTYPES}
+        self._tells_cached = hasattr(os, "RWF_NOWAIT")
         size = os.fstat(self._file.fileno()).st_size
         for name in PROTOTYPES:
             if any(place + count * self._row_bytes[name] > size for count, place in pages[name]):
@@ -144,11 +148,40 @@ class FlatRows:
         Raises:
             LibraryDamaged: the file is shorter than it was.
         """
-        starts, size = self._starts[column], self._row_bytes[column]
-        page = bisect_right(starts, offset) - 1
-        place = self._pages[column][page][1] + (offset - starts[page]) * size
-        if _read_at(self._file, row.data.cast("B"), place) != size:
+        if _read_at(self._file, row.data.cast("B"), self._place(column, offset)) != self._row_bytes[column]:
             raise _damaged(self._path, "is shorter than it was")
+
+    def read_cached(self, row: NDArray, column: str, offset: int) -> bool:
+        """Read one row if the system has all of it in memory. False otherwise, and where the system cannot tell."""
+        if not self._tells_cached:
+            return False
+        try:
+            read = os.preadv(
+                self._file.fileno(), [row.data.cast("B")], self._place(column, offset), os.RWF_NOWAIT
+            )
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in CANNOT_TELL:
+                raise
+            self._tells_cached = False  # the file system cannot
+            return False
+        return read == self._row_bytes[column]
+
+    def ask_for(self, column: str, offset: int) -> None:
+        """Ask the system to bring a row into its memory, and do not wait for it."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(
+                self._file.fileno(),
+                self._place(column, offset),
+                self._row_bytes[column],
+                os.POSIX_FADV_WILLNEED,
+            )
+
+    def _place(self, column: str, offset: int) -> int:
+        starts = self._starts[column]
+        page = bisect_right(starts, offset) - 1
+        return self._pages[column][page][1] + (offset - starts[page]) * self._row_bytes[column]
 
     def take(self, column: str, offsets: NDArray[np.int64]) -> NDArray:
         """Rows of a column `[n, ...]`."""
@@ -250,14 +283,21 @@ class RowReader:
             for name in PROTOTYPES
         }
         # Row by row, because candidates are spread over all data files, a few in each. Lists of places for each file
-        # take longer.
+        # take longer. Rows that are on the disk only are asked for all at once, so that they need not wait for each
+        # other.
+        late = []
         with storage_errors(self._table.uri):
             for place, (fragment, offset) in enumerate(
                 zip(fragments.tolist(), offsets.tolist(), strict=True)
             ):
                 flat = self._flat[fragment]
                 for name, values in columns.items():
-                    flat.read_into(values[place], name, offset)
+                    if not flat.read_cached(values[place], name, offset):
+                        late.append((flat, values[place], name, offset))
+            for flat, _, name, offset in late:
+                flat.ask_for(name, offset)
+            for flat, row, name, offset in late:
+                flat.read_into(row, name, offset)
         return ClipPrototypes.of(columns["object_codes"], columns["event"])
 
 
