@@ -96,7 +96,7 @@ def test_no_candidates(text, library) -> None:  # type: ignore[no-untyped-def]
 
 def test_a_later_question_scores_only_what_it_needs_more(text, library, truth) -> None:  # type: ignore[no-untyped-def]
     reader = Reader(library)
-    reranking = Reranking(text, guessed(truth, 0.1), reader, 1.5)
+    reranking = Reranking(text, guessed(truth, 0.3), reader, 1.5)
     first = len(reranking.rank(5).rows)
     assert len(reranking.rank(5).rows) == first == reader.read
     more = len(reranking.rank(5, recall=0.99999).rows)
@@ -127,11 +127,12 @@ def test_expected_misses_are_those_that_are_counted() -> None:
     for scored in (200, 1000):
         best = np.argsort(-truth)[:100]
         missed = int((best >= scored).sum())
-        expected = chances_of_best(truth[:scored], guess[:scored], guess[scored:], 100).sum()
+        parts = guess[:, None]
+        expected = chances_of_best(truth[:scored], parts[:scored], parts[scored:], 100).sum()
         assert missed / 1.3 - 1 <= expected <= 1.3 * missed + 1
 
 
 def test_with_fewer_scored_than_wanted_all_others_are_needed() -> None:
-    scores = np.ones(3, np.float32)
-    assert chances_of_best(scores, scores, np.zeros(5, np.float32), 4).tolist() == [1] * 5
-    assert chances_of_best(scores, scores, np.zeros(0, np.float32), 2).tolist() == []
+    scores, parts = np.ones(3, np.float32), np.ones((3, 1))
+    assert chances_of_best(scores, parts, np.zeros((5, 1)), 4).tolist() == [1] * 5
+    assert chances_of_best(scores, parts, np.zeros((0, 1)), 2).tolist() == []

@@ -15,10 +15,12 @@ class Candidates:
     Attributes:
         rows: `[N]`, int64.
         scores: approximate similarity `[N]`, float32.
+        event: what the event prototypes contribute to the scores `[N]`, float32; None if that is not known apart.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
+    event: NDArray[np.float32] | None = None
 
     @classmethod
     def none(cls) -> Candidates:
@@ -29,14 +31,20 @@ class Candidates:
         return len(self.rows)
 
     def __getitem__(self, places: slice | NDArray) -> Candidates:
-        return Candidates(self.rows[places], self.scores[places])
+        event = None if self.event is None else self.event[places]
+        return Candidates(self.rows[places], self.scores[places], event)
 
-    @classmethod
-    def best(cls, rows: NDArray[np.int64], scores: NDArray[np.float32], count: int) -> Candidates:
-        """The best `count` of some clips, in order."""
-        if len(rows) > count > 0:
-            threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
-            good = scores >= threshold
-            rows, scores = rows[good], scores[good]
-        order = np.lexsort((rows, -scores))[:count]
-        return cls(rows[order], scores[order])
+    def parts(self) -> NDArray[np.float64]:
+        """What is known of the scores apart, `[N, 2]` or `[N, 1]`; the sum of a row is the score."""
+        scores = self.scores.astype(np.float64)
+        if self.event is None:
+            return scores[:, None]
+        return np.stack([self.event, scores - self.event], axis=1)
+
+    def best(self, count: int) -> Candidates:
+        """The best `count`, in order, of candidates in any order."""
+        good = self
+        if len(self) > count > 0:
+            threshold = np.partition(self.scores, len(self) - count)[len(self) - count]
+            good = self[self.scores >= threshold]
+        return good[np.lexsort((good.rows, -good.scores))[:count]]

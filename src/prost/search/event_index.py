@@ -120,7 +120,7 @@ class EventIndex:
         there = found[0] >= 0
         # Events are ordered best first, so the first of a clip's events gives its event-sentence score.
         clips, first = np.unique(found[0][there] // events, return_index=True)
-        return Candidates.best(clips.astype(np.int64), cosines[0][there][first], count)
+        return Candidates(clips.astype(np.int64), cosines[0][there][first]).best(count)
 
 
 def _directions(event: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:

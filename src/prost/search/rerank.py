@@ -1,9 +1,9 @@
 """Exact scores of the best candidates of the scan, as many as the recall target needs.
 
-A scan orders clips by approximate scores. Once some candidates are scored exactly, the spread of the errors tells how
-likely each of the other candidates is to be among the best clips. The best candidates are scored first, until fewer
-than `(1 - recall) * wanted` of the best clips are expected among the rest. A query whose best clips stand out needs a
-few dozen exact scores; a query that matches all clips about equally needs many.
+A scan orders clips by approximate scores. Once some candidates are scored exactly, a regression on the parts of their
+approximate scores tells how likely each of the other candidates is to be among the best clips. The likeliest are scored
+next, until fewer than `(1 - recall) * wanted` of the best clips are expected among the rest. A query whose best clips
+stand out needs a few dozen exact scores; a query that matches all clips about equally needs many.
 
 The best clips are defined by the exact formula on the stored 8-bit prototypes. Their order can differ from that of the
 model's own prototypes where scores differ by less than about 0.0002 (decision 0024).
@@ -26,12 +26,18 @@ from prost.search.exact import ClipPrototypes, ClipScores, score
 RECALL = 0.9995
 # Candidates that the scan returns; the expected number of misses is counted among these.
 CANDIDATES = 2000
-# Candidates of the tables whose event scores are refined, for each candidate that the scan returns.
-REFINED_PER_CANDIDATE = 2
-FIRST_ROUND = 64
+# Candidates of the tables whose event scores are refined, for each candidate that the scan returns. The errors of the
+# codes are averaged over object slots, so those of one slot say least.
+REFINED_PER_CANDIDATE, REFINED_OF_ONE_SLOT = 3, 10
+# Clips of one slot are also read and scored in a tenth of the time.
+FIRST_ROUND, FIRST_ROUND_OF_ONE_SLOT = 64, 256
 # Later rounds score as many candidates as the forecast asks for: at least this many, so that the forecast improves, and
 # at most as many as were scored before, because a forecast from few errors is uncertain.
 SMALLEST_ROUND = 16
+# By how much the weight of a part of the approximate scores is expected to differ from 1, before any error is known.
+WEIGHT_DEVIATION = 0.4
+# Rounding of scores in float32.
+ROUNDING = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +89,17 @@ class Reranking:
         self._candidates = candidates
         self._read = read
         self._weight = object_phrase_weight
-        self._parts: list[ClipScores] = []
-        self._done = 0
+        self._approximate = candidates.parts()
+        self._scores: list[ClipScores] = []
+        self._one_slot = False
+        # Places among the candidates: those with an exact score in the order of `_scores`, and those without one.
+        self._done = np.empty(0, dtype=np.intp)
+        self._left = np.arange(len(candidates))
 
     @property
     def finished(self) -> bool:
         """Whether every candidate has been scored."""
-        return self._done == len(self._candidates)
+        return len(self._left) == 0
 
     def rank(self, wanted: int, recall: float = RECALL) -> Ranking:
         """Score candidates until the expected fraction of the best `wanted` clips that was found reaches `recall`.
@@ -97,26 +107,30 @@ class Reranking:
         Returns:
             All clips scored so far: at least `wanted` if there are that many candidates.
         """
-        size = max(FIRST_ROUND, wanted) - self._done
-        if size <= 0:
-            size = self._needed(wanted, recall)
-        while size and not self.finished:
-            rows = self._candidates.rows[self._done :][:size]
-            self._parts.append(score(self._text, self._read(rows), self._weight))
-            self._done += len(rows)
-            size = self._needed(wanted, recall)
-        return Ranking.of(self._candidates.rows[: self._done], ClipScores.joined(self._parts))
+        while len(places := self._next(wanted, recall)):
+            clips = self._read(self._candidates.rows[places])
+            self._one_slot = clips.object_codes.shape[2] == 1
+            self._scores.append(score(self._text, clips, self._weight))
+            self._done = np.concatenate([self._done, places])
+            self._left = np.setdiff1d(self._left, places, assume_unique=True)
+        return Ranking.of(self._candidates.rows[self._done], ClipScores.joined(self._scores))
 
-    def _needed(self, wanted: int, recall: float) -> int:
-        """Number of candidates to score in the next round; 0 if enough were scored."""
-        if recall >= 1:
-            return len(self._candidates) - self._done
-        exact = np.concatenate([part.total for part in self._parts])
-        approximate = self._candidates.scores
-        chances = chances_of_best(exact, approximate[: self._done], approximate[self._done :], wanted)
-        misses = np.cumsum(chances[::-1])[::-1]  # [m]: expected misses if scoring stops before each
+    def _next(self, wanted: int, recall: float) -> NDArray[np.intp]:
+        """Places of the candidates to score in the next round; none if enough were scored."""
+        scored = len(self._done)
+        first = max(FIRST_ROUND_OF_ONE_SLOT if self._one_slot else FIRST_ROUND, wanted)
+        if scored < first:
+            return self._left[: first - scored]
+        if recall >= 1 or self.finished:
+            return self._left
+        exact = np.concatenate([part.total for part in self._scores])
+        chances = chances_of_best(exact, self._approximate[self._done], self._approximate[self._left], wanted)
+        likeliest = np.argsort(-chances, kind="stable")
+        misses = np.cumsum(chances[likeliest][::-1])[
+            ::-1
+        ]  # [m]: expected misses if scoring stops before each
         needed = int(np.count_nonzero(misses > (1 - recall) * wanted))
-        return needed and min(max(needed, SMALLEST_ROUND), self._done)
+        return self._left[likeliest[: needed and min(max(needed, SMALLEST_ROUND), scored)]]
 
 
 def rerank(
@@ -145,37 +159,46 @@ def rerank(
 
 def chances_of_best(
     exact: NDArray[np.float32],
-    approximate: NDArray[np.float32],
-    remaining: NDArray[np.float32],
+    approximate: NDArray[np.float64],
+    remaining: NDArray[np.float64],
     wanted: int,
 ) -> NDArray[np.float64]:
     """Probability of each clip without an exact score to be among the `wanted` best `[m]`.
 
-    Candidates were selected for high approximate scores, so the highest ones tend to be overestimated: exact minus
-    approximate rises towards lower scores. A line fitted to the known errors predicts this rise. Errors around the line
-    are taken as normal, with a deviation enlarged by its own uncertainty.
+    The exact score is predicted by a linear regression on the parts of the approximate one, whose weights are expected
+    near 1 (Bayesian linear regression with a normal prior, Bishop 2006, section 3.3). Candidates are chosen by these
+    same parts, and that leaves their regression as it is, while the errors of the chosen ones are too high on average.
+    A part that says little gets a small weight: object scores by codes do, beside event scores in 8 bits.
 
     Args:
-        exact: exact scores of some clips.
-        approximate: approximate scores of the same clips.
-        remaining: approximate scores of the others `[m]`, none higher than `approximate`.
+        exact: exact scores of some clips `[k]`.
+        approximate: the parts that their approximate scores are sums of `[k, P]`.
+        remaining: the parts of the approximate scores of the others `[m, P]`.
         wanted: number of best clips that are wanted.
 
-    A clip whose expected score is that of the last wanted clip has an even chance, a far lower one has none:
+    A clip whose expected score is that of the last wanted clip has an even chance, a far lower one has hardly any:
 
-    >>> exact, approximate = np.array([0.9, 0.7, 0.9, 0.7]), np.array([0.8, 0.8, 0.8, 0.8])
-    >>> chances_of_best(exact, approximate, np.array([0.9, -9.0]), wanted=2).round(6).tolist()
-    [0.5, 0.0]
+    >>> exact, approximate = np.array([0.9, 0.7, 0.9, 0.7]), np.full((4, 1), 0.8)
+    >>> chances_of_best(exact, approximate, np.array([[0.9], [-9.0]]), wanted=2).round(2).tolist()
+    [0.5, 0.01]
     """
     if len(exact) < wanted:
         return np.ones(len(remaining))
     threshold = np.partition(exact, len(exact) - wanted)[len(exact) - wanted]
-    errors = exact.astype(np.float64) - approximate
-    centred = approximate.astype(np.float64) - approximate.mean(dtype=np.float64)
-    square = float(centred @ centred)
-    # Selection only makes errors fall with the score. A rise is chance, so it is ignored.
-    slope = min(0.0, float(centred @ errors) / square) if square > 0 else 0.0
-    deviation = float((errors - slope * centred).std()) * (1 + 1 / math.sqrt(2 * len(errors)))
-    expected = remaining + errors.mean() + slope * (remaining - approximate.mean(dtype=np.float64))
-    above = (expected - threshold) / max(deviation, float(np.finfo(np.float32).eps))
-    return torch.special.ndtr(torch.from_numpy(np.asarray(above, dtype=np.float64))).numpy()
+    errors = exact - approximate.sum(axis=1)
+    centre = approximate.mean(axis=0)
+    known, unknown = (
+        np.column_stack([np.ones(len(each)), each - centre]) for each in (approximate, remaining)
+    )
+    variance = max(float(errors.var()), ROUNDING**2)
+    # The prior is relative to the deviation of the errors, which are known only once the weights are.
+    for _ in range(2):
+        prior = np.diag([0.0, *(variance / WEIGHT_DEVIATION**2 for _ in centre)])
+        inverse = np.linalg.inv(known.T @ known + prior)
+        weights = inverse @ (known.T @ errors)
+        # A deviation that is known from few errors may be larger than it seems.
+        allowance = (1 + 1 / math.sqrt(2 * len(errors))) ** 2
+        variance = max(float(np.square(errors - known @ weights).mean()) * allowance, ROUNDING**2)
+    expected = remaining.sum(axis=1) + unknown @ weights
+    deviation = np.sqrt(variance * (1 + np.einsum("mi,ij,mj->m", unknown, inverse, unknown)))
+    return torch.special.ndtr(torch.from_numpy((expected - threshold) / deviation)).numpy()

@@ -155,7 +155,7 @@ def _scan_above(
             scores[query].append(best[query][there])
         before += len(part)
     return [
-        Candidates.best(np.concatenate(rows[query]), np.concatenate(scores[query]), count)
+        Candidates(np.concatenate(rows[query]), np.concatenate(scores[query])).best(count)
         for query in range(len(tables))
     ]
 
@@ -186,7 +186,7 @@ def refine(
     ends = np.cumsum([len(part) for part in parts])
     refined = []
     for query, found in enumerate(candidates):
-        scores = found.scores.copy()
+        scores, event = found.scores.copy(), np.empty_like(found.scores)
         part_of = np.searchsorted(ends, found.rows, side="right")
         for number in np.unique(part_of):
             part, here = parts[number], part_of == number
@@ -195,5 +195,6 @@ def refine(
             with kernels.ONE_AT_A_TIME:
                 fine = kernels.fine_event_scores(tables.sentence[query], part.event, part.event_scales, rows)
             scores[here] += fine - coarse
-        refined.append(Candidates.best(found.rows, scores, len(found)))
+            event[here] = fine
+        refined.append(Candidates(found.rows, scores, event).best(len(found)))
     return refined

@@ -21,7 +21,7 @@ from prost.search.codes import Codebooks, CodedClips
 from prost.search.event_index import EventIndex
 from prost.search.fragments import OFFSET_BITS, Pages
 from prost.search.packs import ATTEMPTS, Current, Pack, PackedRows, PackFolder
-from prost.search.rerank import REFINED_PER_CANDIDATE
+from prost.search.rerank import REFINED_OF_ONE_SLOT, REFINED_PER_CANDIDATE
 from prost.search.scan import QueryTables, refine, scan
 
 NOWHERE = -1
@@ -122,8 +122,10 @@ class ScannedPacks:
         tables = QueryTables.of(text, self._books, object_phrase_weight)
         parts = [pack.clips for pack in self._packs]
         masks = [pack.allowed(allowed) for pack in self._packs]
-        found = refine(tables, parts, scan(tables, parts, count * REFINED_PER_CANDIDATE, masks))[0]
-        return Candidates.best(self._rows[found.rows], found.scores, count)
+        one_slot = any(part.slots == 1 for part in parts)
+        refined = count * (REFINED_OF_ONE_SLOT if one_slot else REFINED_PER_CANDIDATE)
+        found = refine(tables, parts, scan(tables, parts, refined, masks))[0]
+        return replace(found, rows=self._rows[found.rows]).best(count)
 
 
 class IndexedEvents:
