@@ -359,6 +359,7 @@ def test_refined_event_scores_are_those_of_the_8_bit_events(coarse, unpack_codes
     for query in range(2):
         assert sorted(refined[query].rows.tolist()) == sorted(found[query].rows.tolist())
         assert (np.diff(refined[query].scores) <= 0).all()
+        assert refined[query].event is not None
         sentence = tables.sentence[query].astype(np.float64)
         for row, score in zip(refined[query].rows, refined[query].scores, strict=True):
             object_phrase = tables.object[query][unpack_codes(clips, row)].max(axis=1).mean()
