@@ -31,8 +31,8 @@ from prost.search.codebook import codebook_size, train_codebook
 from prost.search.codes import Codebooks, code_clips
 from prost.search.exact import ClipPrototypes
 from prost.search.quantise import quantise
-from prost.search.rerank import CANDIDATES, REFINED_PER_CANDIDATE, rerank
-from prost.search.scan import QueryTables, refine, scan
+from prost.search.rerank import CANDIDATES, rerank
+from prost.search.scan import QueryTables, refine, refined_count, scan
 
 COLUMNS = (
     "clips",
@@ -118,7 +118,7 @@ def same_recall(model: ProST, name: str) -> None:
     count = min(CANDIDATES, len(scenes))
     tables = QueryTables.of(text, books, weight)
     scanned = []
-    liked = scan(tables, [clips], count * REFINED_PER_CANDIDATE)
+    liked = scan(tables, [clips], refined_count(count, clips.slots))
     for query, found in enumerate(refine(tables, [clips], liked)):
         one = text[query : query + 1]
         ranking = rerank(one, found[:count], lambda rows: stored[torch.from_numpy(rows)], weight, wanted=10)

@@ -190,6 +190,17 @@ def test_chances_are_those_of_a_regression_written_out() -> None:
         assert chance == pytest.approx(NormalDist(tenth, deviation).cdf(expected), abs=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_many_copies_of_two_clips_leave_chances_that_are_numbers(seed: int) -> None:
+    """Both parts then say the same, and explain nearly everything."""
+    random = np.random.default_rng(seed)
+    two = random.normal(size=(2, 2))
+    parts = two[random.integers(0, 2, 1000)]
+    exact = (parts @ [1.3, 0.6] + 1e-7 * random.normal(size=1000)).astype(np.float32)
+    chances = chances_of_best(exact, parts, np.concatenate([two, two.mean(axis=0, keepdims=True)]), 10)
+    assert ((chances >= 0) & (chances <= 1)).all()
+
+
 def test_parts_that_are_known_apart_save_exact_scores(text, library) -> None:  # type: ignore[no-untyped-def]
     """The event part is right, and the object part is noise for the most part."""
     codes, scales, event = library

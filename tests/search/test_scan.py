@@ -359,9 +359,11 @@ def test_refined_event_scores_are_those_of_the_8_bit_events(coarse, unpack_codes
     for query in range(2):
         assert sorted(refined[query].rows.tolist()) == sorted(found[query].rows.tolist())
         assert (np.diff(refined[query].scores) <= 0).all()
-        assert refined[query].event is not None
+        event = refined[query].event
+        assert event is not None
         sentence = tables.sentence[query].astype(np.float64)
-        for row, score in zip(refined[query].rows, refined[query].scores, strict=True):
+        for row, score, part in zip(refined[query].rows, refined[query].scores, event, strict=True):
             object_phrase = tables.object[query][unpack_codes(clips, row)].max(axis=1).mean()
             directions = clips.event[row] * clips.event_scales[row][:, None].astype(np.float64)
-            assert score == pytest.approx(1.5 * object_phrase + (directions @ sentence).max(), abs=1e-4)
+            assert part == pytest.approx((directions @ sentence).max(), abs=1e-4)
+            assert score == pytest.approx(1.5 * object_phrase + part, abs=1e-4)

@@ -39,8 +39,8 @@ TIE = 0.01
 # Speed is measured with as many clips as float32 encodes in about this time, and no more than this.
 TIMED_SECONDS = 2.0
 MOST_TIMED_CLIPS = 8
-# A form that takes so many times as long as float32 is timed twice only. Once would not tell: the first time it may be
-# compiling its code for batches of this size.
+# A form that takes so many times as long as float32 is timed only twice. One time is not enough, because the form may
+# then be compiling its code for batches of this size.
 HOPELESS = 3.0
 # A form must be so much faster than float32 to be judged where only faster ones are.
 FASTER = 1.1
@@ -195,7 +195,7 @@ def equal_top10(expected: NDArray[np.floating], found: NDArray[np.floating]) -> 
 
 
 def _hopeless(times: list[float], fp32_times: list[float]) -> bool:
-    """Whether a form was far slower than float32 as often as it takes to tell."""
+    """Whether a form was far slower than float32 at least twice."""
     return len(times) > 1 and min(times) > HOPELESS * min(fp32_times)
 
 

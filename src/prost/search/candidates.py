@@ -15,7 +15,7 @@ class Candidates:
     Attributes:
         rows: `[N]`, int64.
         scores: approximate similarity `[N]`, float32.
-        event: what the event prototypes contribute to the scores `[N]`, float32; None if that is not known apart.
+        event: what the event prototypes contribute to the scores `[N]`, float32; None if only the sum is known.
     """
 
     rows: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Candidates:
         return Candidates(self.rows[places], self.scores[places], event)
 
     def parts(self) -> NDArray[np.float64]:
-        """What is known of the scores apart, `[N, 2]` or `[N, 1]`; the sum of a row is the score."""
+        """The parts of the scores: event and object part `[N, 2]`, or the sum alone `[N, 1]`."""
         scores = self.scores.astype(np.float64)
         if self.event is None:
             return scores[:, None]

@@ -12,10 +12,11 @@ that Lance gives when a fragment is coded.
 
 from __future__ import annotations
 
-import errno
 import os
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from itertools import accumulate
@@ -35,8 +36,6 @@ from prost.search.storage_errors import storage_errors
 PROTOTYPES = ["object_codes", "event"]
 COLUMN_TYPES: dict[str, type[np.generic]] = {"object_codes": np.int8, "event": np.float32}
 OFFSET_BITS = 32
-# What a file system answers that cannot read from memory alone, or a system that does not know the question.
-CANNOT_TELL = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 _SEEKING = Lock()
 
 
@@ -153,7 +152,7 @@ class FlatRows:
 
     def read_cached(self, row: NDArray, column: str, offset: int) -> bool:
         """Read one row if the system has all of it in memory. False otherwise, and where the system cannot tell."""
-        if not self._tells_cached:
+        if sys.platform != "linux" or not self._tells_cached:
             return False
         try:
             read = os.preadv(
@@ -161,22 +160,22 @@ class FlatRows:
             )
         except BlockingIOError:
             return False
-        except OSError as error:
-            if error.errno not in CANNOT_TELL:
-                raise
-            self._tells_cached = False  # the file system cannot
+        except OSError:
+            # The file system cannot, or the system does not know the question. A disk that fails shows in `read_into`.
+            self._tells_cached = False
             return False
         return read == self._row_bytes[column]
 
     def ask_for(self, column: str, offset: int) -> None:
         """Ask the system to bring a row into its memory, and do not wait for it."""
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(
-                self._file.fileno(),
-                self._place(column, offset),
-                self._row_bytes[column],
-                os.POSIX_FADV_WILLNEED,
-            )
+        if sys.platform == "linux":
+            with suppress(OSError):  # advice that is not taken changes nothing
+                os.posix_fadvise(
+                    self._file.fileno(),
+                    self._place(column, offset),
+                    self._row_bytes[column],
+                    os.POSIX_FADV_WILLNEED,
+                )
 
     def _place(self, column: str, offset: int) -> int:
         starts = self._starts[column]
@@ -283,7 +282,7 @@ class RowReader:
             for name in PROTOTYPES
         }
         # Row by row, because candidates are spread over all data files, a few in each. Lists of places for each file
-        # take longer. Rows that are on the disk only are asked for all at once, so that they need not wait for each
+        # take longer. Rows that are only on the disk are asked for all at once, so that they need not wait for each
         # other.
         late = []
         with storage_errors(self._table.uri):

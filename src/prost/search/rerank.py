@@ -26,18 +26,16 @@ from prost.search.exact import ClipPrototypes, ClipScores, score
 RECALL = 0.9995
 # Candidates that the scan returns; the expected number of misses is counted among these.
 CANDIDATES = 2000
-# Candidates of the tables whose event scores are refined, for each candidate that the scan returns. The errors of the
-# codes are averaged over object slots, so those of one slot say least.
-REFINED_PER_CANDIDATE, REFINED_OF_ONE_SLOT = 3, 10
-# Clips of one slot are also read and scored in a tenth of the time.
+# Clips of one object slot are read and scored in a tenth of the time of clips of twelve.
 FIRST_ROUND, FIRST_ROUND_OF_ONE_SLOT = 64, 256
 # Later rounds score as many candidates as the forecast asks for: at least this many, so that the forecast improves, and
 # at most as many as were scored before, because a forecast from few errors is uncertain.
 SMALLEST_ROUND = 16
 # By how much the weight of a part of the approximate scores is expected to differ from 1, before any error is known.
 WEIGHT_DEVIATION = 0.4
-# Rounding of scores in float32.
-ROUNDING = float(np.finfo(np.float32).eps)
+# Smallest deviation of the errors that is taken seriously: scores are sums of many float32 products. A smaller one would
+# also leave the regression without its prior where both parts say the same.
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +87,7 @@ class Reranking:
         self._candidates = candidates
         self._read = read
         self._weight = object_phrase_weight
-        self._approximate = candidates.parts()
+        self._parts = candidates.parts()
         self._scores: list[ClipScores] = []
         self._one_slot = False
         # Places among the candidates: those with an exact score in the order of `_scores`, and those without one.
@@ -116,7 +114,10 @@ class Reranking:
         return Ranking.of(self._candidates.rows[self._done], ClipScores.joined(self._scores))
 
     def _next(self, wanted: int, recall: float) -> NDArray[np.intp]:
-        """Places of the candidates to score in the next round; none if enough were scored."""
+        """Places of the candidates to score in the next round; none if enough were scored.
+
+        Before anything can be predicted, these are the ones with the highest approximate scores.
+        """
         scored = len(self._done)
         first = max(FIRST_ROUND_OF_ONE_SLOT if self._one_slot else FIRST_ROUND, wanted)
         if scored < first:
@@ -124,12 +125,11 @@ class Reranking:
         if recall >= 1 or self.finished:
             return self._left
         exact = np.concatenate([part.total for part in self._scores])
-        chances = chances_of_best(exact, self._approximate[self._done], self._approximate[self._left], wanted)
+        chances = chances_of_best(exact, self._parts[self._done], self._parts[self._left], wanted)
         likeliest = np.argsort(-chances, kind="stable")
-        misses = np.cumsum(chances[likeliest][::-1])[
-            ::-1
-        ]  # [m]: expected misses if scoring stops before each
-        needed = int(np.count_nonzero(misses > (1 - recall) * wanted))
+        # Expected misses if scoring stops before each [m]. One that is no number does not end the scoring.
+        misses = np.cumsum(chances[likeliest][::-1])[::-1]
+        needed = int(np.count_nonzero(~(misses <= (1 - recall) * wanted)))
         return self._left[likeliest[: needed and min(max(needed, SMALLEST_ROUND), scored)]]
 
 
@@ -159,36 +159,36 @@ def rerank(
 
 def chances_of_best(
     exact: NDArray[np.float32],
-    approximate: NDArray[np.float64],
-    remaining: NDArray[np.float64],
+    known_parts: NDArray[np.float64],
+    other_parts: NDArray[np.float64],
     wanted: int,
 ) -> NDArray[np.float64]:
     """Probability of each clip without an exact score to be among the `wanted` best `[m]`.
 
     The exact score is predicted by a linear regression on the parts of the approximate one, whose weights are expected
-    near 1 (Bayesian linear regression with a normal prior, Bishop 2006, section 3.3). Candidates are chosen by these
-    same parts, and that leaves their regression as it is, while the errors of the chosen ones are too high on average.
+    near 1 (Bayesian linear regression with a normal prior, Bishop 2006, section 3.3). The approximate scores of chosen
+    candidates are too high on average. Since they are chosen by these same parts, the regression is not biased by that.
     A part that says little gets a small weight: object scores by codes do, beside event scores in 8 bits.
 
     Args:
         exact: exact scores of some clips `[k]`.
-        approximate: the parts that their approximate scores are sums of `[k, P]`.
-        remaining: the parts of the approximate scores of the others `[m, P]`.
+        known_parts: the parts that add up to their approximate scores `[k, P]`.
+        other_parts: the parts of the approximate scores of the other clips `[m, P]`.
         wanted: number of best clips that are wanted.
 
     A clip whose expected score is that of the last wanted clip has an even chance, a far lower one has hardly any:
 
-    >>> exact, approximate = np.array([0.9, 0.7, 0.9, 0.7]), np.full((4, 1), 0.8)
-    >>> chances_of_best(exact, approximate, np.array([[0.9], [-9.0]]), wanted=2).round(2).tolist()
+    >>> exact, parts = np.array([0.9, 0.7, 0.9, 0.7]), np.full((4, 1), 0.8)
+    >>> chances_of_best(exact, parts, np.array([[0.9], [-9.0]]), wanted=2).round(2).tolist()
     [0.5, 0.01]
     """
     if len(exact) < wanted:
-        return np.ones(len(remaining))
+        return np.ones(len(other_parts))
     threshold = np.partition(exact, len(exact) - wanted)[len(exact) - wanted]
-    errors = exact - approximate.sum(axis=1)
-    centre = approximate.mean(axis=0)
+    errors = exact - known_parts.sum(axis=1)
+    centre = known_parts.mean(axis=0)
     known, unknown = (
-        np.column_stack([np.ones(len(each)), each - centre]) for each in (approximate, remaining)
+        np.column_stack([np.ones(len(each)), each - centre]) for each in (known_parts, other_parts)
     )
     variance = max(float(errors.var()), ROUNDING**2)
     # The prior is relative to the deviation of the errors, which are known only once the weights are.
@@ -199,6 +199,6 @@ def chances_of_best(
         # A deviation that is known from few errors may be larger than it seems.
         allowance = (1 + 1 / math.sqrt(2 * len(errors))) ** 2
         variance = max(float(np.square(errors - known @ weights).mean()) * allowance, ROUNDING**2)
-    expected = remaining.sum(axis=1) + unknown @ weights
+    expected = other_parts.sum(axis=1) + unknown @ weights
     deviation = np.sqrt(variance * (1 + np.einsum("mi,ij,mj->m", unknown, inverse, unknown)))
     return torch.special.ndtr(torch.from_numpy((expected - threshold) / deviation)).numpy()

@@ -31,6 +31,8 @@ from prost.search.pruning import PruningThresholds
 LONGEST_STRIDE, SAMPLED_CLIPS = 64, 4096
 # With a shorter stride a sample costs more than it saves.
 SHORTEST_STRIDE = 4
+# Clips whose event scores are refined, for each candidate.
+REFINED_PER_CANDIDATE, REFINED_OF_ONE_SLOT = 3, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +178,15 @@ def _tables_and_codes(tables: QueryTables, part: CodedClips) -> tuple[NDArray, .
         part.starts,
         part.event_codes,
     )
+
+
+def refined_count(candidates: int, slots: int) -> int:
+    """How many of the clips that the scan prefers are refined, to give so many candidates.
+
+    Errors of the codes are averaged over the object slots, so scores by codes are least certain with one slot (decision
+    0077).
+    """
+    return candidates * (REFINED_OF_ONE_SLOT if slots == 1 else REFINED_PER_CANDIDATE)
 
 
 def refine(

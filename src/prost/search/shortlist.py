@@ -21,8 +21,7 @@ from prost.search.codes import Codebooks, CodedClips
 from prost.search.event_index import EventIndex
 from prost.search.fragments import OFFSET_BITS, Pages
 from prost.search.packs import ATTEMPTS, Current, Pack, PackedRows, PackFolder
-from prost.search.rerank import REFINED_OF_ONE_SLOT, REFINED_PER_CANDIDATE
-from prost.search.scan import QueryTables, refine, scan
+from prost.search.scan import QueryTables, refine, refined_count, scan
 
 NOWHERE = -1
 
@@ -122,9 +121,8 @@ class ScannedPacks:
         tables = QueryTables.of(text, self._books, object_phrase_weight)
         parts = [pack.clips for pack in self._packs]
         masks = [pack.allowed(allowed) for pack in self._packs]
-        one_slot = any(part.slots == 1 for part in parts)
-        refined = count * (REFINED_OF_ONE_SLOT if one_slot else REFINED_PER_CANDIDATE)
-        found = refine(tables, parts, scan(tables, parts, refined, masks))[0]
+        wide = refined_count(count, parts[0].slots) if parts else count
+        found = refine(tables, parts, scan(tables, parts, wide, masks))[0]
         return replace(found, rows=self._rows[found.rows]).best(count)
 
 

@@ -175,7 +175,9 @@ def encode(
     rounds: Annotated[
         int,
         typer.Option(
-            "--rounds", min=1, help="Times that each form is timed; twice, if it is far slower than float32."
+            "--rounds",
+            min=1,
+            help="Times that each form is timed; at most twice, if it is far slower than float32.",
         ),
     ] = 3,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
