@@ -33,7 +33,7 @@ FIRST_ROUND, FIRST_ROUND_OF_ONE_SLOT = 64, 256
 SMALLEST_ROUND = 16
 # By how much the weight of a part of the approximate scores is expected to differ from 1, before any error is known.
 WEIGHT_DEVIATION = 0.4
-# Smallest deviation of the errors that is taken seriously: scores are sums of many float32 products. A smaller one would
+# Smallest deviation of the errors that is believed: scores are sums of many float32 products. A smaller one would
 # also leave the regression without its prior where both parts say the same.
 ROUNDING = 1e-5
 
