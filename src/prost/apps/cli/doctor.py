@@ -67,6 +67,10 @@ class Check:
     detail: str
 
 
+class NothingToJudge(Exception):
+    """What a check looks at is not there, and need not be."""
+
+
 def doctor(
     library: LibraryOption,
     verify: Annotated[
@@ -129,6 +133,8 @@ def _tried(name: str, attempt: Callable[[], str]) -> Check:
     # Any error is the result of this check; the other checks still have to run.
     try:
         return Check(name=name, ok=True, detail=attempt())
+    except NothingToJudge as nothing:
+        return _info(name, str(nothing))
     except Exception as error:
         return Check(name=name, ok=False, detail=" ".join(str(error).split()) or type(error).__name__)
 
@@ -296,7 +302,7 @@ def _library_health(path: str) -> str:
     except MissingPath:
         if path != default_library():  # it was named, so that a name with a mistake must not pass
             raise
-        return f"none at {path} yet"
+        raise NothingToJudge(f"none at {path} yet") from None
     library.check_sizes()
     stats = library.stats()
     reasons = Counter(row.reason for row in library.videos("status = 'failed'"))
@@ -314,6 +320,6 @@ def _library_model(path: str, model: str | None) -> str:
     try:
         Library(path)
     except MissingPath:
-        return f"no library at {path}"
+        raise NothingToJudge(f"no library at {path}") from None
     loaded = load_library_model(path, model, "cpu")
     return f"{Library(path, loaded).description.model} loads and fits"
