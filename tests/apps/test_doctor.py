@@ -88,7 +88,11 @@ def test_a_library_that_was_named_must_be_there(prost: Prost, library: Path) -> 
     assert said.code == 1
     assert checks(said)["library"]["ok"] is False
     assert str(checks(said)["library"]["detail"]).startswith(f"no library at {library}; expected: ")
-    assert checks(said)["library model"] == {"name": "library model", "ok": None, "detail": f"no library at {library}"}
+    assert checks(said)["library model"] == {
+        "name": "library model",
+        "ok": None,
+        "detail": f"no library at {library}",
+    }
 
 
 @pytest.mark.usefixtures("small_model")
