@@ -1,8 +1,10 @@
 """Indexing on a Ray cluster of this machine against one process: work per clip, overhead, workers, and kills.
 
-    python benchmarks/ray_index.py [--videos 60] [--skip-kills]
+    python benchmarks/ray_index.py [--videos 60] [--long 360] [--skip-kills]
 
-Every library is compared with that of the one process: the same rows, bit for bit where nothing else is printed.
+Every library is compared with that of the one process: the same rows, bit for bit where nothing else is printed. The
+same ways index a longer folder, too. What each further clip of it takes is the work per clip, without what a run takes
+to start.
 """
 
 from __future__ import annotations
@@ -36,18 +38,25 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, default=60)
+    parser.add_argument("--long", type=int, default=360, help="videos of the longer folder")
     parser.add_argument("--skip-kills", action="store_true")
     arguments = parser.parse_args()
     print(f"load average before: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}", flush=True)
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
-        films = work / "films"
+        films, long = work / "films", work / "long"
         write(films, videos=arguments.videos)
+        write(long, videos=arguments.long)
         add_to(work / "warm.prost", next(films.glob("*.mp4")), {})
         one = add_to(work / "one.prost", films, {"workers": 1})
         expected = rows_of(work / "one.prost")
         clips = len(expected["key"])
         tell("one process, 1 decoder", one, clips, "")
+        long_one = add_to(work / "long-one.prost", long, {"workers": 1})
+        all_expected = rows_of(work / "long-one.prost")
+        all_clips = len(all_expected["key"])
+        tell("the longer folder", long_one, all_clips, "")
+        tell_further("one process", long_one - one, all_clips - clips)
         for cores in (2, 4):
             started = time.monotonic()
             with ray_cluster(nodes=2, cpus=cores // 2) as address:
@@ -58,6 +67,15 @@ def main() -> None:
                     root = work / f"ray-{cores}-{again}.prost"
                     seconds = add_to(root, films, {"elsewhere": on_ray()})
                     tell(f"Ray, {cores} cores, {again}", seconds, clips, compared(root, expected))
+                root = work / f"ray-{cores}-long.prost"
+                long_ray = add_to(root, long, {"elsewhere": on_ray()})
+                tell(
+                    f"Ray, {cores} cores, the longer folder",
+                    long_ray,
+                    all_clips,
+                    compared(root, all_expected),
+                )
+                tell_further(f"Ray, {cores} cores", long_ray - seconds, all_clips - clips)
                 if cores == 4 and not arguments.skip_kills:
                     kills(address, work, films, expected)
         again_one = add_to(work / "one-again.prost", films, {"workers": 1})
@@ -73,7 +91,12 @@ def add_to(root: Path, films: Path, choices: dict[str, Any]) -> float:
 
 def tell(what: str, seconds: float, clips: int, verdict: str) -> None:
     """Print a row."""
-    print(f"{what:32} {seconds:7.1f} s {1000 * seconds / clips:8.0f} ms a clip  {verdict}", flush=True)
+    print(f"{what:33} {seconds:7.1f} s {1000 * seconds / clips:8.0f} ms a clip  {verdict}", flush=True)
+
+
+def tell_further(what: str, seconds: float, clips: int) -> None:
+    """Print what each clip of the longer folder took beyond those of the short one."""
+    print(f"{what + ', each further clip':43} {1000 * seconds / clips:8.0f} ms a clip", flush=True)
 
 
 def rows_of(root: Path) -> dict[str, Any]:
