@@ -71,6 +71,9 @@ def test_fusion_is_that_of_the_paper() -> None:
 def test_words_alone(library: Library) -> None:
     hits = library.search("submarine", sources=("words",))
     assert names(hits) == ["a.mp4"]
+    # Whether the model knows the word only matters where it reads it.
+    assert hits.notes == []
+    assert "the model does not know 'submarine'" in library.search("submarine").notes[0]
     (hit,) = hits
     assert hit.sources == ("words",)
     assert (hit.start, hit.end) == (20.0, 22.0)

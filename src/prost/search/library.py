@@ -496,9 +496,8 @@ class Library:
             joint=joint,
         )
         found = search_sources(self._searcher, self._store, request, query, sources)
-        return SearchResult(
-            found, [*query_notes(model, query), *found.notes], found.confidence, found.searched
-        )
+        notes = query_notes(model, query) if PICTURE in sources else []  # the model does not read the words
+        return SearchResult(found, [*notes, *found.notes], found.confidence, found.searched)
 
     def search_like(
         self,
