@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-slow wheel-test lint format bench tables docs clean
+.PHONY: help install browser demo test test-slow test-open-clip wheel-test lint format bench tables docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,11 @@ test: install  ## Run the fast tests (some minutes)
 
 test-slow: install  ## Run the slow tests
 	$(PYTEST) -m slow
+
+test-open-clip: install  ## Run the tests against open_clip, in a folder of its own beside .venv's packages
+	test -d .venv/open-clip || $(BIN)/python -m pip install --quiet --constraint constraints-dev.txt --no-deps \
+		--target .venv/open-clip open_clip_torch timm torchvision
+	PYTHONPATH=.venv/open-clip $(BIN)/python -m pytest -p tests.model.open_clip_beside tests/model/test_open_clip.py
 
 wheel-test:  ## Install the wheel outside the checkout, for each Python that is here, and run the demo there
 	PYTHON=$(PYTHON) .ci/wheel-test

@@ -1,7 +1,7 @@
 """Folders of open_clip. A plain CLIP needs no library; the others are compared with open_clip, where it is installed.
 
-open_clip needs torchvision, whose build must fit that of torch; the CPU build of torch that CI uses has no match on the
-package index. So the tests that need the library run where both are installed.
+open_clip needs torchvision, whose build must fit that of torch; the CPU build of torch has no match on the package
+index. So `make test-open-clip` runs the tests that need the library, see `open_clip_beside`.
 """
 
 import json
