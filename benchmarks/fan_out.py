@@ -1,7 +1,6 @@
 """What a library of 10^8 or 10^9 clips takes, and how long a search over many shards waits for the slowest of them.
 
-    python benchmarks/fan_out.py                   prints the tables of docs/scale.md, seconds
-    python benchmarks/fan_out.py --measure FILE    times the parts of a search that depend on the width
+    python benchmarks/fan_out.py    prints the tables of docs/scale.md, about a minute
 
 Figures per clip come from `benchmarks/results`. The median time of a shard is that of its two measured parts, scan and
 rerank, as they grow with the number of clips. Around it, times vary in two ways: by the sentence, which is as hard for
@@ -18,7 +17,6 @@ import heapq
 import json
 import math
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESULTS = Path(__file__).parent / "results"
-WIDTHS = RESULTS / "2026-11-26-widths.json"
-SEARCHES = {clips: RESULTS / f"2026-11-24-search-{clips}.json" for clips in (10_000, 100_000, 1_000_000)}
+# By width: libraries of a million clips were measured at D 128 alone.
+SEARCHES = {
+    128: {clips: RESULTS / f"2026-11-28-search-{clips}.json" for clips in (10_000, 100_000, 1_000_000)},
+    512: {100_000: RESULTS / "2026-11-28-search-prost-b16-100000.json"},
+}
+ENCODING = RESULTS / "2026-11-28-encoding-avx512-b16.json"
 NORMAL_95 = statistics.NormalDist().inv_cdf(0.95)
 # Sizes of a clip as in the paper.
 FRAMES, OBJECTS, EVENTS = 12, 12, 3
-# Milliseconds of the parts of the scan that depend on the width, at D 128 (lab notebook, 2026-11-24).
-TABLES_MS, REFINING_MS = 1.5, 1.35
-CORES = 2  # on which the searches were measured
-# Clips a second of a ViT-B/16 with 4 frames on one core, float32 and int8 (results of 2026-11-26); a clip has 12.
-CLIPS_A_SECOND = {"float32": 0.99 * 4 / FRAMES, "int8": 1.68 * 4 / FRAMES}
+CORES = 2  # on which searches and encoding were measured
 # Floating-point operations of a ViT-B/16 for a frame, and what a GPU is assumed to do of them in a second.
 FRAME_FLOP, GPU_FLOP = 35e9, 3e14
 
@@ -123,48 +121,61 @@ def log_normal(median: float, p95: float) -> Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What was measured of searches.
+    """What was measured of searches and of encoding.
 
     Attributes:
-        find: milliseconds of the scan, by clips.
-        rerank: milliseconds of the rerank, by clips.
+        find: milliseconds of the scan at D 128, by clips.
+        rerank: milliseconds of the rerank at D 128, by clips.
+        wider_find: milliseconds that the scan takes longer at D 512, in libraries of one size.
+        wider_rerank: how many times as long the rerank takes there.
         of_sentence: 95th percentile as a multiple of the median, in the largest library.
         of_machine: the same in the smallest one, where sentences take nearly the same time.
         from_disk: 50th and 95th percentile of a search in the largest library, its rows not in the page cache, ms.
-        slower: how many times longer each part takes at D 512 than at D 128.
         packs: bytes of codes and 8-bit events for a clip, by width.
         rows: bytes of the tables for a clip, by width.
+        clips_a_second: that one core encodes with a ViT-B/16, in float32 and in the fastest form.
     """
 
     find: dict[int, float]
     rerank: dict[int, float]
+    wider_find: float
+    wider_rerank: float
     of_sentence: float
     of_machine: float
     from_disk: tuple[float, float]
-    slower: dict[str, float]
     packs: dict[int, float]
     rows: dict[int, float]
+    clips_a_second: tuple[float, float]
 
     @classmethod
     def read(cls) -> Measured:
         """From `benchmarks/results`."""
-        reports = {clips: json.loads(path.read_text(encoding="utf-8")) for clips, path in SEARCHES.items()}
-        widths = json.loads(WIDTHS.read_text(encoding="utf-8"))
+        reports, wide = (
+            {clips: json.loads(path.read_text(encoding="utf-8")) for clips, path in SEARCHES[width].items()}
+            for width in (128, 512)
+        )
+        parts = {clips: report["parts_p50_ms"] for clips, report in reports.items()}
+        ((same, wide_report),) = wide.items()
+        wide_parts = wide_report["parts_p50_ms"]
+        forms = json.loads(ENCODING.read_text(encoding="utf-8"))["forms"]
+        rates = {form["name"]: form["clips_per_s"] / CORES for form in forms if form["passed"]}
         most, least = reports[max(reports)], reports[min(reports)]
-        parts = most["bytes_per_clip_by_part"]
-        packs = sum(size for part, size in parts.items() if part.startswith("packs"))
-        rows = sum(size for part, size in parts.items() if not part.startswith("packs"))
+        sizes = most["bytes_per_clip_by_part"]
+        packs = sum(size for part, size in sizes.items() if part.startswith("packs"))
+        rows = sum(size for part, size in sizes.items() if not part.startswith("packs"))
         # 8-bit objects, float32 events and, in the packs, 8-bit events grow with the width; nothing else does.
         rows_grow, packs_grow = FRAMES * OBJECTS + 4 * EVENTS, EVENTS
         return cls(
-            find={clips: report["parts_p50_ms"]["find"] for clips, report in reports.items()},
-            rerank={clips: report["parts_p50_ms"]["rerank"] for clips, report in reports.items()},
+            find={clips: part["find"] for clips, part in parts.items()},
+            rerank={clips: part["rerank"] for clips, part in parts.items()},
+            wider_find=wide_parts["find"] - parts[same]["find"],
+            wider_rerank=wide_parts["rerank"] / parts[same]["rerank"],
             of_sentence=most["p95_ms"] / most["p50_ms"],
             of_machine=least["p95_ms"] / least["p50_ms"],
             from_disk=tuple(most["cold_rows_without_text_ms"]),
-            slower=widths["times_as_long_at_512"],
             packs={width: packs + (width - 128) * packs_grow for width in (128, 512)},
             rows={width: rows + (width - 128) * rows_grow for width in (128, 512)},
+            clips_a_second=(rates["fp32"], max(rates.values())),
         )
 
     def median_ms(self, clips: int, width: int) -> float:
@@ -174,22 +185,21 @@ class Measured:
         decade = (self.rerank[many] - self.rerank[few]) / math.log10(many / few)
         rerank = self.rerank[many] + decade * math.log10(clips / many)
         if width == 512:
-            find += TABLES_MS * (self.slower["tables"] - 1) + REFINING_MS * (self.slower["refining"] - 1)
-            rerank *= self.slower["rerank"]
+            find, rerank = find + self.wider_find, rerank * self.wider_rerank
         return find + rerank
 
 
 def capacity_table(measured: Measured) -> list[str]:
     """What 10^8 and 10^9 clips take."""
     lines = [
-        "| clips | D | tables, TB | codes in memory, GB | core-days to encode, float32 | int8 | GPU-days (assumed) "
-        "| core-seconds a search, shards of 10^6 | of 10^7 |",
+        "| clips | D | tables, TB | codes in memory, GB | core-days to encode, float32 | fastest form "
+        "| GPU-days (assumed) | core-seconds a search, shards of 10^6 | of 10^7 |",
         "|---" * 9 + "|",
     ]
     gpu = GPU_FLOP / (FRAME_FLOP * FRAMES)
     for power in (8, 9):
         clips = 10**power
-        days = [clips / rate / 86400 for rate in (*CLIPS_A_SECOND.values(), gpu)]
+        days = [clips / rate / 86400 for rate in (*measured.clips_a_second, gpu)]
         for width in (128, 512):
             core_seconds = [
                 CORES * clips / shard * measured.median_ms(shard, width) / 1000 for shard in (10**6, 10**7)
@@ -242,71 +252,13 @@ def _times(shards: int, of_machine: Draw, of_sentence: Draw, sentences: int) -> 
     )
 
 
-def measure(rounds: int) -> dict[str, object]:
-    """Processor time of tables, refining and rerank at both widths, in turns; medians."""
-    import torch
-
-    from prost.evaluation.machine import describe_machine
-    from prost.model.matching import TextPrototypes
-    from prost.search.exact import ClipPrototypes, score
-    from prost.search.scan_kernels import fine_event_scores
-
-    random = np.random.default_rng(0)
-    work: dict[tuple[str, int], Callable[[], object]] = {}
-    for width in (128, 512):
-        text = TextPrototypes(torch.randn(1, 28, width), torch.randn(1, width))
-        centroids, phrases = torch.randn(2**14, width), text.phrase[0]
-        event = random.integers(-127, 128, (100_000, EVENTS, width), dtype=np.int8)
-        scales = np.ones((len(event), EVENTS), dtype=np.float32)
-        few = np.sort(random.choice(len(event), 4000, replace=False))
-        stored = random.integers(-127, 128, (2000, FRAMES, OBJECTS, width), dtype=np.int8)
-        floats = random.standard_normal((2000, EVENTS, width)).astype(np.float32)
-        rows = random.choice(2000, 351, replace=False)
-
-        def tables(phrases=phrases, centroids=centroids):  # type: ignore[no-untyped-def]
-            return (phrases @ centroids.T).amax(dim=0)
-
-        def refining(text=text, event=event, scales=scales, few=few):  # type: ignore[no-untyped-def]
-            return fine_event_scores(text.sentence[0].numpy(), event, scales, few)
-
-        def rerank(text=text, stored=stored, floats=floats, rows=rows):  # type: ignore[no-untyped-def]
-            return score(text, ClipPrototypes.of(stored[rows], floats[rows]), 1.5)
-
-        work |= {("tables", width): tables, ("refining", width): refining, ("rerank", width): rerank}
-    times: dict[tuple[str, int], list[float]] = {key: [] for key in work}
-    for number in range(rounds + 2):
-        for key, task in work.items():
-            began = time.process_time()
-            task()
-            if number >= 2:  # the first compile and warm up
-                times[key].append(1000 * (time.process_time() - began))
-    medians = {key: statistics.median(found) for key, found in times.items()}
-    ratios = {
-        part: statistics.median(
-            wide / narrow for wide, narrow in zip(times[part, 512], times[part, 128], strict=True)
-        )
-        for part in ("tables", "refining", "rerank")
-    }
-    return {
-        "milliseconds": {f"{part}, D {width}": value for (part, width), value in medians.items()},
-        "times_as_long_at_512": ratios,
-        "rounds": rounds,
-        "machine": describe_machine(),
-    }
-
-
 def main() -> None:
     """Print the tables, or measure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sentences", type=int, default=2000, help="that are simulated for each figure")
-    parser.add_argument("--measure", type=Path, metavar="FILE", help="time the parts and write them there")
-    parser.add_argument("--rounds", type=int, default=20, help="of the timing")
     given = parser.parse_args()
-    if given.measure:
-        given.measure.write_text(json.dumps(measure(given.rounds), indent=2) + "\n", encoding="utf-8")
-        return
     measured = Measured.read()
     print("\n".join(capacity_table(measured)), end="\n\n")
     print("\n".join(latency_tables(measured, given.sentences)))
