@@ -28,6 +28,15 @@ def printable(text: str) -> str:
     return "".join(_escaped(character) for character in text)
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "video"), counted(12345, "video"), counted(2, "library", "libraries")
+    ('1 video', '12,345 videos', '2 libraries')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def _escaped(character: str) -> str:
     kind = unicodedata.category(character)
     if kind not in HARMFUL and (kind != FORMAT or character in JOINERS):

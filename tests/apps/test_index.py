@@ -80,7 +80,7 @@ def test_many_removals_need_yes(prost: Prost, indexed: Path, videos: Path) -> No
     for name in ("red", "green", "blue"):
         (videos / f"{name}.mp4").unlink()
     kept = prost("index", videos, "--library", indexed)
-    assert kept.out.endswith("3 missing\n") and "--yes removes them" in kept.err
+    assert kept.out.endswith("3 missing\n") and "note: 3 videos of the library are not there now" in kept.err
     said = prost("index", videos, "--library", indexed, "--yes")
     assert "3 removed" in said.out
     assert prost("status", "--library", indexed, "--json").json["videos"] == 0

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from prost.printable import printable
+from prost.printable import counted, printable
 
 
 def render(template: str, **values: object) -> str:
@@ -66,15 +66,6 @@ def length(seconds: float) -> str:
     return f"{hours} h {minute} min" if minute else f"{hours} h"
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun.
-
-    >>> count(1, "video"), count(12345, "video"), count(2, "library", "libraries")
-    ('1 video', '12,345 videos', '2 libraries')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def as_typed(text: str) -> Markup:
     """A text that goes back into a field: escaped, but otherwise as the user typed it."""
     return escape("".join("\ufffd" if "\ud800" <= each <= "\udfff" else each for each in text))
@@ -103,7 +94,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "as_typed": as_typed,
         "clock": clock,
-        "count": count,
+        "count": counted,
         "length": length,
         "percent": percent,
         "printable": printable,

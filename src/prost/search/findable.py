@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from prost.errors import LibraryDamaged
+from prost.printable import counted
 from prost.search.filters import expect_filter
 from prost.search.records import VideoRow
 from prost.search.schema import video_rows
@@ -68,7 +69,7 @@ class FindableVideos:
                 owners[row.content].append(row)
         if without := [content for content, mine in owners.items() if not mine]:
             raise LibraryDamaged(
-                f"{self._store.root}: the videos of {len(without)} clips cannot be found",
+                f"{self._store.root}: the videos of {counted(len(without), 'clip')} cannot be found",
                 suggestion="prost doctor --verify --repair",
             )
         return owners

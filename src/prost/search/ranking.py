@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from prost.printable import counted
 from prost.search.candidates import Candidates
 from prost.search.coding import SCAN_FROM
 from prost.search.request import EXACT, INDEX, SCAN, Request
@@ -45,9 +46,8 @@ class Ranked:
                 f"{'; '.join(self.damaged)}; clips without codes were scored exactly; try: prost optimize"
             )
         elif self.uncoded > SCAN_FROM:
-            notes.append(
-                f"{self.uncoded} clips have no codes yet and were scored exactly; try: prost optimize"
-            )
+            clips = counted(self.uncoded, "clip has no codes yet and was", "clips have no codes yet and were")
+            notes.append(f"{clips} scored exactly; try: prost optimize")
         return notes
 
 

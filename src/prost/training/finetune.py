@@ -20,6 +20,7 @@ from prost.evaluation.sets import records_set
 from prost.model.checkpoint import load
 from prost.model.encoding import Precision
 from prost.model.retrieval_model import VISION_TOWER
+from prost.printable import counted
 from prost.training.distributed import Processes, join_processes
 from prost.training.logs import StepLogger
 from prost.training.recipe import BenchmarkConfig, Recipe, StageConfig
@@ -201,7 +202,7 @@ def _split(
         train, val = hold_out(train, VALIDATION, settings.seed)
     if len(train) < 2:
         raise UsageError(
-            f"{len(train)} videos to train on, {len(val)} for validation, {len(test)} for the report",
+            f"{counted(len(train), 'video')} to train on, {len(val)} for validation, {len(test)} for the report",
             "two or more to train on",
             "more pairs",
         )

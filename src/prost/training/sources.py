@@ -16,6 +16,7 @@ from prost.data.records import Benchmark, VideoRecord, complete_split, hold_out
 from prost.data.toybox_clips import ClipMix, DrawnClips
 from prost.errors import UsageError
 from prost.evaluation.sets import records_set
+from prost.printable import counted
 from prost.training.distributed import Processes
 from prost.training.recipe import Recipe, StageConfig, ToyboxConfig
 from prost.training.validation import ValidationSet
@@ -112,7 +113,7 @@ def open_data(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
     data = _open_toybox(recipe) if recipe.benchmark is None else _open_benchmark(recipe, config)
     videos = len(data.validation.data.videos)
     if videos < FEW_VIDEOS:
-        warning = f"the best step is chosen on {videos} videos, which cannot tell good steps from lucky ones"
+        warning = f"the best step is chosen on {counted(videos, 'video')}, which cannot tell good steps from lucky ones"
         data = replace(data, warnings=(*data.warnings, warning))
     return data
 

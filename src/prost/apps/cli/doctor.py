@@ -31,6 +31,7 @@ from prost.apps.cli.options import (
 from prost.apps.cli.output import print_json, print_table, progress, say
 from prost.errors import MissingPath
 from prost.model.catalogue import BUNDLED
+from prost.printable import counted
 
 PACKAGES = ("torch", "av", "pylance", "numpy")
 # What each extra of the package gives.
@@ -145,7 +146,9 @@ def _verified(library: str) -> Check:
     problems = verify_library(library)
     for problem in problems:
         say(f"damaged: {problem}")
-    detail = f"{len(problems)} problems; --repair removes them" if problems else "all files are sound"
+    detail = (
+        f"{counted(len(problems), 'problem')}; --repair removes them" if problems else "all files are sound"
+    )
     return Check(name="library files", ok=not problems, detail=detail)
 
 
@@ -167,9 +170,11 @@ def _repaired(library: str, model: str | None, device: str, workers: int | None,
     for path, reason in report.failed:
         say(f"failed: {path}: {reason}")
     if report.videos_lost:
-        say(f"note: {report.videos_lost} entries were lost; prost index with their folders adds them again")
+        lost = counted(report.videos_lost, "entry was", "entries were")
+        say(f"note: {lost} lost; prost index with their folders adds them again")
     detail = (
-        f"{len(report.problems)} problems, {len(report.left)} left; {len(report.encoded)} videos encoded again, "
+        f"{counted(len(report.problems), 'problem')}, {len(report.left)} left; "
+        f"{counted(len(report.encoded), 'video')} encoded again, "
         f"{len(report.failed)} failed"
         if report.problems
         else "all files are sound"
@@ -308,8 +313,8 @@ def _library_health(path: str) -> str:
     reasons = Counter(row.reason for row in library.videos("status = 'failed'"))
     failures = "".join(f"; {count} failed: {reason}" for reason, count in reasons.most_common())
     return (
-        f"{stats.videos} videos, {stats.clips} clips, {stats.seconds / 3600:.1f} hours, {stats.nbytes / 1e6:.0f} MB, "
-        f"made by {stats.model} ({stats.fingerprint}){failures}"
+        f"{counted(stats.videos, 'video')}, {counted(stats.clips, 'clip')}, {stats.seconds / 3600:.1f} hours, "
+        f"{stats.nbytes / 1e6:.0f} MB, made by {stats.model} ({stats.fingerprint}){failures}"
     )
 
 

@@ -18,9 +18,10 @@ from prost.apps.cli.options import (
     open_library,
     overrides_of,
 )
-from prost.apps.cli.output import count_text, print_json, print_line, progress, say
+from prost.apps.cli.output import print_json, print_line, progress, say
 from prost.apps.cli.search import NOTHING_FOUND, statement_of
 from prost.errors import UsageError, VideoError, one_of
+from prost.printable import counted
 
 if TYPE_CHECKING:
     from prost.export.clips import CutClip
@@ -136,20 +137,20 @@ def export(
 
         count = write_prototypes(prototypes, library, where=where, force=force)
         done["prototypes"] = {"output": str(prototypes), "clips": count}
-        say(f"wrote the prototypes of {count_text(count, 'clip')} to {prototypes}")
+        say(f"wrote the prototypes of {counted(count, 'clip')} to {prototypes}")
     if hits is not None and query:
         if hits_file is not None:
             from prost.export.tables import write_hits
 
             write_hits(hits_file, hits, query=query, force=force)
             done["hits"] = {"output": str(hits_file), "hits": len(hits)}
-            say(f"wrote {count_text(len(hits), 'hit')} to {hits_file}")
+            say(f"wrote {counted(len(hits), 'hit')} to {hits_file}")
         if timeline is not None:
             from prost.export.timelines import write_timeline
 
             count = write_timeline(timeline, hits, title=query, rate=rate, margin=margin, force=force)
             done["timeline"] = {"output": str(timeline), "moments": count}
-            say(f"wrote {count_text(count, 'moment')} to {timeline}")
+            say(f"wrote {counted(count, 'moment')} to {timeline}")
         if clips is not None:
             cut, failures = _cut(hits, clips, margin, method, tolerance, force)
             failed = len(failures)

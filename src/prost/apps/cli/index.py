@@ -28,6 +28,7 @@ from prost.apps.cli.options import (
 )
 from prost.apps.cli.output import ShowProgress, print_json, print_line, progress, say
 from prost.errors import LibraryError, MissingPath, ModelMismatch, NoVideos, ProstError, UsageError
+from prost.printable import counted
 
 if TYPE_CHECKING:
     from prost.model.dual_encoder import DualEncoder
@@ -329,9 +330,10 @@ def _print_report(report: AddReport, failures: list[dict[str, Any]]) -> None:
         say(f"note: {len(report.notes) - NOTES} more files are read in part; `prost status` lists them")
     _print_left_out(report)
     if report.missing:
+        missing = counted(len(report.missing), "video of the library is", "videos of the library are")
         say(
-            f"note: {len(report.missing)} videos of the library are not there now, such as {report.missing[0]}; they "
-            "stay in the library in case their disk is not mounted; --yes removes them"
+            f"note: {missing} not there now, such as {report.missing[0]}; what is missing stays in the library in case "
+            "its disk is not mounted; --yes removes it"
         )
     print_line(str(report))
     if report.added:
@@ -340,11 +342,8 @@ def _print_report(report: AddReport, failures: list[dict[str, Any]]) -> None:
 
 def _print_left_out(report: AddReport) -> None:
     if report.passed_over:
-        say(
-            "note: 1 file is no video and was passed over"
-            if report.passed_over == 1
-            else f"note: {report.passed_over} files are no videos and were passed over"
-        )
+        files = counted(report.passed_over, "file is no video and was", "files are no videos and were")
+        say(f"note: {files} passed over")
     if report.excluded:
         say(f"note: files and folders left out by --exclude or .prostignore: {report.excluded}")
 

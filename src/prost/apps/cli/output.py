@@ -48,15 +48,6 @@ def print_line(line: str) -> None:
     print(printable(line), flush=True)
 
 
-def count_text(count: int, one: str) -> str:
-    """A number of things, whose plural ends in s.
-
-    >>> count_text(1, "hit"), count_text(0, "hit")
-    ('1 hit', '0 hits')
-    """
-    return f"{count} {one}" if count == 1 else f"{count} {one}s"
-
-
 def probability_text(probability: float) -> str:
     """A probability with three decimals; one that is not zero is not printed as zero.
 

@@ -9,6 +9,7 @@ import typer
 
 from prost.apps.cli.options import JsonOption
 from prost.apps.cli.output import print_json, print_line, progress
+from prost.printable import counted
 
 Split = Literal["train", "val", "test"]
 
@@ -34,4 +35,4 @@ def toybox(
     if as_json:
         print_json(written)
     else:
-        print_line(f"{videos} videos and captions.jsonl in {folder}")
+        print_line(f"{counted(videos, 'video')} and captions.jsonl in {folder}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from prost.errors import ProstError, UsageError
+from prost.printable import counted
 from prost.scale.cluster import LOCAL, connected
 from prost.search.library import MEMORY, Library
 from prost.search.parts import Part
@@ -210,16 +211,12 @@ def served_through(
     count = shards_with_clips(store, asked)
     if count < asked:
         say(
-            f"{_replicas(count)} of {asked} will run: each owns whole fragments of the library, and the others would "
-            f"get none; more videos make more fragments, one for each {store.rows_per_fragment():,} clips"
+            f"{counted(count, 'replica')} of {asked} will run: each owns whole fragments of the library, and the "
+            f"others would get none; more videos make more fragments, one for each {store.rows_per_fragment():,} clips"
         )
     with shards_on_ray(address, count, storage_options=library.storage_options) as shards:
         library.search_through(shards)
         try:
-            yield f", with {_replicas(count)} on Ray"
+            yield f", with {counted(count, 'replica')} on Ray"
         finally:
             library.close()
-
-
-def _replicas(count: int) -> str:
-    return f"{count} {'replica' if count == 1 else 'replicas'}"

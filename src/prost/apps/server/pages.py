@@ -19,7 +19,8 @@ from prost.apps.server.schemas import ExportAsked, JobAsked, SearchAnswer, Searc
 from prost.apps.server.searches import Search
 from prost.apps.server.services import Here, Services
 from prost.errors import ProstError
-from prost.page.rendering import count, length, render, static_folder
+from prost.page.rendering import length, render, static_folder
+from prost.printable import counted
 from prost.search.fusing import SOURCES
 
 VIDEOS_AT_START = 12
@@ -156,9 +157,9 @@ async def library_page(request: Request, here: Here) -> Response:
         here="library",
         library=state,
         facts=[
-            count(state.counts.videos, "video"),
+            counted(state.counts.videos, "video"),
             length(state.seconds),
-            count(state.counts.clips, "clip"),
+            counted(state.counts.clips, "clip"),
             f"model {state.model}",
             f"prost {state.version}",
         ],
@@ -217,7 +218,7 @@ async def _start(here: Services) -> Values:
         }
         return _shown(heading="Your library is empty", said="The library is empty.", empty=empty)
     return _shown(
-        heading=f"{count(found.total, 'video')} to search",
+        heading=f"{counted(found.total, 'video')} to search",
         said="",
         cards=[views.video_card(video) for video in found.videos],
     )

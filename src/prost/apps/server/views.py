@@ -23,6 +23,7 @@ from prost.apps.server.schemas import (
 )
 from prost.page.cards import Card, Picture, bars_of
 from prost.page.rendering import clock, length, percent
+from prost.printable import counted
 
 FORMS = {
     "json": "JSON",
@@ -176,7 +177,7 @@ def frame_address(video: Video, start: float, end: float) -> str:
 
 def said_of(hits: int, more: bool, confidence: ConfidenceOut | None) -> str:
     """The answer to a search in one line, to be read out."""
-    found = f"{hits}{' or more' if more else ''} {'video' if hits == 1 else 'videos'} found."
+    found = f"{hits} or more videos found." if more else f"{counted(hits, 'video')} found."
     return f"{found} {confidence.statement}" if confidence is not None else found
 
 
