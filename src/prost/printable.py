@@ -37,6 +37,19 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def format_bytes(nbytes: int) -> str:
+    """Bytes in the unit that people read.
+
+    >>> format_bytes(1_520_000_000), format_bytes(604_700_000), format_bytes(12_345), format_bytes(7)
+    ('1.5 GB', '605 MB', '12 kB', '7 B')
+    """
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= size:
+            number = nbytes / size
+            return f"{number:.1f} {unit}" if number < 9.95 else f"{number:.0f} {unit}"
+    return f"{nbytes} B"
+
+
 def _escaped(character: str) -> str:
     kind = unicodedata.category(character)
     if kind not in HARMFUL and (kind != FORMAT or character in JOINERS):

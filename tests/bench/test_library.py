@@ -116,7 +116,7 @@ def test_too_little_room_is_one_clear_line(
 ) -> None:
     needed = needed_bytes(10**15, made_by.sizes)
     with pytest.raises(
-        StorageError, match=r"the clips take [0-9.]+ GB in .*GB are free; expected: .*fewer --clips"
+        StorageError, match=r"the clips take [0-9.]+ [kMGT]B in .*[kMGT]B are free; expected: .*fewer --clips"
     ):
         expect_room(tmp_path / "not" / "there", needed)
     assert expect_room(tmp_path / "not" / "there", 0) > 0

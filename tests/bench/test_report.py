@@ -78,7 +78,7 @@ def test_the_tables_say_what_was_scaled_up(outcome: Outcome) -> None:
         outcome, exhaustive=Exhaustive(ms=500.0, ms_together=400.0, resident=100, scaled=1.0, dtype="float32")
     )
     assert "scaled up" not in said(whole)
-    assert "event-hnsw | 0.900 2.0 ms | 1.000 3.0 ms | 12 s | 5 MB" in said(outcome)
+    assert "event-hnsw | 0.900 2.0 ms | 1.000 3.0 ms | 12 s | 5.0 MB" in said(outcome)
     for _, columns, rows in tables(to_dict(outcome)):
         assert all(len(row) == len(columns) for row in rows)
 

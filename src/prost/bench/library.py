@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from prost.bench.encoder import BlockEncoder, CodingQuality, EncodedBlock
 from prost.bench.generator import CLIPS_A_BLOCK, ClipBlock, Generator
 from prost.errors import StorageError
+from prost.printable import format_bytes
 from prost.progress import Advance
 from prost.search.codebook import SAMPLES_A_CENTROID, codebook_size, train_codebook
 from prost.search.codes import Codebooks, CodedClips, event_directions, pack_codes
@@ -107,8 +108,8 @@ def expect_room(folder: Path, needed: int) -> int:
     free = shutil.disk_usage(there).free
     if needed + KEPT_FREE > free:
         raise StorageError(
-            f"the clips take {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free",
-            f"{(needed + KEPT_FREE) / 1e9:.1f} GB of free space",
+            f"the clips take {format_bytes(needed)} in {folder}, where {format_bytes(free)} are free",
+            f"{format_bytes(needed + KEPT_FREE)} of free space",
             "fewer --clips, or --work on another disk",
         )
     return free

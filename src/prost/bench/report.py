@@ -15,6 +15,7 @@ from prost.bench.run import Outcome
 from prost.data.writing import written_whole
 from prost.errors import UsageError
 from prost.export.outputs import expect_figure_name
+from prost.printable import format_bytes
 
 OURS = "scan, rerank"
 TextTable = tuple[str, list[str], list[list[str]]]
@@ -106,7 +107,7 @@ def tables(report: dict[str, Any]) -> list[TextTable]:
                         rival["name"],
                         *_cells(rival["curve"]),
                         f"{rival['build_s']:,.0f} s",
-                        f"{rival['bytes'] / 1e6:,.0f} MB",
+                        format_bytes(rival["bytes"]),
                     ]
                     for rival in report["rivals"]
                 ),

@@ -27,6 +27,7 @@ from prost.bench.sizes import PUBLISHED, PrototypeSource
 from prost.errors import UsageError
 from prost.evaluation.machine import describe_machine
 from prost.model.matching import TextPrototypes
+from prost.printable import format_bytes
 from prost.progress import Advance
 
 WANTED = 10
@@ -69,7 +70,7 @@ class BenchSettings:
             raise UsageError(f"no sizes are called {self.like!r}", " or ".join(PUBLISHED))
         unknown = sorted(set(self.rivals) - set(RIVALS))
         if unknown:
-            raise UsageError(f"no rival is called {unknown[0]!r}", ", ".join(RIVALS))
+            raise UsageError(f"no rival is called {unknown[0]!r}", ", ".join((*RIVALS, "none")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ def run(plan: BenchSettings, say: Say, progress: Advance) -> Outcome:
     if library is None:
         needed = needed_bytes(plan.clips, sizes)
         free = expect_room(folder, needed)
-        say(f"{folder} will take up to {needed / 1e9:.1f} GB on disk; {free / 1e9:.1f} GB are free")
+        say(f"{folder} will take up to {format_bytes(needed)} on disk; {format_bytes(free)} are free")
         library = build_library(folder, source.description, generator, plan.clips, made_of, progress)
     say(f"library: {plan.clips} clips, built in {sum(library.build.seconds.values()):.0f} s")
 

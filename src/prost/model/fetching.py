@@ -31,6 +31,7 @@ from prost.model.locating import (
     pulled_folder,
 )
 from prost.model.model_files import files_of_model
+from prost.printable import format_bytes
 from prost.progress import Advance
 
 CHUNK = 1 << 20
@@ -173,7 +174,7 @@ class _Download:
         free = shutil.disk_usage(self._folder).free
         if needed > free:
             raise StorageError(
-                f"{self._name} needs {needed / 1e6:.0f} MB more, and {free / 1e6:.0f} MB are free in {self._folder}",
+                f"{self._name} needs {format_bytes(needed)} more, and {format_bytes(free)} are free in {self._folder}",
                 suggestion="free some space; what was downloaded is kept",
             )
         self._done = self._total - sum(file.size for file in missing)

@@ -25,6 +25,7 @@ from uuid import uuid4
 from prost.errors import StorageError, VideoError
 from prost.object_store import TEMPORARY, ObjectStore, SeenObject
 from prost.places import cache_folder
+from prost.printable import format_bytes
 from prost.video.reasons import Reason
 
 # pathlib makes one slash of two.
@@ -171,7 +172,7 @@ def copy_of(address: str) -> Path:
         _remove_leftovers()
         _make_room(seen.size)
         if seen.size > shutil.disk_usage(path.parent).free:
-            raise VideoError(address, NO_ROOM, f"{seen.size / 1e9:.1f} GB are needed in {path.parent}")
+            raise VideoError(address, NO_ROOM, f"{format_bytes(seen.size)} are needed in {path.parent}")
         _download(address, seen, path)
     except OSError as error:
         raise StorageError(

@@ -31,7 +31,7 @@ from prost.apps.cli.options import (
 from prost.apps.cli.output import print_json, print_table, progress, say
 from prost.errors import MissingPath
 from prost.model.catalogue import BUNDLED
-from prost.printable import counted
+from prost.printable import counted, format_bytes
 
 PACKAGES = ("torch", "av", "pylance", "numpy")
 # What each extra of the package gives.
@@ -206,7 +206,7 @@ def _gpu() -> str:
 
     if torch.cuda.is_available():
         name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
-        return f"{name}, {memory / 1e9:.0f} GB"
+        return f"{name}, {format_bytes(memory)}"
     if torch.backends.mps.is_available():
         return "Apple's (only with --device mps)"
     return "none (the processor is used)"
@@ -265,7 +265,7 @@ def _free_space(library: str) -> str:
     place = Path.home() if is_remote(library) else Path(library).expanduser().absolute()
     while not place.exists():
         place = place.parent
-    return f"{shutil.disk_usage(place).free / 1e9:.1f} GB free in {place}"
+    return f"{format_bytes(shutil.disk_usage(place).free)} free in {place}"
 
 
 def _encode_and_decode() -> str:
@@ -314,7 +314,7 @@ def _library_health(path: str) -> str:
     failures = "".join(f"; {count} failed: {reason}" for reason, count in reasons.most_common())
     return (
         f"{counted(stats.videos, 'video')}, {counted(stats.clips, 'clip')}, {stats.seconds / 3600:.1f} hours, "
-        f"{stats.nbytes / 1e6:.0f} MB, made by {stats.model} ({stats.fingerprint}){failures}"
+        f"{format_bytes(stats.nbytes)}, made by {stats.model} ({stats.fingerprint}){failures}"
     )
 
 

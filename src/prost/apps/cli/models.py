@@ -12,6 +12,7 @@ from prost.apps.cli.checked import CheckedApp
 from prost.apps.cli.options import MODEL_HELP, JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, progress, say
 from prost.errors import UsageError
+from prost.printable import format_bytes
 
 if TYPE_CHECKING:
     from prost.model.catalogue import CatalogueEntry
@@ -194,15 +195,6 @@ def rm(name: NameArgument) -> None:
     from prost.model.fetching import remove
 
     say(f"removed {name}: {format_bytes(remove(name))} are free")
-
-
-def format_bytes(nbytes: int) -> str:
-    """Bytes in the unit that people read: 1.5 GB, 605 MB, 12 kB."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if nbytes >= size:
-            number = nbytes / size
-            return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
-    return f"{nbytes} B"
 
 
 def _expect_room(folder: Path, force: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prost.apps.cli.index import with_detail
 from prost.apps.cli.options import JsonOption, LibraryOption
 from prost.apps.cli.output import print_json, print_line, print_table
+from prost.printable import format_bytes
 
 if TYPE_CHECKING:
     from prost.search.last_run import LastRun
@@ -78,7 +79,7 @@ def status(library: LibraryOption, as_json: JsonOption = False) -> None:
             ["moved", f"{len(places.moved):,}"],
             ["missing", f"{len(places.missing):,}"],
             ["duplicates", f"{sum(len(paths) - 1 for paths in places.duplicates):,}"],
-            ["size", f"{stats.nbytes / 1e6:,.1f} MB"],
+            ["size", format_bytes(stats.nbytes)],
             ["model", f"{stats.model} ({stats.fingerprint})"],
             ["codes", CODES[stats.codes_current]],
             *([] if stats.cache is None else [["pack cache", _describe_cache(stats.cache)]]),
@@ -125,7 +126,7 @@ def _describe_run(run: LastRun) -> str:
 
 
 def _describe_cache(cache: CacheState) -> str:
-    return f"{cache.path}: {cache.nbytes / 1e6:,.1f} MB of at most {cache.limit / 1e9:,.1f} GB"
+    return f"{cache.path}: {format_bytes(cache.nbytes)} of at most {format_bytes(cache.limit)}"
 
 
 def find_places(rows: list[VideoRow]) -> Places:
