@@ -391,7 +391,7 @@ class TestRefused:
         hub.repositories[SIGLIP] = contents()
         usage = shutil.disk_usage("/")
         monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-        with pytest.raises(StorageError, match="needs [0-9.]+ k?B more, and 1.0 kB are free"):
+        with pytest.raises(StorageError, match=r"needs [0-9.]+ k?B more, and 1\.0 kB are free"):
             pull("siglip2-b16")
         assert hub.sent == {}
 

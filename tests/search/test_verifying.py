@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from tests.search.conftest import ColourModel, clip_rows
 from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, ModelMismatch, ProstError, StorageError
 from prost.model.checkpoint import load_prost
 from prost.object_store import ObjectStore, lance_options
+from prost.search import table_files
 from prost.search.description import Description
 from prost.search.lease import Holder
 from prost.search.library import Library
@@ -198,6 +202,57 @@ def test_clips_whose_file_is_gone_cannot_be_encoded_again(root: Path, model, fol
     (folder / "red.mp4").write_bytes(red)
     with Library(root, model) as library:
         assert library.add(folder).added == [str(folder / "red.mp4")]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_disk_that_refuses_to_read_is_no_damage(
+    root: Path,
+    model,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,  # type: ignore[no-untyped-def]
+) -> None:
+    before = sorted(str(file) for file in root.rglob("*"))
+
+    def refused(path: Path) -> tuple[int, int]:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(table_files, "_checksum", refused)
+        with pytest.raises(StorageError, match="what was stored is kept"):
+            verify_library(root)
+        with pytest.raises(StorageError, match="what was stored is kept"):
+            repair_library(root, model)
+    assert verify_library(root) == []
+    assert sorted(str(file) for file in root.rglob("*")) == before
+
+
+def test_a_process_without_a_free_file_finds_no_damage(root: Path) -> None:
+    said = subprocess.run([sys.executable, "-c", WITHOUT_FILES, root], capture_output=True, text=True)
+    assert said.stdout == f"{root}: this process has too many files open; what was stored is kept\n", (
+        said.stderr
+    )
+    assert verify_library(root) == []
+
+
+# The first open of a table succeeds, so that the checksums are what is refused.
+WITHOUT_FILES = """
+import os, resource, sys
+from prost.errors import StorageError
+from prost.search import verifying
+
+whole = verifying._table
+
+def without_files(store, name):
+    there = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (there - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return whole(store, name)
+
+verifying._table = without_files
+try:
+    print(verifying.verify_library(sys.argv[1]))
+except StorageError as error:
+    print(error.arrived)
+"""
 
 
 def test_a_damaged_pack(root: Path, model) -> None:  # type: ignore[no-untyped-def]

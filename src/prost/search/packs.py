@@ -258,17 +258,19 @@ class PackFolder:
 
         Raises:
             PackDamaged: `current.json` cannot be read, or is of another model.
+            StorageError: the object store refuses.
         """
         path = self.path / CURRENT
         try:
             data = path.read_bytes() if self.remote is None else self.remote.read(CURRENT)
-            if data is None:
-                return None
-            current = _parse_current(data.decode("utf-8"))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise _damaged(f"{path}: it cannot be read ({error.strerror})") from None
+        if data is None:
+            return None
+        try:
+            current = _parse_current(data.decode("utf-8"))
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(f"{path}: it cannot be read ({type(error).__name__})") from None
         if current.fingerprint != self.fingerprint:

@@ -24,6 +24,13 @@ REFUSALS = {
     errno.EPERM: ("no permission", "another folder, or change its permissions"),
     errno.EROFS: ("the disk is read-only", "another folder"),
     errno.EIO: ("the disk reports an error", "check the disk"),
+    errno.EMFILE: ("this process has too many files open", "raise the limit on open files (ulimit -n)"),
+    errno.ENFILE: ("too many files are open on this machine", "close some programs"),
+    errno.ENOMEM: ("no memory is left", "close some programs"),
+    **dict.fromkeys(
+        (errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN),
+        ("the disk does not answer", "check that it is connected and mounted"),
+    ),
 }
 
 # A request that the store did not answer as expected. 416 is its answer where an object is shorter than it should be,
@@ -64,9 +71,9 @@ def is_from_lance(error: BaseException) -> bool:
     )
 
 
-def is_store_refusal(root: str, error: BaseException) -> bool:
-    """Whether an error says that an object store cannot be used now, and nothing about what it holds."""
-    return is_remote(root) and isinstance(_translated(root, error), StorageError)
+def is_refusal(root: str, error: BaseException) -> bool:
+    """Whether an error says that a disk or an object store cannot be used now, and nothing about what it holds."""
+    return isinstance(_translated(root, error), StorageError)
 
 
 def first_sentence(error: BaseException) -> str:

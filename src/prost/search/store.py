@@ -416,6 +416,20 @@ class Store:
             if wrong:
                 raise LibraryDamaged(f"{self.root}: {'; '.join(wrong[:3])}", suggestion=REPAIR)
 
+    def changed(self, file: str) -> str:
+        """What is wrong with a file of a table; empty where nothing is, or on object storage, which has no checksums.
+
+        Args:
+            file: relative to the library's folder.
+
+        Raises:
+            StorageError: the disk refuses to read it.
+        """
+        if self.files is None:
+            return ""
+        with storage_errors(self.root):
+            return self.files.changed(file)
+
     def check_counts(self) -> None:
         """Compare the clips that videos claim with those that are there.
 
@@ -556,12 +570,11 @@ class Store:
         thorough: bool,
         before: BeforeCompaction | None,
     ) -> None:
-        if self.files is not None:
-            # Compaction would give changed bytes a new file, with a checksum that fits them.
-            for fragment in table.get_fragments():
-                for file in fragment_files(name, fragment):
-                    if wrong := self.files.changed(file):
-                        raise LibraryDamaged(f"{os.path.join(self.root, file)} {wrong}", suggestion=REPAIR)
+        # Compaction would give changed bytes a new file, with a checksum that fits them.
+        for fragment in table.get_fragments():
+            for file in fragment_files(name, fragment):
+                if wrong := self.changed(file):
+                    raise LibraryDamaged(f"{os.path.join(self.root, file)} {wrong}", suggestion=REPAIR)
         options: CompactionOptions = {
             "target_rows_per_fragment": rows,
             "max_bytes_per_file": 2 * FRAGMENT_BYTES,

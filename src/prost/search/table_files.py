@@ -79,13 +79,16 @@ class TableFiles:
 
         Args:
             name: relative to the library's folder.
+
+        Raises:
+            OSError: the system refuses to read it, which says nothing about what it holds.
         """
         try:
             size, checksum = _checksum(self._root / name)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return "is gone"
-        except OSError as error:
-            return f"cannot be read ({error.strerror})"
+        except IsADirectoryError:
+            return "is a folder"
         recorded = self._checksums().get(name)
         if recorded is None or tuple(recorded) == (size, checksum):
             return ""

@@ -16,7 +16,7 @@ from prost.search.generations import library_root
 from prost.search.packs import PackFolder, pack_folder
 from prost.search.records import VideoRow
 from prost.search.schema import VIDEO_SCHEMA, clip_schema, video_rows
-from prost.search.storage_errors import first_sentence, is_store_refusal, storage_errors
+from prost.search.storage_errors import first_sentence, is_refusal, storage_errors
 from prost.search.store import CLIPS, VIDEOS, WORDS, Store, fragment_files, noted_description
 from prost.search.words import SCHEMA, open_words
 
@@ -120,10 +120,12 @@ def wrong_counts(store: Store) -> list[Problem]:
 
 
 def _table(store: Store, name: str) -> Iterator[Problem]:
+    with storage_errors(store.root):
+        files = store.files.manifests(name) if store.files is not None else []
     manifests = [
         Problem(kind=Kind.MANIFEST, place=file, detail=wrong)
-        for file in (store.files.manifests(name) if store.files is not None else [])
-        if store.files is not None and (wrong := store.files.changed(file))
+        for file in files
+        if (wrong := store.changed(file))
     ]
     try:
         other = noted_description(store.root, name, store.storage_options)
@@ -156,7 +158,7 @@ def _wrong_with(store: Store, name: str, table: lance.LanceDataset, fragment: la
     """What is wrong with a fragment; empty where nothing is."""
     files = fragment_files(name, fragment)
     for file in files:
-        if store.files is not None and (wrong := store.files.changed(file)):
+        if wrong := store.changed(file):
             return f"{file} {wrong}"
     if store.files is not None and all(store.files.has_checksum(file) for file in files):
         return ""
@@ -170,7 +172,7 @@ def _wrong_with(store: Store, name: str, table: lance.LanceDataset, fragment: la
         if rows != fragment.count_rows():
             return f"{files[0]} holds {rows} rows instead of {fragment.count_rows()}"
     except (OSError, ValueError, OverflowError) as error:
-        if is_store_refusal(store.root, error):
+        if is_refusal(store.root, error):
             with storage_errors(store.root):
                 raise
         # The rows are read for nothing but to see whether they can be read.
@@ -195,8 +197,9 @@ def _words(store: Store) -> list[Problem]:
         except LibraryDamaged as damage:
             return [Problem(kind=Kind.WORDS, place=WORDS, detail=damage.arrived)]
         return []
-    files = store.files
-    wrong = (f"{file} {fault}" for file in files.names(WORDS) if (fault := files.changed(file)))
+    with storage_errors(store.root):
+        names = store.files.names(WORDS)
+    wrong = (f"{file} {fault}" for file in names if (fault := store.changed(file)))
     return [Problem(kind=Kind.WORDS, place=WORDS, detail=fault) for fault in wrong]
 
 
