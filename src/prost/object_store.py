@@ -463,7 +463,7 @@ def _from_profile(config: Mapping[str, str]) -> dict[str, str]:
             }
     if os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
         found.pop("aws_region", None)
-    if os.environ.get("AWS_ENDPOINT_URL"):
+    if any(os.environ.get(variable) for variable in ENDPOINTS):
         found.pop("aws_endpoint", None)
     return found
 

@@ -24,6 +24,25 @@ def test_a_cut_sentence_keeps_its_end_token() -> None:
     assert tokenize.count("a b c d") == 6
 
 
+@pytest.mark.parametrize("template", ["$A", "$A [SEP]", "[CLS] $A [SEP]", "[CLS] $A", "$A [SEP] [SEP]"])
+def test_the_words_of_a_cut_sentence_are_those_of_its_ids(template: str) -> None:
+    tokenizer = Tokenizer(
+        models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "b": 4, "c": 5, "d": 6}, "[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    tokenize = WordTokenizer(tokenizer)
+    for most in (3, 4, 8):
+        (ids,), _ = tokenize(["a b c d"], most)
+        words = tokenize.words("a b c d", most)
+        read = {position: word.text for word in words for position in word.positions}
+        spelled = ["" if id < 3 else tokenizer.id_to_token(id) for id in ids.tolist()]
+        assert [read[position] for position in sorted(read)] == spelled[: len(read)]
+        assert not any(spelled[len(read) :])
+
+
 def test_short_sentences_are_padded_with_zero() -> None:
     ids, mask = whole_words(["a"])(["a"], 6)
     assert ids.tolist() == [[1, 3, 2, 0, 0, 0]]

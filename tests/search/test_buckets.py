@@ -14,7 +14,7 @@ from tests.search.conftest import ColourModel, fill, paint_video
 
 import prost.search.lease as lease_module
 from prost.errors import LibraryBusy, LibraryDamaged, MissingPath, StorageError, UsageError
-from prost.object_store import ObjectStore, lance_options
+from prost.object_store import ENDPOINTS, ObjectStore, lance_options
 from prost.search.description import read_description
 from prost.search.hits import SearchResult
 from prost.search.lease import Holder, hold_lease
@@ -289,6 +289,27 @@ class TestCredentials:
             f"[profile films]\nregion = us-east-1\nendpoint_url = {server.endpoint}\n"
         )
         monkeypatch.setenv("AWS_PROFILE", "films")
+        assert read_description(root) is not None
+
+    @pytest.mark.parametrize("variable", ENDPOINTS)
+    def test_the_environments_address_wins_over_that_of_a_profile(
+        self,
+        server: BucketServer,
+        root: str,
+        model: ColourModel,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        variable: str,
+    ) -> None:
+        Library(root, model)
+        for name in server.environment:
+            monkeypatch.delenv(name)
+        (tmp_path / "config").write_text(
+            "[default]\nregion = us-east-1\nendpoint_url = http://127.0.0.1:9\n"
+            "aws_access_key_id = someone\naws_secret_access_key = secret\n"
+        )
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        monkeypatch.setenv(variable, server.endpoint)
         assert read_description(root) is not None
 
     @pytest.mark.parametrize("with_model", [True, False])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -181,6 +182,22 @@ class TestChanges:
         assert library.search("red")[0].video.tags == ("first",)
         assert {row.added for row in library.videos()} == before
         assert library.stats().videos == 3
+
+    def test_the_time_when_a_file_was_first_added_stays(self, library, folder, decoded, paint) -> None:  # type: ignore[no-untyped-def]
+        def added() -> dict[str, str]:
+            return {Path(row.path).name: row.added for row in library.videos()}
+
+        library.add(folder)
+        library._store.put_videos([replace(row, added="2020-01-01T00:00:00Z") for row in library.videos()])
+        (folder / "red.mp4").write_text("no video")  # breaks
+        shutil.copy(folder / "sea" / "blue.mp4", folder / "green.mp4")
+        first, again = library.add(folder), library.add(folder)
+        assert (names([path for path, _ in first.failed]), first.not_retried) == (["red.mp4"], [])
+        assert again.failed == first.failed and names(again.not_retried) == ["red.mp4"]
+        assert library.add(folder, retry_failed=True).not_retried == []
+        paint(folder / "red.mp4", ("red", 1))  # is whole again
+        assert library.add(folder).failed == []
+        assert set(added().values()) == {"2020-01-01T00:00:00Z"} and len(added()) == 3
 
     def test_two_files_that_swap_their_names(self, library, folder, decoded) -> None:  # type: ignore[no-untyped-def]
         library.add(folder)

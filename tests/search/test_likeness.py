@@ -110,6 +110,8 @@ def test_filters_apply(seas: Library) -> None:
     ] == ["red.mp4"]
     with pytest.raises(BadFilter):
         seas.search_like(blue, where="duration <")
+    with pytest.raises(BadFilter):  # in brackets of its own it would let the example find itself
+        seas.search_like(blue, where="duration > 0) OR (duration > 0")
 
 
 @pytest.mark.parametrize(

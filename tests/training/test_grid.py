@@ -276,10 +276,12 @@ def test_what_is_wrong_in_any_cell_is_found_before_anything_runs(tmp_path: Path)
 
 def test_seconds_of_a_training_with_stages_and_an_interruption(tmp_path: Path) -> None:
     lines = [
-        {"stage": "clip", "seconds": 1.0}, {"stage": "clip", "seconds": 10.0},
-        {"stage": "prost", "seconds": 2.0}, {"stage": "prost", "seconds": 7.0}, {"stage": "validation", "step": 3},
-        {"stage": "prost", "seconds": 1.5}, {"stage": "prost", "seconds": 4.0},
+        {"stage": "length", "of": "clip"}, {"stage": "clip", "seconds": 1.0}, {"stage": "clip", "seconds": 5.0},
+        # The second stage is slower: its first line has more seconds than the last one of the first stage.
+        {"stage": "length", "of": "prost"}, {"stage": "prost", "seconds": 6.0}, {"stage": "prost", "seconds": 9.0},
+        {"stage": "validation", "step": 3},
+        {"stage": "length", "of": "prost"}, {"stage": "prost", "seconds": 1.5}, {"stage": "prost", "seconds": 4.0},
     ]  # fmt: skip
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert training_seconds(path) == 10.0 + 7.0 + 4.0
+    assert training_seconds(path) == 5.0 + 9.0 + 4.0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -118,6 +121,19 @@ def test_times_of_tracks_count_from_where_the_players_clock_starts(tmp_path: Pat
     ]
 
 
+def test_text_tracks_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mux_subtitles(tmp_path / "a.mkv", SRT, "srt")
+    good = subtitles._cues
+
+    def broken_off(*given: Any) -> Iterator[subtitles.Cue]:
+        yield next(good(*given))
+        raise av.error.InvalidDataError(errno.EINVAL, "no words")
+
+    monkeypatch.setattr(subtitles, "_cues", broken_off)
+    cues, notes = read_words(str(tmp_path / "a.mkv"), [])
+    assert (len(cues), notes) == (1, ["text tracks: cannot be read as subtitles"])
+
+
 def test_a_film_without_words_has_none(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", 10)
     assert read(tmp_path / "a.mp4") == []
@@ -136,6 +152,8 @@ def test_sidecars_belong_to_the_film_of_their_name(tmp_path: Path) -> None:
     ):
         (tmp_path / name).touch()
     (tmp_path / "other.srt").mkdir()
+    (tmp_path / "other.en.srt").symlink_to(tmp_path / "other.en.srt")  # leads to itself
+    (tmp_path / "other.de.srt").symlink_to(tmp_path / "nowhere.srt")
     found = {
         Path(film).name: [Path(each.path).name for each in files]
         for film, files in find_sidecars(films).items()

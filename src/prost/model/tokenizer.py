@@ -185,12 +185,16 @@ class WordTokenizer:
         mask = torch.zeros_like(ids)
         for row, sentence in enumerate(sentences):
             tokens = self._encode(sentence)
-            if len(tokens) > max_words:
-                ends = tokens[len(tokens) - self._ends :]
-                tokens = [*tokens[: max_words - self._ends], *ends]
+            tokens = [tokens[place] for place in self._kept(len(tokens), max_words)]
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
         return ids, mask
+
+    def _kept(self, tokens: int, max_words: int) -> list[int]:
+        """Places of the tokens of a sentence that are left when it is cut: the first ones, and those after its end."""
+        if tokens <= max_words:
+            return list(range(tokens))
+        return [*range(max_words - self._ends), *range(tokens - self._ends, tokens)]
 
     def _encode(self, sentence: str) -> list[int]:
         if not is_utf8(sentence):
@@ -235,9 +239,7 @@ class WordTokenizer:
         self._encode(sentence)  # its errors
         cleaned = self._clean(sentence)
         encoded = self._tokenizer.encode(cleaned)
-        places = list(range(len(encoded.ids)))
-        if len(places) > max_words:
-            places = [*places[: max_words - 1], places[-1]]
+        places = self._kept(len(encoded.ids), max_words)
         pieces: list[tuple[int | None, list[int]]] = []  # number of a word, and the positions of its ids
         for position, place in enumerate(places):
             number = encoded.word_ids[place]

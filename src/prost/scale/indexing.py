@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from prost.errors import ProstError, UsageError, VideoError
+from prost.printable import counted
 from prost.scale.actors import (
     DecodedEnd,
     Decoder,
@@ -42,6 +43,8 @@ ENCODED_BYTES, ENCODED_CLIPS = 48 << 20, 256
 # Memory that Ray sets aside for each actor, so that it does not put too many on one machine: a decoder has a child
 # process with a decoder's pictures and some decoded clips, an encoder torch and its activations besides the model.
 DECODER_BYTES, ENCODER_BYTES = 1 << 30, 3 << 29
+
+RUN_AGAIN = "run it again: what was committed is kept"
 
 
 def on_ray(*, device: str = "auto", decoders: int | None = None) -> Callable[[WorkForOthers], Source]:
@@ -180,6 +183,11 @@ class _RaySource:
             elif end is not None and file.shown + file.not_finite == end.windows - end.failed:
                 del running[record.number]
                 take(EncodedFile(end=end, shown=file.shown, not_finite=file.not_finite))
+        if running:
+            raise ProstError(
+                f"the Ray cluster ended without all clips of {counted(len(running), 'file')}",
+                suggestion=RUN_AGAIN,
+            )
 
     def _pipeline(self, reads: Sequence[Any], shares: Shares) -> Any:
         from ray.data import ActorPoolStrategy
@@ -255,7 +263,7 @@ def _failure(error: BaseException) -> ProstError:
     line = (str(error).strip() or type(error).__name__).splitlines()[-1]
     return ProstError(
         f"the Ray cluster stopped working ({line})",
-        suggestion="run it again: what was committed is kept",
+        suggestion=RUN_AGAIN,
     )
 
 

@@ -49,6 +49,7 @@ class AddReport:
             stay in the library; `add(..., remove_missing=True)` or `remove` removes them.
         failed: path and reason of each file that cannot be shown, also of those that failed before and were
             not tried again.
+        not_retried: paths of the failed files that failed before and were not tried again.
         notes: path and detail of each added file of which something is left out, such as damaged clips.
         passed_over: number of files in the folders that are no videos.
         excluded: number of files and folders that globs left out.
@@ -60,6 +61,7 @@ class AddReport:
     moved: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    not_retried: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     passed_over: int = 0
@@ -191,6 +193,7 @@ class IndexRun:
             self._keep(row)
             return None
         self._report.failed.append((path, row.reason or ""))
+        self._report.not_retried.append(path)
         self._finish(path)
         return None
 
@@ -303,8 +306,7 @@ class IndexRun:
             row = replace(row, tags=_united(row.tags, self._tags))
             self._drop(moved)
         else:
-            added = row.added if touched else _now()
-            row = replace(row, added=added, tags=self._tags_of(file.path))
+            row = replace(row, added=before.added if before else _now(), tags=self._tags_of(file.path))
         self._put(row)
         if not row.indexed:
             self._report.failed.append((row.path, row.reason or ""))
@@ -339,7 +341,7 @@ class IndexRun:
                     path=file.path,
                     size=file.size,
                     modified=file.modified,
-                    added=_now(),
+                    added=before.added if before else _now(),
                     status="failed",
                     content=content,
                     reason=str(refused.reason),

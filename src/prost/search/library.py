@@ -30,6 +30,7 @@ from prost.search.description import Description, expect_same_model, library_top
 from prost.search.encode import PrototypeModel
 from prost.search.exact import SEARCHED_RULES
 from prost.search.explaining import Explainer
+from prost.search.filters import expect_filter
 from prost.search.finding import PathLike, absolute_paths, find_for_add, outside_of
 from prost.search.forks import expect_no_fork
 from prost.search.fusing import SOURCES, search_sources
@@ -535,7 +536,7 @@ class Library:
         if not start >= 0 or (end is not None and not start < end):
             raise UsageError(f"a part from {start:g} to {end} s", "0 <= start < end")
         row = example if isinstance(example, VideoRow) else self._row_of(example)
-        conditions = [] if where is None else [f"({where})"]
+        conditions = [] if where is None else [expect_filter(self._store.videos(), where)]
         if row is not None:
             part = stretch_within(row.duration, start, math.inf if end is None else end)
             text = self._query_like(row, *part, model)

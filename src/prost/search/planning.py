@@ -58,6 +58,8 @@ def plan_add(
         source = next((row.path for row in alike if row.path not in moved_from and is_gone(row.path)), None)
         if failed and len(failed) == len(alike) and not retry_failed:
             report.failed.append((path, failed[0].reason or ""))
+            if before is not None:
+                report.not_retried.append(path)
         elif before is not None and before in alike:
             (report.unchanged if before.indexed else report.added).append(path)
         elif source is not None:

@@ -35,6 +35,7 @@ from prost.evaluation.rows import METHODS, RankingPlan
 from prost.evaluation.sets import EvaluationSet, SetConfig, open_set
 from prost.model.checkpoint import load
 from prost.model.encoding import Precision, VideoEncoder, choose_device, encode_text, join
+from prost.training.logs import LENGTH
 from prost.training.recipe import Recipe, changed
 from prost.training.sources import data_digest
 from prost.training.trainer import STATE_FILE, run_recipe
@@ -320,11 +321,9 @@ def training_seconds(log: Path) -> float:
     total = last = 0.0
     for line in log.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)
-        if "seconds" not in values:
-            continue
-        if values["seconds"] < last:  # a stage began, or was continued
-            total += last
-        last = values["seconds"]
+        if values["stage"] == LENGTH:  # a stage begins, or is continued, and its clock starts again
+            total, last = total + last, 0.0
+        last = values.get("seconds", last)
     return total + last
 
 

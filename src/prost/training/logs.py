@@ -20,6 +20,8 @@ from prost.evaluation.machine import machine_facts, machine_line
 
 StepLogger = Callable[[dict[str, Any]], None]
 VERSIONS = ("prost-video", "torch", "numpy", "av")
+LENGTH = "length"
+"""Stage of the line that says how many steps a stage has, written when it begins and when it is continued."""
 STEPS_REMEMBERED = 50
 """Window for the median step time, so that the remaining time follows the current speed."""
 

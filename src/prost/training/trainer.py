@@ -25,7 +25,7 @@ from prost.training.distributed import Processes, join_processes
 from prost.training.freezing import freeze, trained_parameters, vision_is_frozen
 from prost.training.grad_cache import ContrastiveStep
 from prost.training.joint_training import JudgedClips, joint_stage, train_scorer_alone
-from prost.training.logs import RunLog, StepLogger, run_facts
+from prost.training.logs import LENGTH, RunLog, StepLogger, run_facts
 from prost.training.objectives import Batch, FrameObjective, Objective
 from prost.training.optimizer import make_optimizer, make_schedule, warmup_steps
 from prost.training.recipe import Recipe, StageConfig, read_recipe
@@ -183,7 +183,7 @@ class Trainer:
             facts |= {"videos": len(self.data.clips)}
             if isinstance(self.data.clips, RecordClips):
                 facts |= {"captions": sum(len(record.captions) for record in self.data.clips.records)}
-        self.write(stage="length", of=name, steps=steps, **facts)
+        self.write(stage=LENGTH, of=name, steps=steps, **facts)
 
     def _contrastive_stage(self, name: str, steps: range) -> Stage:
         """The stage on frames or on videos, in which every text is compared with every video of a batch."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -98,9 +99,13 @@ def _subtitle_files(folder: str) -> list[tuple[str, int, int]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if os.path.splitext(entry.name)[1].lower() in SIDECARS and entry.is_file():
-                    status = entry.stat()
-                    files.append((entry.name, status.st_size, status.st_mtime_ns))
+                if os.path.splitext(entry.name)[1].lower() in SIDECARS:
+                    try:
+                        status = entry.stat()
+                    except OSError:  # a link that leads nowhere says nothing about the other files
+                        continue
+                    if stat.S_ISREG(status.st_mode):
+                        files.append((entry.name, status.st_size, status.st_mtime_ns))
     except OSError:
         return []
     return sorted(files)
@@ -134,7 +139,10 @@ def read_words(
                 cues += _cues(container, 0.0, lambda _, name=name: name, budget, on_packet)  # type: ignore[misc]
         except (OSError, ValueError, FFmpegError):
             notes.append(f"{name}: {UNREADABLE}")
-    cues += _track_cues(path, budget, on_packet)
+    try:
+        cues += _track_cues(path, budget, on_packet)
+    except (OSError, ValueError, FFmpegError):
+        notes.append(f"text tracks: {UNREADABLE}")
     if budget.exceeded:
         notes.append(TOO_MANY)
     return sorted(cues, key=lambda cue: (cue.start, cue.end)), notes
@@ -155,20 +163,24 @@ class _Budget:
         return not self.exceeded
 
 
-def _track_cues(path: str, budget: _Budget, on_packet: Callable[[int], None] | None) -> list[Cue]:
+def _track_cues(path: str, budget: _Budget, on_packet: Callable[[int], None] | None) -> Iterator[Cue]:
     def name(index: int) -> str:
         language = container.streams[index].metadata.get("language", "")
         return f"track {index}" + (f" ({language})" if language not in ("", "und") else "")
 
     try:
-        with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
-            if not any(_is_text(container, stream.index) for stream in container.streams):
-                return []
+        container = av.open(str(Path(path).absolute()), metadata_errors="replace")
+    except (OSError, ValueError, FFmpegError):  # told where its pictures are read
+        return
+    with container:
+        if not any(_is_text(container, stream.index) for stream in container.streams):
+            return
+        try:
             with open_video(path) as video:
                 start = video.start
-            return list(_cues(container, start, name, budget, on_packet))
-    except (VideoError, OSError, ValueError, FFmpegError):
-        return []
+        except VideoError:  # likewise
+            return
+        yield from _cues(container, start, name, budget, on_packet)
 
 
 def _is_text(container: InputContainer, index: int) -> bool:

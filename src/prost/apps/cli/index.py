@@ -163,7 +163,6 @@ def index(
         )
         return
     with opened, _cluster(ray, device, workers) as elsewhere:
-        failed_before = {row.path: row for row in _failed_rows(opened)}
         report = add(
             opened,
             found,
@@ -179,15 +178,13 @@ def index(
         failed_now = {row.path: row for row in _failed_rows(opened)}
     if remove_old:
         _remove_old(library)
+    known = set(report.not_retried)
     failures = [
         {
             "path": path,
             "reason": reason,
             "detail": failed_now[path].detail or "" if path in failed_now else "",
-            # A file that was tried again has a new row, unless it failed within a second of the first time.
-            "known": not retry_failed
-            and path in failed_before
-            and failed_before[path] == failed_now.get(path),
+            "known": path in known,
         }
         for path, reason in report.failed
     ]
