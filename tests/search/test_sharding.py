@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -274,6 +276,36 @@ class TestVersions:
                     break
                 sharded.search("red")
             assert shards.prepared[-1] == latest
+
+    def test_the_thread_goes_on_after_an_error_of_the_system(
+        self,
+        parted: Library,
+        model: Any,
+        fill_store: Callable[..., None],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr("prost.search.sharding.FOLLOWING", 0.01)
+        sharded, shards = parts_of(parted, model, 2)
+        refusals = [OSError(errno.EMFILE, "Too many open files")] * 2
+        latest = LibraryVersion.latest
+
+        def sometimes(store: Store) -> LibraryVersion:
+            if threading.current_thread().name == "prost-shards" and refusals:
+                raise refusals.pop()
+            return latest(store)
+
+        monkeypatch.setattr(LibraryVersion, "latest", sometimes)
+        with sharded:
+            sharded.search("red")
+            fill_store(Store.open(parted.path), 600, 5)
+            newest = latest(Store.open(parted.path))
+            for _ in range(2000):
+                if shards.prepared[-1] == newest:
+                    break
+                sharded.search("red")
+            assert shards.prepared[-1] == newest and not refusals
+            assert "Too many open files" in caplog.text
 
     def test_files_that_a_writer_has_removed_are_those_of_an_older_version(
         self, parted: Library, model: Any, fill_store: Callable[..., None], monkeypatch: pytest.MonkeyPatch

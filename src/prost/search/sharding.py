@@ -288,6 +288,10 @@ class ShardedRanker:
             except ProstError as error:
                 # Searches go on with the version that is open.
                 logger.warning("the shards do not open the latest version: %s", error)
+            except (
+                Exception
+            ):  # a bug of ours, or a system without free files; the next version may come through
+                logger.exception("the shards were not told of the latest version")
 
 
 def shard_count(sizes: PrototypeSizes, clips: int) -> int:

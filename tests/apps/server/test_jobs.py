@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from tests.apps.server.conftest import Running
 
 from prost.apps.server import indexing
+from prost.apps.server import jobs as jobs_module
 from prost.apps.server.jobs import Jobs, RunningJob
 from prost.apps.server.problems import TooBusy
 from prost.apps.server.settings import Limits, ServerSettings
@@ -136,6 +138,51 @@ def test_the_queue_is_bounded() -> None:
     with pytest.raises(TooBusy):
         jobs.add("/c")
     assert jobs.add("/a").path == "/a"
+
+
+PRINTING = """
+import sys
+from prost.apps.server import indexing
+from prost.apps.server import jobs as jobs_module
+from prost.search.library import Library
+
+add = Library.add
+
+def loudly(*given, **choices):
+    print("a library that prints", flush=True)
+    return add(*given, **choices)
+
+Library.add = loudly
+sys.exit(indexing.main())
+"""
+
+
+@pytest.mark.slow
+def test_what_a_library_prints_is_no_answer(
+    serve: Callable[..., Any], inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "CHILD", PRINTING)
+    with serve(roots=(inbox,), model="toybox") as running:
+        job = running.client.post("/api/jobs", json={"folder": folder_named(running, "new")["id"]}).json()
+        assert events(running, job["id"])[-1][1]["state"] == "done"
+
+
+def test_a_child_that_answers_nonsense_does_not_hold_up_other_jobs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jobs_module, "CHILD", "print('no JSON', flush=True)")
+
+    async def run() -> tuple[RunningJob, RunningJob]:
+        jobs = Jobs("a.prost", ServerSettings())
+        first, second = jobs.add("/a"), jobs.add("/b")
+        while not second.ended:
+            await asyncio.sleep(0.01)
+        await jobs.close()
+        return first, second
+
+    for job in asyncio.run(run()):
+        assert (job.state, job.problem) == ("failed", "an error of prost, which the server's log tells")
+    assert "JSONDecodeError" in caplog.text
 
 
 def test_a_server_that_ends_stops_its_jobs(serve: Callable[..., Any], inbox: Path) -> None:

@@ -29,6 +29,14 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Index a folder; returns the exit code."""
+    # A library that prints must not print into a line of ours.
+    lines = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+
+    def tell(**line: Any) -> None:
+        lines.write(json.dumps(line) + "\n")
+        lines.flush()
+
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     last = 0.0
@@ -38,7 +46,7 @@ def main() -> int:
         if time.monotonic() - last >= LINE_EVERY or at.done == at.total:
             last = time.monotonic()
             name = printable(os.path.basename(at.path))
-            _print({"done": at.done, "total": at.total, "failed": at.failed, "name": name})
+            tell(done=at.done, total=at.total, failed=at.failed, name=name)
 
     try:
         model = load_library_model(asked["library"], asked["model"], asked["device"])
@@ -47,15 +55,10 @@ def main() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except ProstError as error:
-        _print({"problem": str(error)})
+        tell(problem=str(error))
         return 1
-    _print({"summary": str(report), "failed_files": len(report.failed)})
+    tell(summary=str(report), failed_files=len(report.failed))
     return 0
-
-
-def _print(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
 
 
 def _end_with_parent() -> None:

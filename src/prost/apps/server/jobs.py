@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from prost.apps.server.settings import ServerSettings
 from prost.printable import printable
 from prost.video.isolation import FRUGAL
 
+logger = logging.getLogger("prost.server")
 CHILD = "import sys; from prost.apps.server.indexing import main; sys.exit(main())"
 # Finished jobs that are remembered.
 REMEMBERED = 50
@@ -158,6 +160,9 @@ class Jobs:
                 await self._index(job)
             except OSError as error:
                 job.problem = f"the indexing process did not start: {error.strerror}"
+            except Exception:  # a bug of ours; without this, the jobs that wait would never run
+                logger.exception("a job was given up")
+                job.problem = "an error of prost, which the server's log tells"
             job.state = "cancelled" if job.cancelled else "failed" if job.summary is None else "done"
             if job.state == "failed" and job.problem is None:
                 job.problem = "the indexing process ended early"

@@ -80,7 +80,9 @@ class RayShards:
 
     def prepare(self, version: LibraryVersion) -> None:
         """As `Shards.prepare`; a replica that answers is no longer lost."""
-        asked = {number: handle.prepare.remote(version) for number, handle in enumerate(self._handles)}
+        asked = {
+            number: self._ask(number, handle.prepare, version) for number, handle in enumerate(self._handles)
+        }
         for number, response in asked.items():
             seconds = LOST_SECONDS if number in self._lost else PREPARE_SECONDS
             self._answer(number, response, seconds)
@@ -90,7 +92,7 @@ class RayShards:
         with self._lock:
             lost = set(self._lost)
         asked = {
-            number: handle.rank.remote(request, version)
+            number: self._ask(number, handle.rank, request, version)
             for number, handle in enumerate(self._handles)
             if number not in lost
         }
@@ -99,8 +101,20 @@ class RayShards:
             answers[number] = self._answer(number, response, ANSWER_SECONDS)
         return answers
 
+    def _ask(self, number: int, method: Any, *given: Any) -> Any:
+        """Serve's response to a call of a shard; None where it is lost."""
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        try:
+            return method.remote(*given)
+        except (RayError, RayServeException):
+            with self._lock:
+                self._lost.add(number)
+            return None
+
     def _answer(self, number: int, response: Any, seconds: float) -> Any:
-        """What a shard answers, given Serve's response; None where it is lost.
+        """What a shard answers, given what `_ask` returned; None where it is lost.
 
         Raises:
             ProstError: what the shard found wrong.
@@ -108,6 +122,8 @@ class RayShards:
         from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException
 
+        if response is None:
+            return None
         try:
             answer = response.result(timeout_s=seconds)
         except (RayError, RayServeException, TimeoutError):

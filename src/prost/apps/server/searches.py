@@ -87,23 +87,29 @@ class SearchQueue:
     def close(self) -> None:
         """End the thread after the batch that it is at; searches that wait are refused."""
         self._closed = True
+        self._refuse()
+        self._waiting.put(None)
+
+    def _refuse(self) -> None:
         with suppress(queue.Empty):
             while True:
                 waiting = self._waiting.get_nowait()
                 if waiting is not None:
                     waiting.answer(TooBusy("the server is stopping", status=503))
-        self._waiting.put(None)
 
     def _serve(self) -> None:
-        while (first := self._waiting.get()) is not None:
+        last = False
+        while not last and (first := self._waiting.get()) is not None:
             batch = [first]
             with suppress(queue.Empty):
-                while len(batch) < LARGEST_BATCH:
+                while len(batch) < LARGEST_BATCH and not last:
                     following = self._waiting.get_nowait()
                     if following is None:
-                        return
-                    batch.append(following)
+                        last = True
+                    else:
+                        batch.append(following)
             self._answer([waiting for waiting in batch if not waiting.future.cancelled()])
+        self._refuse()  # what came while the queue was closed
 
     def _answer(self, batch: Sequence[_Waiting]) -> None:
         by_search: dict[Search, list[_Waiting]] = {}
