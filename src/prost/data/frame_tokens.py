@@ -21,7 +21,7 @@ from torch import Tensor
 
 from prost.data.batches import no_twins, twins_within
 from prost.data.clip_sets import BatchPlan, Block, ClipSet, twin_rows
-from prost.data.writing import storage_errors
+from prost.data.writing import writing_errors
 from prost.model.encoding import Precision, VideoEncoder, takes_bf16
 from prost.model.retrieval_model import RetrievalModel
 from prost.progress import Advance
@@ -184,16 +184,16 @@ def _fill_file(path: Path, clips: int, blocks: Iterator[Block]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     mapped: np.memmap | None = None
     try:
-        # Blocks are computed outside `storage_errors`: an error of a video file is no error of this folder.
+        # Blocks are computed outside `writing_errors`: an error of a video file is no error of this folder.
         for places, block in blocks:
-            with storage_errors(path.parent):
+            with writing_errors(path.parent):
                 if mapped is None:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     shape = (clips, *block.shape[1:])
                     mapped = np.lib.format.open_memmap(partial, mode="w+", dtype=block.dtype, shape=shape)
                 mapped[places] = block
         assert mapped is not None
-        with storage_errors(path.parent):
+        with writing_errors(path.parent):
             mapped.flush()
             os.replace(partial, path)
     finally:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from prost.durable import replaced_whole
 from prost.errors import StorageError, UsageError
 
 
@@ -22,7 +23,7 @@ def expect_writable(*files: Path | None) -> None:
         StorageError: the folder of a file cannot be made, or not be written to.
     """
     for file in (file for file in files if file is not None):
-        with storage_errors(file):
+        with writing_errors(file):
             is_folder = file.is_dir()
             lowest = next((place for place in file.absolute().parents if os.path.lexists(place)), None)
             if lowest is None:  # a drive that is not there
@@ -36,7 +37,7 @@ def expect_writable(*files: Path | None) -> None:
 
 
 @contextmanager
-def storage_errors(place: Path, *also: type[Exception]) -> Iterator[None]:
+def writing_errors(place: Path, *also: type[Exception]) -> Iterator[None]:
     """Turn an error of the file system into a StorageError; for the calls that write, and nothing else.
 
     Args:
@@ -61,14 +62,10 @@ def written_whole(path: Path, *also: type[Exception]) -> Iterator[Path]:
 
     Args:
         path: the file; its folder is created.
-        also: see `storage_errors`.
+        also: see `writing_errors`.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with storage_errors(path, *also):
-            path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_errors(path, *also):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_whole(path, partial):
             yield partial
-            os.replace(partial, path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

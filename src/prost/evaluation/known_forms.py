@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
+from prost.data.writing import written_whole
+from prost.errors import StorageError
 from prost.evaluation.form_gate import FormReport
 from prost.evaluation.machine import processor_name
 from prost.model.retrieval_model import RetrievalModel
@@ -55,14 +55,10 @@ def remember_forms(model: RetrievalModel[Any, Any], reports: list[FormReport]) -
     path = _file(facts)
     content = json.dumps({"facts": facts, "forms": [asdict(report) for report in reports]}, indent=2)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".writing-", delete=False
-        ) as new:
-            new.write(content)
-        os.replace(new.name, path)
-    except OSError as error:
-        log.warning("%s cannot be written (%s)", path, error)
+        with written_whole(path) as partial:
+            partial.write_text(content, encoding="utf-8")
+    except StorageError as error:
+        log.warning("%s", error.arrived)
 
 
 def _facts(model: RetrievalModel[Any, Any]) -> dict[str, Any]:

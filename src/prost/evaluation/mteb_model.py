@@ -17,7 +17,7 @@ import numpy as np
 from prost.data.clip_sets import RecordClips
 from prost.data.records import VideoRecord
 from prost.data.video_reading import Sampling
-from prost.data.writing import storage_errors
+from prost.data.writing import writing_errors
 from prost.errors import MissingPath, UsageError, VideoError
 from prost.evaluation.benchmark import Model, encode_clips, match_scores
 from prost.evaluation.sets import DECODERS
@@ -206,7 +206,7 @@ def _file_of(video: Mapping[str, Any], place: Path, what: str) -> Path:
     content, path = video["bytes"], video["path"]
     if content is not None:
         # The ending does not matter: the decoder looks at the content.
-        with storage_errors(place):
+        with writing_errors(place):
             place.write_bytes(content)
         return place
     if path is None or not Path(path).is_file():

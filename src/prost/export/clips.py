@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prost.errors import UsageError, VideoError
-from prost.export.outputs import written_whole
+from prost.export.outputs import new_output
 from prost.search.hits import Hit, Moment
 from prost.video.files import look_at
 from prost.video.isolation import FRUGAL
@@ -158,7 +158,7 @@ def cut_clip(
     if output.suffix.lower() != ".mp4":
         raise UsageError(f"output {output}", "a name that ends in .mp4")
     name = address_of(path) or os.path.abspath(os.fspath(path))
-    with at_hand(name) as video, written_whole(output, force) as temporary:
+    with at_hand(name) as video, new_output(output, force) as temporary:
         reply = _in_child(
             name,
             {

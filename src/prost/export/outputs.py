@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prost.durable import replaced_whole
 from prost.errors import UsageError, one_of
-from prost.search.durable import replaced_whole
 
 
 def suffix_of(path: Path, known: tuple[str, ...], arrived: str = "") -> str:
@@ -52,7 +52,7 @@ def expect_free(path: Path, force: bool) -> None:
 
 
 @contextmanager
-def written_whole(path: Path, force: bool) -> Iterator[Path]:
+def new_output(path: Path, force: bool) -> Iterator[Path]:
     """Context that writes a file in one step.
 
     Yields:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from prost.export.outputs import suffix_of, written_whole
+from prost.export.outputs import new_output, suffix_of
 from prost.search.description import Description
 from prost.search.filters import expect_filter
 from prost.search.quantise import dequantise
@@ -56,7 +56,7 @@ def write_prototypes(path: Path, library: str, *, where: str | None = None, forc
     """
     suffix = suffix_of(path, SUFFIXES)
     clips = _Clips(library, where)
-    with written_whole(path, force) as temporary:
+    with new_output(path, force) as temporary:
         if suffix == ".parquet":
             _write_parquet(temporary, clips)
         elif suffix == ".npz":

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from prost.export.outputs import suffix_of, written_whole
+from prost.export.outputs import new_output, suffix_of
 from prost.search.hits import SearchResult
 
 SUFFIXES = (".json", ".csv", ".parquet")
@@ -33,7 +33,7 @@ def write_hits(path: Path, hits: SearchResult, *, query: str, force: bool = Fals
         OSError: the disk refuses.
     """
     suffix = suffix_of(path, SUFFIXES)
-    with written_whole(path, force) as temporary:
+    with new_output(path, force) as temporary:
         if suffix == ".json":
             found = {
                 "query": query,

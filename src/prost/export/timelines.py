@@ -18,7 +18,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from prost.errors import UsageError, VideoError
-from prost.export.outputs import suffix_of, written_whole
+from prost.export.outputs import new_output, suffix_of
 from prost.object_store import is_remote
 from prost.printable import printable
 from prost.search.hits import Hit
@@ -105,7 +105,7 @@ def write_timeline(
         raise UsageError("a timeline without moments", "one hit or more")
     timeline_rate = shots[0].rate if rate is None else _expected_rate(rate)
     title = printable(title)
-    with written_whole(path, force) as temporary:
+    with new_output(path, force) as temporary:
         if suffix == ".fcpxml":
             text = _fcpxml(shots, title, timeline_rate, _silent(shots))
         elif suffix == ".edl":

@@ -9,10 +9,11 @@ import os
 import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
+from prost.durable import replaced_whole
 from prost.places import cache_folder
 
 # Part of every key. Raise it when the same files and choices come to give other prototypes.
@@ -54,15 +55,11 @@ def recall(key: str) -> str | None:
 
 def remember(key: str, fingerprint: str) -> None:
     """Keep a fingerprint; a cache that cannot be written is no error, since it only saves time."""
-    try:
+    with suppress(OSError):
         _folder().mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", encoding="ascii", dir=_folder(), prefix=".writing-", delete=False
-        ) as new:
-            new.write(fingerprint)
-        os.replace(new.name, _folder() / key)
-    except OSError:
-        return
+        temporary = _folder() / f".{key}.{os.getpid()}.part"
+        with replaced_whole(_folder() / key, temporary):
+            temporary.write_text(fingerprint, encoding="ascii")
 
 
 def _folder() -> Path:

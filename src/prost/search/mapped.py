@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prost.durable import replaced_whole
 from prost.errors import PackDamaged
-from prost.search.durable import sync_folder
 
 MAGIC = b"PROSTMAP"
 FRONT = struct.Struct("<8sII")
@@ -128,7 +128,7 @@ def write_mapped(
     header = json.dumps({"kind": kind, "notes": dict(notes), "arrays": described, "bytes": place}).encode()
     path = folder / pattern.format(hash=blake2b(header, digest_size=6).hexdigest())
     temporary = path.with_name(f"{path.name}.new")
-    try:
+    with replaced_whole(path, temporary):
         with open(temporary, "wb") as file:
             file.write(FRONT.pack(MAGIC, len(header), zlib.crc32(header)) + header)
             first = _aligned(file.tell())
@@ -136,15 +136,8 @@ def write_mapped(
                 file.seek(first + described[name]["place"])
                 file.write(_bytes(array))
             file.truncate(first + place)
-            file.flush()
-            os.fsync(file.fileno())
         if path.is_dir():
             remove(path)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(folder)
     return path
 
 

@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prost.durable import write_whole
 from prost.errors import PackDamaged
 from prost.search.codebook import Codebook
 from prost.search.codes import Codebooks, CodedClips
-from prost.search.durable import write_whole
 from prost.search.fragments import Pages
 from prost.search.mapped import MappedFile, open_mapped, remove, write_mapped
 from prost.search.pack_cache import FOLDER, RemotePacks

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from prost.durable import write_whole
 from prost.object_store import ObjectStore, is_remote
-from prost.search.durable import write_whole
 from prost.search.storage_errors import storage_errors
 
 

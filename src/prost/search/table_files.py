@@ -14,7 +14,7 @@ import re
 import zlib
 from pathlib import Path
 
-from prost.search.durable import sync_folder, write_whole
+from prost.durable import sync_folder, write_whole
 
 CHECKSUMS = "checksums.json"
 # The only file of a table that is written again; Lance makes it anew where it is lost.

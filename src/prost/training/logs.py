@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from prost.data.writing import storage_errors
+from prost.data.writing import writing_errors
 from prost.errors import UsageError
 from prost.evaluation.machine import machine_facts, machine_line
 
@@ -58,7 +58,7 @@ class RunLog:
         Raises:
             StorageError: the log cannot be written.
         """
-        with storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+        with writing_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         if self._board is not None and "step" in values:
             for name, value in _numbers(values):

@@ -15,7 +15,7 @@ from prost.data.batches import load_batches
 from prost.data.clip_sets import ClipSet, RecordClips
 from prost.data.frame_tokens import FrameTokenCache, FrameTokens
 from prost.data.toybox_clips import ToyboxFrames
-from prost.data.writing import storage_errors, written_whole
+from prost.data.writing import writing_errors, written_whole
 from prost.errors import BadConfig, BadScores, TrainingStopped
 from prost.model.checkpoint import save
 from prost.model.prost import ProST
@@ -84,7 +84,7 @@ def run_recipe(
 
 def train(recipe: Recipe, output: Path, report: StepLogger | None, processes: Processes) -> Path:
     """The same as `run_recipe`, for a recipe that has been read, in processes that have been joined."""
-    with storage_errors(output):
+    with writing_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     return Trainer(recipe, output, report, processes).run()
 

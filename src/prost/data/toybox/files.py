@@ -17,7 +17,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from prost.data.benchmarks.annotations import captioned_video, read_json_lines
-from prost.data.writing import storage_errors, written_whole
+from prost.data.writing import writing_errors, written_whole
 from prost.errors import MissingPath, UsageError
 from prost.progress import Advance
 
@@ -81,7 +81,7 @@ def write_gallery(folder: str | Path, gallery: Gallery, progress: Advance | None
         raise UsageError(f"{folder} is a file", "a folder, or a name for a new one")
     names = [f"toy-{place:04d}.mp4" for place in range(len(gallery))]
     rows = []
-    with storage_errors(folder):
+    with writing_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for place, (scene, name) in enumerate(zip(gallery.scenes, names, strict=True)):
         with written_whole(folder / name, av.FFmpegError) as path:
