@@ -128,6 +128,16 @@ class NeedsTokenizer(UsageError):
     """Text was given to a model that was loaded without a vocabulary."""
 
 
+SUGGESTIONS = {
+    "file is gone": "check the path, and that its disk is mounted",
+    "no permission": "change its permissions",
+    "the system refuses to read it": "the same again, once the disk answers",
+    "not a regular file": "a video file",
+    "an error of prost": "the same again; if it comes back, please report it with the file",
+}
+"""What to try after reasons (`prost.video.reasons.Reason`) for which no player and no encoder helps."""
+
+
 class VideoError(ProstError):
     """One video file that cannot be read.
 
@@ -143,7 +153,7 @@ class VideoError(ProstError):
         self.detail = detail
         super().__init__(
             f"{path}: {reason}" + (f" ({detail})" if detail else ""),
-            suggestion="play the file in a video player, or encode it again",
+            suggestion=SUGGESTIONS.get(reason, "play the file in a video player, or encode it again"),
         )
 
     def __reduce__(self) -> tuple[object, ...]:

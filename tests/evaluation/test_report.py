@@ -54,6 +54,15 @@ def made(
     )
 
 
+@pytest.mark.parametrize("kept", [0, 100, -30])
+def test_damaged_ranks_are_named(tmp_path: Path, kept: int) -> None:
+    write_report(made(), tmp_path / "r")
+    ranks = tmp_path / "r" / "ranks.npz"
+    ranks.write_bytes(ranks.read_bytes()[:kept])
+    with pytest.raises(BadConfig, match=r"ranks\.npz is damaged .*; expected: a file of `prost eval"):
+        read_report(tmp_path / "r")
+
+
 def test_a_report_reads_back_as_it_was(tmp_path: Path) -> None:
     report = made()
     write_report(report, tmp_path / "r")

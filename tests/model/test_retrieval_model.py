@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prost.config import ModelConfig
-from prost.errors import NeedsTokenizer, UsageError, VideoError
+from prost.errors import MissingPath, NeedsTokenizer, UsageError, VideoError
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.encoding import join
 from prost.model.prost import ProST
@@ -89,6 +89,25 @@ def test_without_a_vocabulary_text_is_refused(tiny: dict[str, Any]) -> None:
 def test_no_video_is_refused(model: CLIP4Clip | TS2Net) -> None:
     with pytest.raises(UsageError, match="at least one path"):
         model.encode_video([])
+
+
+def test_what_is_not_in_a_list_is_refused(model: CLIP4Clip | TS2Net, toybox_folder: Path) -> None:
+    """A string is a sequence of strings, too: its letters would be encoded."""
+    with pytest.raises(UsageError, match="'a ball' instead of sentences; expected: a list"):
+        model.encode_text("a ball")
+    for path in (toybox_folder / "toy-0000.mp4", str(toybox_folder / "toy-0000.mp4")):
+        with pytest.raises(UsageError, match="instead of paths; expected: a list"):
+            model.encode_video(path)  # type: ignore[arg-type]
+
+
+def test_a_path_that_leads_nowhere(
+    model: CLIP4Clip | TS2Net, toybox_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MissingPath, match=r"no\.mp4 does not exist"):
+        model.encode_video(["no.mp4"])
+    monkeypatch.setenv("HOME", str(toybox_folder))
+    name = min(toybox_folder.glob("*.mp4")).name
+    assert len(model.encode_video([f"~/{name}"])) == 1
 
 
 def test_records_are_cut_and_joined() -> None:

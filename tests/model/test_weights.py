@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import subprocess
 import sys
 import zipfile
 from importlib import util
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.model.released_models import FAMILIES, Released
 from torch import Tensor
 
@@ -169,6 +171,36 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         read_weights(tmp_path)
     with pytest.raises(StorageError, match="cannot be read"):
         read_weights(tmp_path / "none.bin")
+
+
+READING = """
+import resource, sys
+from pathlib import Path
+from prost.errors import ProstError
+from prost.model.weights import read_weights
+
+read_weights(Path(sys.argv[1]))  # imports and pools are there now
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
+try:
+    read_weights(Path(sys.argv[2]))
+except ProstError as error:
+    print(type(error).__name__, str(error))
+"""
+
+
+@pytest.mark.parametrize("name", ["large.bin", "large.safetensors"])
+def test_weights_that_do_not_fit_into_memory_are_not_damaged(tmp_path: Path, name: str) -> None:
+    small, large = {"a": torch.zeros(4)}, {"a": torch.zeros(96 << 18)}  # 96 MiB
+    write = save_file if name.endswith(".safetensors") else torch.save
+    write(small, tmp_path / f"small{Path(name).suffix}")
+    write(large, tmp_path / name)
+    said = subprocess.run(
+        [sys.executable, "-c", READING, tmp_path / f"small{Path(name).suffix}", tmp_path / name],
+        capture_output=True,
+        text=True,
+    )
+    assert said.stdout.startswith("StorageError") and "does not fit into memory" in said.stdout, said
 
 
 def test_missing_and_unknown_tensors_of_a_folder_of_transformers(released: Released, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prost.errors import VideoError
-from prost.search.reading import KnownContent, Refused, expect_unchanged, requests
+from prost.search.reading import KnownContent, Refused, expect_unchanged, refusal, requests
 from prost.search.records import ClipSettings
 from prost.video.files import content_hash, look_at
 from prost.video.probe import probe
@@ -47,6 +47,17 @@ def test_a_file_that_goes_before_it_is_read(tmp_path: Path, paint) -> None:  # t
     ]
     with pytest.raises(VideoError, match="gone"):
         look_at(str(film))
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [(Reason.NOTHING_DECODED, "content"), (Reason.NOT_READ, None), (Reason.OUR_ERROR, None)],
+)
+def test_what_is_not_the_files_fault_is_tried_again(tmp_path: Path, reason: Reason, kept: str | None) -> None:
+    """A failure that is kept without the content is tried again by the next run."""
+    (tmp_path / "a.mp4").write_text("any")
+    seen = look_at(str(tmp_path / "a.mp4"))
+    assert refusal(seen, "content", VideoError(seen.path, reason)).content == kept
 
 
 def test_a_file_that_changes(tmp_path: Path, paint) -> None:  # type: ignore[no-untyped-def]

@@ -88,7 +88,7 @@ def run(paths: Sequence[Path], folder: Path, count: int, seed: int, time_limit: 
                 frames = decoder.decode(path, sample_times(0.0, info.duration, FRAMES), SIZE)
             except VideoError as refused:
                 outcome.refused[str(Reason(refused.reason))] += 1
-                if refused.reason == Reason.CRASHED and "Error: " in refused.detail:  # ours, not FFmpeg's
+                if refused.reason == Reason.OUR_ERROR:  # ours, not FFmpeg's
                     outcome.wrong.append(f"{name}: {refused.detail}")
                 if refused.reason in (Reason.NO_PERMISSION, Reason.GONE, Reason.TIMED_OUT):
                     outcome.wrong.append(f"{name}: {refused.reason}")

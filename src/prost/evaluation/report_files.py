@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +81,16 @@ def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadConfig(
+            f"{path} is damaged ({error})", "a file of `prost eval --output`", "the evaluation again"
+        ) from None
+
+
 def read_report(folder: Path) -> EvaluationReport:
     """Read what `write_report` wrote.
 
@@ -88,8 +100,7 @@ def read_report(folder: Path) -> EvaluationReport:
     """
     try:
         values = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
-        with np.load(folder / RANKS_FILE, allow_pickle=False) as file:
-            arrays: dict[str, NDArray[Any]] = dict(file)
+        arrays = _read_arrays(folder / RANKS_FILE)
         setting = Setting(**{**values["setting"], "notes": tuple(values["setting"]["notes"])})
         rows = tuple(_row(entry, arrays) for entry in values["rows"])
         return EvaluationReport(

@@ -210,9 +210,8 @@ def _in_child(
         reply = None
     if not isinstance(reply, dict):
         complaint = complaints.decode(errors="replace").strip().splitlines()
-        raise VideoError(
-            path, Reason.CRASHED, complaint[-1] if complaint else f"exit code {child.returncode}"
-        )
+        reason = Reason.CRASHED if child.returncode < 0 else Reason.OUR_ERROR
+        raise VideoError(path, reason, complaint[-1] if complaint else f"exit code {child.returncode}")
     if "refusal" in reply:
         raise OSError(reply["refusal"], os.strerror(reply["refusal"]), request["output"])
     if "reason" in reply:

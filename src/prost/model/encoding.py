@@ -161,10 +161,12 @@ def encode_text(model: TextModel[Text], sentences: Sequence[str], batch_size: in
         The model's record, float32 on the CPU.
 
     Raises:
-        UsageError: no sentence.
+        UsageError: no sentence, or one that is not in a list.
         EmptyQuery: a sentence without a word.
         NeedsTokenizer: the weights came without a vocabulary.
     """
+    if isinstance(sentences, str):
+        raise UsageError(f"{sentences!r} instead of sentences", "a list of sentences", "brackets around it")
     if not sentences:
         raise UsageError("no sentence", "at least one")
     records: list[Text] = []

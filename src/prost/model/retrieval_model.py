@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prost.config import RetrievalConfig
-from prost.errors import NeedsTokenizer, UsageError
+from prost.errors import MissingPath, NeedsTokenizer, UsageError
 from prost.model.clip import CLIPBackbone
 from prost.model.encoding import VideoEncoder, encode_text, join
 from prost.model.known_fingerprints import recall, remember, state_of_files
@@ -30,6 +30,7 @@ from prost.model.tokenizer import Word, WordTokenizer
 from prost.model.vectors import expect
 from prost.video.probe import VideoInfo
 from prost.video.reader import Event, ReadRequest, ReadWindow, VideoReader
+from prost.video.remote import address_of
 from prost.video.sampling import sample_times
 
 # Parts of the vision tower, as `freeze` takes them.
@@ -377,13 +378,18 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
             The model's record, float32 on the CPU, wherever the model is.
 
         Raises:
-            UsageError: no path.
+            UsageError: no path, or one that is not in a list.
+            MissingPath: there is no such file.
             VideoError: a file that cannot be shown.
         """
+        if isinstance(paths, str | os.PathLike):
+            raise UsageError(
+                f"{os.fspath(paths)!r} instead of paths", "a list of paths", "brackets around it"
+            )
         if not paths:
             raise UsageError("no video", "at least one path")
         encoder = VideoEncoder(self)
-        requests = [ReadRequest(path=os.fspath(path), windows=self._whole_video) for path in paths]
+        requests = [ReadRequest(path=_there(path), windows=self._whole_video) for path in paths]
         with VideoReader(size=self.config.image_size, fit=self.config.image_fit) as reader:
             return join(list(encoder.stream(_batches(reader.read(requests), encoder.batch_clips))))
 
@@ -456,6 +462,16 @@ class RetrievalModel(nn.Module, Generic[Text, Video]):
         expected = (self.config.frames, 3, size, size)
         if pixels.ndim != 5 or pixels.shape[1:] != expected:
             raise UsageError(f"pixels of shape {list(pixels.shape)}", f"[B, {', '.join(map(str, expected))}]")
+
+
+def _there(path: str | os.PathLike[str]) -> str:
+    """The name of a video file that is there, or its address on an object store, which is looked at later."""
+    if address := address_of(path):
+        return address
+    name = os.path.expanduser(os.fsdecode(path))
+    if not os.path.lexists(name):
+        raise MissingPath(f"{name} does not exist", "a video file")
+    return name
 
 
 def _batches(events: Iterable[Event], clips: int) -> Iterator[NDArray[np.uint8]]:

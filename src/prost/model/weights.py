@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import re
 import struct
 import zipfile
 from collections import OrderedDict
@@ -66,7 +67,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 f"{path} is damaged (its end is missing)", suggestion="copy it again"
             ) from None
         raise StorageError(f"{path} cannot be read ({error})") from None
+    except MemoryError:
+        raise _no_memory(path) from None
     except DAMAGE as error:
+        # torch has no class for it. A damaged file can ask for more bytes than it holds.
+        asked = re.search(r"allocate (\d+) bytes", str(error))
+        if asked and int(asked.group(1)) <= path.stat().st_size:
+            raise _no_memory(path) from None
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CheckpointError(f"{path} is damaged ({reason})", suggestion="copy it again") from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):  # as a training saves it
@@ -74,6 +81,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state dict", "tensors by name")
     return dict(state)
+
+
+def _no_memory(path: Path) -> StorageError:
+    return StorageError(
+        f"{path} does not fit into memory", suggestion="close other programs, or a smaller model"
+    )
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from prost.data.writing import written_whole
 from prost.errors import VideoError
 from prost.object_store import is_remote
 from prost.page.cards import Card, Part, Picture, bars_of
@@ -78,6 +79,9 @@ def write_page(
         object_phrase_weight: weight of the object-phrase score in the total, from the model's configuration.
         title: title of the page.
         summary: one line below the title.
+
+    Raises:
+        StorageError: the file cannot be written.
     """
     page = Path(page)
     with IsolatedDecoder() as decoder:
@@ -105,7 +109,8 @@ def write_page(
         sections=sections,
         weight=f"{object_phrase_weight:g}",
     )
-    page.write_text(html, encoding="utf-8")
+    with written_whole(page) as partial:
+        partial.write_text(html, encoding="utf-8")
 
 
 def result_card(

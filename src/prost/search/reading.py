@@ -14,6 +14,7 @@ from prost.video.files import SeenFile, content_hash, look_at
 from prost.video.fit import MIDDLE, Fit, square_places
 from prost.video.probe import VideoInfo
 from prost.video.reader import ReadRequest
+from prost.video.reasons import NOT_THE_FILES_FAULT
 from prost.video.sampling import clip_windows, sample_times
 
 STILL_BEING_WRITTEN = "still being written"
@@ -61,11 +62,13 @@ def expect_unchanged(file: SeenFile) -> None:
 
 
 def refusal(file: SeenFile, content: str | None, error: VideoError) -> Refused:
-    """A file that is broken, unless it changed meanwhile: then it is not known to be broken."""
+    """A file that is broken, unless it changed meanwhile, or the reason is another: then it is tried again."""
     try:
         expect_unchanged(file)
     except VideoError as change:
         return Refused(file=file, content=None, reason=change.reason, detail=change.detail)
+    if error.reason in NOT_THE_FILES_FAULT:
+        content = None
     return Refused(file=file, content=content, reason=error.reason, detail=error.detail)
 
 

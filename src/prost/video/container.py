@@ -30,7 +30,7 @@ from prost.errors import VideoError
 from prost.video.avi_index import HIDDEN, misleading_index
 from prost.video.joined_flv import inner_headers
 from prost.video.patched_file import PatchedFile
-from prost.video.reasons import Reason
+from prost.video.reasons import Reason, reason_not_opened
 from prost.video.signature import HEAD_BYTES, starts_like_video
 
 # Decoding threads report damage late, so it would be charged to other frames than its own, and drop good frames
@@ -69,6 +69,8 @@ SURELY_FITS = 256 << 20
 # Demuxers that read still pictures, text art, and lists of other files: FFmpeg would "play" them, nobody would call
 # them videos.
 OTHER_FORMATS = ("image2", "tty", "_pipe", "concat", "hls", "dash", "sdp")
+# Errors of the system that FFmpeg passes on; to most other numbers it gives meanings of its own.
+REFUSALS = frozenset((errno.EMFILE, errno.ENFILE, errno.ESTALE))
 
 
 class Decoded(NamedTuple):
@@ -156,10 +158,9 @@ def regular_file(path: str | os.PathLike[str]) -> os.stat_result:
     name = os.fspath(path)
     try:
         status = os.stat(name)
-    except PermissionError as error:
-        raise VideoError(name, Reason.NO_PERMISSION, str(error.strerror)) from None
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise VideoError(name, Reason.GONE, getattr(error, "strerror", None) or str(error)) from None
+    except (OSError, ValueError) as error:
+        detail = getattr(error, "strerror", None) or str(error)
+        raise VideoError(name, reason_not_opened(error), detail) from None
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(name, Reason.NOT_REGULAR)
     return status
@@ -191,7 +192,8 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[OpenVideo]:
     except MemoryError as error:
         raise VideoError(name, Reason.TOO_MUCH_MEMORY, str(error)) from None
     except FFmpegError as error:
-        raise VideoError(name, Reason.NOTHING_DECODED, str(error)) from None
+        reason = Reason.NOT_READ if getattr(error, "errno", None) in REFUSALS else Reason.NOTHING_DECODED
+        raise VideoError(name, reason, str(error)) from None
 
 
 class OpenVideo:
@@ -520,6 +522,8 @@ def _open_container(path: str) -> InputContainer:
     except (MemoryError, PermissionError):
         raise
     except (FFmpegError, ValueError) as error:
+        if getattr(error, "errno", None) in REFUSALS:
+            raise
         reason = Reason.INCOMPLETE if _starts_like_a_video(path) else Reason.NOT_A_VIDEO
         raise VideoError(path, reason, getattr(error, "strerror", None) or str(error)) from None
     if any(name in container.format.name for name in OTHER_FORMATS):

@@ -15,7 +15,7 @@ from prost.object_store import is_remote
 from prost.video.container import regular_file
 from prost.video.exclusion import Glob, globs_of, inherited_globs, read_ignore_file
 from prost.video.objects import ObjectWalk
-from prost.video.reasons import Reason
+from prost.video.reasons import Reason, reason_not_opened
 from prost.video.remote import ObjectReader, address_of, at_hand, look_at_object, modified_ns
 from prost.video.signature import HEAD_BYTES, is_text, starts_like_video
 
@@ -277,8 +277,7 @@ def look_at(path: str) -> SeenFile:
     try:
         status = os.stat(path)
     except OSError as error:
-        reason = Reason.NO_PERMISSION if isinstance(error, PermissionError) else Reason.GONE
-        raise VideoError(path, reason, error.strerror or "") from None
+        raise VideoError(path, reason_not_opened(error), error.strerror or "") from None
     return SeenFile(path=path, size=status.st_size, modified=status.st_mtime_ns)
 
 
@@ -303,10 +302,8 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     try:
         with open(path, "rb") as file:
             return content_hash_of(file, size)
-    except PermissionError as error:
-        raise VideoError(os.fspath(path), Reason.NO_PERMISSION, error.strerror or "") from None
     except OSError as error:
-        raise VideoError(os.fspath(path), Reason.GONE, error.strerror or "") from None
+        raise VideoError(os.fspath(path), reason_not_opened(error), error.strerror or "") from None
 
 
 def content_hash_of(file: Readable, size: int) -> str:

@@ -502,8 +502,8 @@ class _Conversation:
             self.send(_packed_failure(error.reason, error.detail))
         except MemoryError:
             self.send(_packed_failure(Reason.TOO_MUCH_MEMORY, ""))
-        except Exception as error:
-            self.send(_packed_failure(Reason.CRASHED, f"{type(error).__name__}: {error}"))
+        except Exception as error:  # a bug of ours must not end the child, nor be taken for damage
+            self.send(_packed_failure(Reason.OUR_ERROR, f"{type(error).__name__}: {error}"))
 
 
 def _windows(

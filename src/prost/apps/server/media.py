@@ -28,6 +28,7 @@ from prost.object_store import is_remote
 from prost.printable import printable
 from prost.search.records import VideoRow
 from prost.video.files import content_hash_of
+from prost.video.reasons import Reason, reason_not_opened
 from prost.video.remote import at_hand, look_at_object, modified_ns
 
 logger = logging.getLogger("prost.server")
@@ -132,8 +133,10 @@ class KnownFiles:
             return os.open(row.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         except PermissionError:
             raise Problem(404, "the file may not be read") from None
-        except OSError:
-            raise Problem(404, "the file is gone") from None
+        except OSError as error:
+            if reason_not_opened(error) is Reason.GONE:
+                raise Problem(404, "the file is gone") from None
+            raise
 
     def _checked(self, row: VideoRow, handle: int) -> OpenFile:
         status = os.fstat(handle)
