@@ -13,11 +13,12 @@ import pytest
 
 from prost.data.benchmarks import load_benchmark
 from prost.data.toybox import write
-from prost.errors import MissingVideos, UsageError
+from prost.errors import MissingVideos, TrainingStopped, UsageError
 from prost.model.checkpoint import load, save
 from prost.model.retrieval_model import RetrievalModel
 from prost.training.finetune import FineTuning, finetune
 from prost.training.recipe import read_recipe
+from prost.training.run_folder import alone_in
 
 MakeModel = Callable[..., RetrievalModel[Any, Any]]
 
@@ -58,6 +59,29 @@ def test_before_and_after_on_videos_kept_apart(make_model: MakeModel, folder: Pa
     assert (recipe.prost.epochs, recipe.prost.batch_size, recipe.validation) == (2, 4, "val")
     facts = json.loads((result.model / "training.json").read_text())
     assert facts["data"]["selected_on"] == "val" and facts["data"]["counts"]["train"] == 6
+
+
+def test_a_run_on_other_pairs_is_left_as_it_is(make_model: MakeModel, folder: Path, tmp_path: Path) -> None:
+    save(make_model("meanP"), tmp_path / "start")
+    settings = FineTuning(epochs=1, batch_size=4)
+    given = (str(tmp_path / "start"), folder / "pairs.csv", folder, tmp_path / "out")
+    assert finetune(*given, settings) is not None
+
+    def kept() -> dict[str, bytes]:
+        files = ("pairs.jsonl", "recipe.yaml", "report.json", "best/training.json", "state.pt")
+        return {name: (tmp_path / "out" / name).read_bytes() for name in files}
+
+    before = kept()
+    lines = (folder / "pairs.csv").read_text().splitlines()
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")  # other videos are held out
+    with pytest.raises(TrainingStopped, match="contains a run of other pairs"):
+        finetune(given[0], other, folder, tmp_path / "out", settings)
+    with pytest.raises(TrainingStopped, match="contains a run of another recipe"):
+        finetune(*given, FineTuning(epochs=2, batch_size=4))
+    assert kept() == before
+    with alone_in(tmp_path / "out"), pytest.raises(TrainingStopped, match="is training in"):
+        finetune(*given, settings)
 
 
 def test_a_frozen_tower_stays(make_model: MakeModel, folder: Path, tmp_path: Path) -> None:

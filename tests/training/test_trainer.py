@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from prost.errors import BadConfig, StorageError, TrainingStopped
 from prost.model.checkpoint import load
 from prost.training.distributed import Processes
 from prost.training.recipe import read_recipe
-from prost.training.trainer import Trainer, run_recipe, train
+from prost.training.trainer import Trainer, run_recipe
 
 RECIPE: dict[str, Any] = {
     "model": {
@@ -151,6 +152,40 @@ def test_steps_follow_from_epochs_and_data(
     assert log_of(tmp_path / "out") == lines
 
 
+def test_a_run_goes_on_with_its_own_data_alone(toybox_folder: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [
+        {"video": str(video), "caption": f"a ball {number}", "split": "val" if number == 4 else "train"}
+        for number, video in enumerate(sorted(toybox_folder.glob("*.mp4"))[:5])
+    ]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = {**RECIPE, "benchmark": {"name": "pairs", "folder": str(pairs)}, "validation": "val"}
+    recipe["prost"] = {**recipe["prost"], "batch_size": 2}
+    del recipe["clip"]
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    run_recipe(path, tmp_path / "out")
+    record = (tmp_path / "out" / "last" / "training.json").read_bytes()
+    rows[0]["caption"] = "another sentence"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(TrainingStopped, match="contains a run of other data"):
+        run_recipe(path, tmp_path / "out")
+    assert (tmp_path / "out" / "last" / "training.json").read_bytes() == record
+
+
+def test_a_finished_run_says_so_and_keeps_its_record(
+    uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "out")
+    record = (tmp_path / "out" / "last" / "training.json").read_bytes()
+    run_recipe(uninterrupted.parent / "recipe.yaml", tmp_path / "out")
+    assert "has ended before; nothing was left to train" in caplog.text
+    assert (tmp_path / "out" / "last" / "training.json").read_bytes() == record
+    shutil.rmtree(tmp_path / "out" / "best")
+    with pytest.raises(TrainingStopped, match="best is gone, though"):
+        run_recipe(uninterrupted.parent / "recipe.yaml", tmp_path / "out")
+
+
 def test_another_recipe_does_not_carry_on(uninterrupted: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match="contains a run of another recipe"):
         run_recipe(write_recipe(tmp_path, seed=1), uninterrupted)
@@ -217,8 +252,9 @@ def test_frame_tokens_that_cannot_be_cached(tmp_path: Path, changes: dict[str, A
         write_recipe(tmp_path, clip={"steps": 0}, toybox=CLIPS, prost=stage, cache_frame_tokens="memory")
     )
     processes = Processes(0, 2 if "2 processes" in message else 1, torch.device("cpu"))
+    (tmp_path / "out").mkdir()
     with pytest.raises(BadConfig, match=message):
-        train(recipe, tmp_path / "out", None, processes)
+        Trainer(recipe, tmp_path / "out", None, processes).run()
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

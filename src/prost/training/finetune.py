@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 
 from prost.data.benchmarks import load_benchmark
@@ -24,7 +26,8 @@ from prost.printable import counted
 from prost.training.distributed import Processes, join_processes
 from prost.training.logs import StepLogger
 from prost.training.recipe import BenchmarkConfig, Recipe, StageConfig
-from prost.training.trainer import train
+from prost.training.run_folder import alone_in, read_state, run_of
+from prost.training.trainer import Trainer
 from prost.training.validation import ValidationResult, ValidationSet
 
 VALIDATION = 0.1
@@ -114,7 +117,7 @@ def finetune(
     Raises:
         UsageError: pairs that cannot be read, or too few videos; or a device that does not exist.
         VideoError: a file cannot be decoded.
-        TrainingStopped: see `run_recipe`.
+        TrainingStopped: see `run_recipe`; a run on other pairs counts as one of other data.
         StorageError: no space, no permission.
     """
     splits, missing = _split(pairs, videos, settings)
@@ -122,16 +125,16 @@ def finetune(
         records_set(splits["test"], name="pairs", split="test", workers=settings.workers)
     )
     recipe = _recipe(start, output / PAIRS, len(splits["train"]), settings)
-    with join_processes(settings.device) as processes:
+    with join_processes(settings.device) as processes, alone_in(output) if processes.leads else nullcontext():
         before = None
         if processes.leads:
-            _write_pairs(output / PAIRS, splits)
+            _write_pairs(output, splits, recipe)
             text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True), sort_keys=False)
             with written_whole(output / RECIPE) as partial:
                 partial.write_text(text, "utf-8")
             before = _measure(held_out, start, processes, settings.overrides)
         processes.wait()  # for pairs.jsonl, which all processes read
-        model = train(recipe, output, report, processes)
+        model = Trainer(recipe, output, report, processes).run()
         result = None
         if before is not None:
             counts = {name: len(records) for name, records in splits.items()} | {"missing": missing}
@@ -237,22 +240,29 @@ def _recipe(start: str, pairs: Path, videos: int, settings: FineTuning) -> Recip
     )
 
 
-def _write_pairs(path: Path, splits: dict[str, tuple[VideoRecord, ...]]) -> None:
-    """Write the pairs with their splits, in a form that `load_benchmark` reads."""
-    with (
-        written_whole(path) as partial,
-        partial.open("w", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        for split, records in splits.items():
-            for record in records:
-                assert record.path is not None
-                line: dict[str, Any] = {
-                    "video": str(record.path.absolute()),
-                    "captions": record.captions,
-                    "split": split,
-                }
-                if record.start is not None:
-                    line["start"] = record.start
-                if record.end is not None:
-                    line["end"] = record.end
-                file.write(json.dumps(line) + "\n")
+def _write_pairs(output: Path, splits: dict[str, tuple[VideoRecord, ...]], recipe: Recipe) -> None:
+    """Write the pairs with their splits, in a form that `load_benchmark` reads.
+
+    Raises:
+        TrainingStopped: the folder contains a run on other pairs, or with other settings, which is left as it is.
+    """
+    text = "".join(
+        json.dumps(_line(split, record)) + "\n" for split, records in splits.items() for record in records
+    )
+    path = output / PAIRS
+    if read_state(output, recipe, torch.device("cpu")) is not None and path.is_file():
+        if path.read_text(encoding="utf-8") != text:
+            raise run_of(output, "other pairs")
+        return
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _line(split: str, record: VideoRecord) -> dict[str, Any]:
+    assert record.path is not None
+    line: dict[str, Any] = {"video": str(record.path.absolute()), "captions": record.captions, "split": split}
+    if record.start is not None:
+        line["start"] = record.start
+    if record.end is not None:
+        line["end"] = record.end
+    return line

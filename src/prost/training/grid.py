@@ -37,8 +37,9 @@ from prost.model.checkpoint import load
 from prost.model.encoding import Precision, VideoEncoder, choose_device, encode_text, join
 from prost.training.logs import LENGTH
 from prost.training.recipe import Recipe, changed
+from prost.training.run_folder import STATE_FILE
 from prost.training.sources import data_digest
-from prost.training.trainer import STATE_FILE, run_recipe
+from prost.training.trainer import run_recipe
 
 DONE_FILE, TIMES_FILE = "done.txt", "times.json"
 SEARCHES = 5

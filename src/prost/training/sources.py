@@ -47,6 +47,18 @@ class TrainingData:
     facts: dict[str, Any]
     warnings: tuple[str, ...] = ()
 
+    @property
+    def digest(self) -> str | None:
+        """Digest of the captions and files of a benchmark; None for Toybox, whose data the recipe determines."""
+        if not isinstance(self.clips, RecordClips):
+            return None
+        parts = (
+            self.clips.description,
+            [record.captions for record in self.clips.records],
+            self.validation.data.content_digest,
+        )
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
+
     def plan(self, stage: StageConfig) -> BatchPlan:
         """The batches of a stage on the fixed set.
 
@@ -119,23 +131,12 @@ def open_data(recipe: Recipe, config: RetrievalConfig) -> TrainingData:
 
 
 def data_digest(recipe: Recipe) -> str | None:
-    """Digest of a benchmark's files and captions that a recipe trains and validates on.
-
-    None for Toybox, whose data the recipe determines.
+    """`TrainingData.digest` of a recipe's data, without its model.
 
     Raises:
         MissingPath, UsageError, MissingVideos: see `open_data`.
     """
-    if recipe.benchmark is None:
-        return None
-    data = _open_benchmark(recipe)
-    assert isinstance(data.clips, RecordClips)
-    parts = (
-        data.clips.description,
-        [record.captions for record in data.clips.records],
-        data.validation.data.content_digest,
-    )
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
+    return None if recipe.benchmark is None else _open_benchmark(recipe).digest
 
 
 def _open_toybox(recipe: Recipe) -> TrainingData:

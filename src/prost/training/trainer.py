@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from prost.data.batches import load_batches
 from prost.data.clip_sets import ClipSet, RecordClips
 from prost.data.frame_tokens import FrameTokenCache, FrameTokens
 from prost.data.toybox_clips import ToyboxFrames
-from prost.data.writing import writing_errors, written_whole
 from prost.errors import BadConfig, BadScores, TrainingStopped
 from prost.model.checkpoint import save
 from prost.model.prost import ProST
@@ -29,6 +29,7 @@ from prost.training.logs import LENGTH, RunLog, StepLogger, run_facts
 from prost.training.objectives import Batch, FrameObjective, Objective
 from prost.training.optimizer import make_optimizer, make_schedule, warmup_steps
 from prost.training.recipe import Recipe, StageConfig, read_recipe
+from prost.training.run_folder import STATE_FILE, alone_in, read_state, run_of, write_state
 from prost.training.sources import TrainingData, open_data
 from prost.training.start import start_temporal_transformer, starting_model
 from prost.training.steps import Backward, Stage, run_steps
@@ -43,7 +44,6 @@ NAMED_ROWS = 6
 
 CLIP, PROST, JOINT = STAGES = ("clip", "prost", "joint")
 MEMORY = "memory"
-STATE_FILE = "state.pt"
 
 
 def run_recipe(
@@ -72,21 +72,16 @@ def run_recipe(
 
     Raises:
         BadConfig: a recipe that cannot be read.
-        TrainingStopped: the loss or the gradient is not finite, or the folder contains a run of another recipe.
+        TrainingStopped: the loss or the gradient is not finite; or the folder contains a run of another recipe or of
+            other data, or one that is going on.
         TrainingInterrupted: the user or a scheduler asked training to stop.
         StorageError: no space, no permission.
         UsageError: data or a start that do not exist or do not fit; or a device that does not exist.
     """
     recipe = read_recipe(recipe_path, changes)
-    with join_processes(device) as processes:
-        return train(recipe, output, report, processes)
-
-
-def train(recipe: Recipe, output: Path, report: StepLogger | None, processes: Processes) -> Path:
-    """The same as `run_recipe`, for a recipe that has been read, in processes that have been joined."""
-    with writing_errors(output):
-        output.mkdir(parents=True, exist_ok=True)
-    return Trainer(recipe, output, report, processes).run()
+    with join_processes(device) as processes, alone_in(output) if processes.leads else nullcontext():
+        processes.wait()  # for the folder
+        return Trainer(recipe, output, report, processes).run()
 
 
 class Trainer:
@@ -113,8 +108,9 @@ class Trainer:
         self.log = RunLog(output, report, recipe.tensorboard) if processes.leads else None
 
     def run(self) -> Path:
-        """Run all stages; see `run_recipe`."""
+        """Run all stages that are left; see `run_recipe`."""
         reached = self._resume()
+        trained = False
         for place, name in enumerate(STAGES):
             steps = self._steps(name)
             if not steps:
@@ -125,13 +121,23 @@ class Trainer:
             first = reached["step"] if reached["stage"] == name else 0
             if first < steps:
                 self._run_stage(name, range(first, steps), reached if first else {})
-        if self.processes.leads:
+                trained = True
+        if not trained and self.processes.leads:
+            log.warning("the run in %s has ended before; nothing was left to train", self.output)
+        # A run that had ended keeps its record, which tells what it was trained on and where.
+        if self.processes.leads and (trained or not (self.output / "last").is_dir()):
             self._save("last")
         self.processes.wait()
         if self.log is not None:
             self.log.close()
         # Only the leading process knows the best step; all return the same folder.
-        return self.output / ("best" if self.processes.any(self.best is not None) else "last")
+        best = self.output / ("best" if self.processes.any(self.best is not None) else "last")
+        if not best.is_dir():
+            raise TrainingStopped(
+                f"{best} is gone, though the run in {self.output} found a best step",
+                suggestion=f"the last step in {self.output / 'last'}, or another output folder to train anew",
+            )
+        return best
 
     def _steps(self, name: str) -> int:
         """The number of steps of a stage."""
@@ -151,6 +157,8 @@ class Trainer:
 
     def _run_stage(self, name: str, steps: range, reached: dict[str, Any]) -> None:
         """Run the steps of a stage that are left, with what was reached in it."""
+        if reached:
+            self.write(stage="continued", of=name, step=steps.start)
         self._log_length(name, steps.stop)
         stage = self._joint_stage(steps) if name == JOINT else self._contrastive_stage(name, steps)
         if reached:
@@ -319,29 +327,24 @@ class Trainer:
                 "step": step,
                 "best": self.best,
                 "recipe": self.recipe.model_dump_json(),
+                "data": self.data.digest,
                 "model": self.model.state_dict(),
                 "optimizer": stage.optimizer.state_dict(),
                 "schedule": stage.schedule.state_dict(),
             }
-            with written_whole(self.output / STATE_FILE) as partial, partial.open("wb") as file:
-                torch.save(state, file)
+            write_state(self.output, state)
         self.processes.wait()
 
     def _resume(self) -> dict[str, Any]:
         """Load the state of an interrupted run."""
-        path = self.output / STATE_FILE
-        if not path.is_file():
+        state = read_state(self.output, self.recipe, self.device)
+        if state is None:
             return {"stage": CLIP, "step": 0}
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        # Parsed, so that fields that are newer than the run get their defaults.
-        if Recipe.parse(json.loads(state["recipe"])).model_dump() != self.recipe.model_dump():
-            raise TrainingStopped(
-                f"{self.output} contains a run of another recipe",
-                suggestion="another output folder, or delete this one",
-            )
+        # States were written without it once.
+        if state.get("data", self.data.digest) != self.data.digest:
+            raise run_of(self.output, "other data: captions, or files of videos, have changed")
         self.model.load_state_dict(state["model"])
         self.best = state["best"]
-        log.info("continuing in stage %s at step %d", state["stage"], state["step"])
         return state
 
     def write(self, **values: Any) -> None:

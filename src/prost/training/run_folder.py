@@ -1,0 +1,104 @@
+"""The folder of a training: one run works in it at a time, and continues only with its own recipe and data."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prost.data.writing import writing_errors, written_whole
+from prost.errors import TrainingStopped
+from prost.locking import lock_file
+from prost.model.weights import DAMAGE
+from prost.training.recipe import Recipe
+
+STATE_FILE = "state.pt"
+LOCK = "training.lock"
+KEYS = ("stage", "step", "best", "recipe", "model", "optimizer", "schedule")
+
+
+@contextmanager
+def alone_in(output: Path) -> Iterator[None]:
+    """Context that one training enters at a time for a folder, which is made where there is none.
+
+    Raises:
+        TrainingStopped: another training is in it.
+        StorageError: no permission.
+    """
+    with writing_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / LOCK).open("a+", encoding="ascii")
+    with file:
+        try:
+            lock_file(file, wait=False)
+        except BlockingIOError:
+            file.seek(0)
+            raise TrainingStopped(
+                f"process {file.read().strip() or 'unknown'} is training in {output}",
+                "one training in a folder at a time",
+                "another output folder, or again when that process has ended",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def write_state(output: Path, state: dict[str, Any]) -> None:
+    """Write all that a run needs to continue; the former state is kept until this one is complete.
+
+    Raises:
+        StorageError: no space, no permission.
+    """
+    # torch reports a full disk by a RuntimeError.
+    with written_whole(output / STATE_FILE, RuntimeError) as partial, partial.open("wb") as file:
+        torch.save(state, file)
+
+
+def read_state(output: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | None:
+    """The state of the run in a folder; None where there is none.
+
+    Args:
+        output: the folder.
+        recipe: of the run that wants to continue.
+        device: for the tensors.
+
+    Raises:
+        TrainingStopped: the state is damaged, or of a run of another recipe.
+    """
+    path = output / STATE_FILE
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (*DAMAGE, pickle.UnpicklingError) as error:
+        raise _damaged(path, next(iter(str(error).splitlines()), type(error).__name__)) from None
+    if not isinstance(state, dict) or any(key not in state for key in KEYS):
+        raise _damaged(path, "it is not the state of a training")
+    # Parsed, so that fields that are newer than the run get their defaults.
+    if Recipe.parse(json.loads(state["recipe"])).model_dump() != recipe.model_dump():
+        raise run_of(output, "another recipe")
+    return state
+
+
+def run_of(output: Path, what: str) -> TrainingStopped:
+    """The error for a folder with a run of something else than what is to be trained now."""
+    return TrainingStopped(
+        f"{output} contains a run of {what}", suggestion="another output folder, or delete this one"
+    )
+
+
+def _damaged(path: Path, reason: str) -> TrainingStopped:
+    return TrainingStopped(
+        f"{path} is damaged ({reason}), so the run cannot continue",
+        suggestion="another output folder, or delete this file to train anew",
+    )
