@@ -321,3 +321,15 @@ def test_the_machine_of_a_report_is_that_of_the_model(model: ProST) -> None:
     setting = evaluate_features(model, text, video, eight(), QUICK).setting
     assert setting.machine == machine_line(torch.device("cpu"))
     assert f"computed on {setting.machine}, vision tower in fp32" in setting.lines()
+
+
+def test_clips_of_one_file_are_drawn_together(toybox_folder: Path) -> None:
+    first, second = sorted(toybox_folder.glob("*.mp4"))[:2]
+    records = [
+        VideoRecord("a@0-1", first, ("a ball",), 0.0, 1.0),
+        VideoRecord("b", second, ("a cube",)),
+        VideoRecord("a@1-2", first, ("a cone",), 1.0, 2.0),
+    ]
+    source = records_set(records, name="clips", split="test").source_of_video
+    assert source is not None and source.tolist() == [0, 1, 0]
+    assert records_set(records[:2], name="videos", split="test").source_of_video is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ class VideoRecord:
     captions: tuple[str, ...]
     start: float | None = None
     end: float | None = None
+
+    @property
+    def file(self) -> str:
+        """Identity of the file: clips of one file share it, and so do spellings of one path."""
+        return self.video if self.path is None else os.path.realpath(self.path)
 
     def __post_init__(self) -> None:
         if not self.captions or not all(caption.strip() for caption in self.captions):
@@ -71,6 +77,12 @@ class Benchmark:
         if name not in self.splits:
             raise UsageError(f"{self.name} in {self.folder} has no {name} split", ", ".join(self.splits))
         return self.splits[name]
+
+
+def shared_files(one: Sequence[VideoRecord], other: Sequence[VideoRecord]) -> list[str]:
+    """Ids of the records of `other` whose file `one` has, too."""
+    files = {record.file for record in one}
+    return [record.video for record in other if record.file in files]
 
 
 def complete_split(benchmark: Benchmark, name: str, allow_missing: bool = False) -> tuple[VideoRecord, ...]:
@@ -148,17 +160,13 @@ def hold_out(
     """
     if not 0 < fraction < 1:
         raise UsageError(f"a fraction of {fraction} to hold out", "more than 0 and less than 1")
-    files = list(dict.fromkeys(_file_of(record) for record in records))
+    files = list(dict.fromkeys(record.file for record in records))
     if len(files) < 2:
         raise UsageError(f"{len(files)} video, of which a part is to be held out", "at least two videos")
     count = min(max(1, round(fraction * len(files))), len(files) - 1)
     chosen = np.random.default_rng([seed, len(files)]).permutation(len(files))[:count]
     held_out = {files[index] for index in chosen}
     return (
-        tuple(record for record in records if _file_of(record) not in held_out),
-        tuple(record for record in records if _file_of(record) in held_out),
+        tuple(record for record in records if record.file not in held_out),
+        tuple(record for record in records if record.file in held_out),
     )
-
-
-def _file_of(record: VideoRecord) -> str:
-    return record.video if record.path is None else str(record.path)

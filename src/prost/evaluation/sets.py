@@ -278,7 +278,15 @@ def records_set(
         paper_max_words=paper_max_words,
         notes=notes,
         bank=bank or BankSet(),
+        source_of_video=_files_of(records),
     )
+
+
+def _files_of(records: Sequence[VideoRecord]) -> NDArray[np.int64] | None:
+    """The number of each record's file; None where each record has a file of its own."""
+    numbers: dict[str, int] = {}
+    files = [numbers.setdefault(record.file, len(numbers)) for record in records]
+    return np.array(files, dtype=np.int64) if len(numbers) < len(records) else None
 
 
 def benchmark_set(

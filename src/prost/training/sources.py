@@ -12,7 +12,7 @@ from prost.config import RetrievalConfig
 from prost.data.batches import CaptionedVideos, load_batches
 from prost.data.benchmarks import load_benchmark
 from prost.data.clip_sets import BatchPlan, ClipSet, RecordClips, ToyboxClipSet
-from prost.data.records import Benchmark, VideoRecord, complete_split, hold_out
+from prost.data.records import Benchmark, VideoRecord, complete_split, hold_out, shared_files
 from prost.data.toybox_clips import ClipMix, DrawnClips
 from prost.errors import UsageError
 from prost.evaluation.sets import records_set
@@ -177,6 +177,11 @@ def _open_benchmark(recipe: Recipe, config: RetrievalConfig | None = None) -> Tr
         train, held_out = hold_out(train, HELD_OUT)
     if selected_on == "test":
         warnings.append("the best step is chosen on test: its numbers there are not held-out ones")
+    if shared := shared_files(train, held_out):
+        videos = counted(len(shared), "video of it is", "videos of it are")
+        warnings.append(
+            f"the best step is chosen on {selected_on}, and {videos} trained on ({shared[0]}, ...)"
+        )
     clips = RecordClips(
         train, sampling=wanted.sampling, workers=wanted.workers, replace_failed=wanted.replace_failed
     )

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from tests.data.benchmarks.conftest import Miniature
 
+from prost.data.benchmarks import load_benchmark
 from prost.data.benchmarks.annotations import caption_lists, read_json, read_list, read_table, seconds
 from prost.errors import BadAnnotations
 
@@ -31,7 +33,9 @@ def test_a_table_knows_its_columns_by_name(file: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "columns \\(none\\)"), ("x,y\n1,2", "columns x, y")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "has no columns; expected: video"), ("x,y\n1,2", "columns x, y")]
+)
 def test_a_table_without_the_column(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(BadAnnotations, match=message):
@@ -60,3 +64,25 @@ def test_captions_are_texts_or_words(file: Path) -> None:
     for wrong in ("text", 3):
         with pytest.raises(BadAnnotations, match="a list of captions"):
             caption_lists(file, {"a": wrong})
+
+
+class TestCaptionsThatAreNoTexts:
+    """A null would be the query "None"."""
+
+    def test_msrvtt(self, mini: Miniature) -> None:
+        rows = [{"video_id": "video7010", "caption": None}]
+        mini.json("MSRVTT_data.json", {"sentences": rows, "videos": []})
+        with pytest.raises(BadAnnotations, match=r"MSRVTT_data\.json: video7010 has the caption None"):
+            load_benchmark("msrvtt-full", mini.folder)
+
+    def test_didemo(self, mini: Miniature) -> None:
+        for split in ("train", "test"):
+            mini.lines(f"{split}_list.txt", "a.mp4")
+            mini.json(f"{split}_data.json", [{"video": "a.mp4", "description": None, "times": []}])
+        with pytest.raises(BadAnnotations, match=r"train_data\.json: a has the caption None"):
+            load_benchmark("didemo", mini.folder)
+
+    @pytest.mark.parametrize("captions", [[None], [3], [["a", None]], [["a", 3.5]]])
+    def test_lists_of_captions(self, captions: list[object]) -> None:
+        with pytest.raises(BadAnnotations, match=r"x\.json: 'v' has the caption"):
+            caption_lists(Path("x.json"), {"v": captions})

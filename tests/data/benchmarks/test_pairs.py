@@ -30,7 +30,7 @@ def test_a_table(mini: Miniature, tmp_path: Path) -> None:
         assert train.captions == ("a dog, brown", "an animal") and train.path == mini.folder / "a.mp4"
         clip, open_end = benchmark.splits["val"]
         assert (clip.video, clip.start, clip.end) == ("deep/b.mov@1.5-3", 1.5, 3.0)
-        assert (open_end.video, open_end.start, open_end.end) == ("b@2-", 2.0, None)
+        assert (open_end.video, open_end.start, open_end.end) == ("deep/b.mov@2-", 2.0, None)
         assert clip.path == open_end.path == mini.folder / "deep" / "b.mov"
         assert [record.path for record in benchmark.splits["test"]] == [elsewhere, None]
         assert benchmark.expected == {}
@@ -45,8 +45,17 @@ def test_lines_of_json_and_a_folder_of_videos(mini: Miniature, tmp_path: Path) -
     benchmark = load_benchmark("pairs", file, mini.folder)
     whole, clip = benchmark.splits["train"]
     assert whole.path == clip.path == mini.folder / "a.mp4"
-    assert (clip.video, clip.captions, clip.start) == ("a@0.5-", ("x", "y"), 0.5)
+    assert (clip.video, clip.captions, clip.start) == ("a.mp4@0.5-", ("x", "y"), 0.5)
     assert any("all pairs are train" in note for note in benchmark.notes)
+
+
+def test_spellings_of_one_file_are_one_video(mini: Miniature) -> None:
+    mini.videos("a.mp4")
+    (mini.folder / "link.mp4").symlink_to(mini.folder / "a.mp4")
+    file = mini.lines("pairs.csv", "video,caption", "a,one", "./a.mp4,two", "link.mp4,three", "b,four")
+    first, other = load_benchmark("pairs", file).splits["train"]
+    assert (first.video, first.captions) == ("a", ("one", "two", "three"))
+    assert (other.video, other.path) == ("b", None)
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ";"])
@@ -71,13 +80,17 @@ def test_a_folder_of_toybox_is_a_folder_of_pairs(toybox_folder: Path) -> None:
         (["video,caption", "a,b,c"], "line 2 has 3 columns; expected: 2.*quotes"),
         (["video,caption"], "is empty"),
         (["video,caption,split", "a,b,dev", "a,c,hold"], "line 3 has the split 'hold'; expected: train, val, test"),
-        (["video,caption,split", "a,b,train", "a,c,test"], r"1 videos are in train and in test \(a"),
+        (["video,caption,split", "a,b,train", "a,c,test"], r"1 video is in train and in test \(a"),
+        (["video,caption,start,end,split", "a.mp4,b,0,2,train", "a.mp4,c,2,4,test"], "1 video is in train and in"),
+        (["video,caption,split", "a.mp4,b,train", "a,c,test"], "1 video is in train and in test"),
+        (["video,caption,caption", "a,b,c"], "has two columns caption"),
         (["video,caption,start,end", "a,b,3,3"], "line 2 goes from 3 to 3 s"),
         (["video,caption,start,end", "a,b,-1,3"], "line 2, start: '-1' is no time"),
         (["video,caption,start,end", "a,b,1,nan"], "line 2, end: 'nan' is no time"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_one_clear_line(mini: Miniature, lines: list[str], message: str) -> None:
+    mini.videos("a.mp4")
     with pytest.raises(BadAnnotations, match=message) as caught:
         load_benchmark("pairs", mini.lines("pairs.csv", *lines))
     assert "\n" not in str(caught.value)

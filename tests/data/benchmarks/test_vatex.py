@@ -43,7 +43,7 @@ def test_validation_on_test_is_not_offered_as_validation(vatex: Miniature) -> No
     benchmark = load_benchmark("vatex", vatex.folder)
     assert list(benchmark.splits) == ["train", "val", "test"]
     # The list of our making repeats a training video, which is told.
-    assert "1 videos are in train and in val (aaa_000001_000011, ...)" in benchmark.notes
+    assert "1 video is in train and in val (aaa_000001_000011, ...)" in benchmark.notes
 
 
 def test_captions_of_another_form(vatex: Miniature) -> None:

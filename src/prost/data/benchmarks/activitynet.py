@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from prost.data.benchmarks.annotations import read_json
+from prost.data.benchmarks.annotations import caption_of, read_json
 from prost.data.benchmarks.folder import BenchmarkFolder
 from prost.data.records import Benchmark
 from prost.errors import BadAnnotations
@@ -26,7 +26,10 @@ def activitynet(found: BenchmarkFolder) -> Benchmark:
         content = read_json(sentences_file, dict)
         try:
             paragraphs = {
-                video: " ".join(sentence.strip() for sentence in row["sentences"])
+                video: " ".join(
+                    caption_of(sentence, f"{sentences_file}: {video}").strip()
+                    for sentence in row["sentences"]
+                )
                 for video, row in content.items()
             }
         except (KeyError, TypeError, AttributeError):

@@ -127,8 +127,11 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     headings = _headings(reader)
     if missing := [name for name in columns if name not in headings]:
         raise BadAnnotations(
-            f"{path} has the columns {', '.join(headings) or '(none)'}", f"also {', '.join(missing)}"
+            f"{path} has {'the columns ' + ', '.join(headings) if headings else 'no columns'}",
+            f"{'also ' if headings else ''}{', '.join(missing)}",
         )
+    if repeated := [name for name in headings if headings.count(name) > 1]:
+        raise BadAnnotations(f"{path} has two columns {repeated[0]}", "each column once")
     rows = []
     try:
         for cells in reader:
@@ -177,6 +180,17 @@ def seconds(value: object, place: str) -> float | None:
     return number
 
 
+def caption_of(value: object, place: str) -> str:
+    """A caption as it was read: a text.
+
+    Raises:
+        BadAnnotations: something else, such as null, which would be a caption "None".
+    """
+    if not isinstance(value, str):
+        raise BadAnnotations(f"{place} has the caption {value!r}", "a text")
+    return value
+
+
 def caption_lists(path: Path, values: dict[str, Any]) -> dict[str, list[str]]:
     """Captions by id, each a text or a list of words.
 
@@ -191,13 +205,17 @@ def caption_lists(path: Path, values: dict[str, Any]) -> dict[str, list[str]]:
     for video, texts in values.items():
         if isinstance(texts, str) or not hasattr(texts, "__iter__"):
             raise BadAnnotations(f"{path}: {video!r} has a {type(texts).__name__}", "a list of captions")
+        place = f"{path}: {video!r}"
         captions[str(video)] = [
-            text if isinstance(text, str) else " ".join(str(word) for word in text) for text in texts
+            " ".join(caption_of(word, place) for word in text)
+            if isinstance(text, list | tuple)
+            else caption_of(text, place)
+            for text in texts
         ]
     return captions
 
 
 def _not_empty(path: Path, values: Any) -> Any:
     if not values:
-        raise BadAnnotations(f"{path} is empty", suggestion="download the annotations again")
+        raise BadAnnotations(f"{path} is empty", suggestion="look whether it was copied whole")
     return values

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from prost.data.benchmarks.annotations import read_json, read_list
+from prost.data.benchmarks.annotations import caption_of, read_json, read_list
 from prost.data.benchmarks.folder import BenchmarkFolder, without_extension
 from prost.data.records import Benchmark
 from prost.errors import BadAnnotations
@@ -43,7 +43,8 @@ def _load(found: BenchmarkFolder, name: str, variant: str, expected: dict[str, i
         try:
             for row in read_json(data, list):
                 # After re-encoding, the list can have other extensions than the descriptions.
-                descriptions[without_extension(str(row["video"]))].append(str(row["description"]).strip())
+                video = without_extension(str(row["video"]))
+                descriptions[video].append(caption_of(row["description"], f"{data}: {video}").strip())
         except (KeyError, TypeError):
             raise BadAnnotations(
                 f"{data} holds a row without video or description", "video, description, times"

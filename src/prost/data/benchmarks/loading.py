@@ -17,8 +17,9 @@ from prost.data.benchmarks.msvd import msvd
 from prost.data.benchmarks.pairs import pairs
 from prost.data.benchmarks.vatex import vatex
 from prost.data.benchmarks.youcook2 import youcook2
-from prost.data.records import Benchmark
+from prost.data.records import Benchmark, shared_files
 from prost.errors import UsageError
+from prost.printable import counted
 
 PUBLISHED: dict[str, Callable[[BenchmarkFolder], Benchmark]] = {
     "msrvtt-9k": msrvtt_9k,
@@ -67,7 +68,7 @@ def _with_overlaps(benchmark: Benchmark) -> Benchmark:
     """Add a note for each pair of splits that share videos."""
     notes = list(benchmark.notes)
     for one, other in itertools.combinations(benchmark.splits, 2):
-        ids = ({record.video for record in benchmark.splits[split]} for split in (one, other))
-        if shared := set.intersection(*ids):
-            notes.append(f"{len(shared)} videos are in {one} and in {other} ({min(shared)}, ...)")
+        if shared := shared_files(benchmark.splits[one], benchmark.splits[other]):
+            videos = counted(len(shared), "video is", "videos are")
+            notes.append(f"{videos} in {one} and in {other} ({shared[0]}, ...)")
     return replace(benchmark, notes=tuple(notes))

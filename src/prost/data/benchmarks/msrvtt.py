@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prost.data.benchmarks.annotations import read_json, read_list, read_table
+from prost.data.benchmarks.annotations import caption_of, read_json, read_list, read_table
 from prost.data.benchmarks.folder import BenchmarkFolder
 from prost.data.benchmarks.plain_pickle import read_plain_pickle
 from prost.data.records import Benchmark, VideoRecord
@@ -104,7 +104,8 @@ def _read_captions(found: BenchmarkFolder) -> _Captions:
             captions: dict[str, list[str]] = defaultdict(list)
             try:
                 for row in content[rows]:
-                    captions[str(row[video_key])].append(str(row["caption"]))
+                    video = str(row[video_key])
+                    captions[video].append(caption_of(row["caption"], f"{path}: {video}"))
             except (KeyError, TypeError):
                 raise BadAnnotations(
                     f"{path} holds {rows} without {video_key} or caption",

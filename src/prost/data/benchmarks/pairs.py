@@ -8,15 +8,18 @@ train. JSONL may have `captions`, a list, so that a folder of `prost toybox` can
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prost.data.benchmarks.annotations import captioned_video, read_json_lines, read_table, seconds
 from prost.data.benchmarks.clips import CaptionedClip, gather
 from prost.data.benchmarks.folder import BenchmarkFolder
-from prost.data.records import Benchmark, VideoRecord
+from prost.data.records import Benchmark, VideoRecord, shared_files
 from prost.errors import BadAnnotations, MissingPath
+from prost.printable import counted
 
 FILES = ("pairs.csv", "pairs.jsonl", "captions.csv", "captions.jsonl")
 TABLES = (".csv", ".tsv")
@@ -49,8 +52,9 @@ def pairs(place: Path, videos: Path | None = None) -> Benchmark:
     lines: dict[str, list[CaptionedClip]] = {}
     for split, line in _read(file):
         lines.setdefault(split, []).append(line)
-    paths = {
-        line.video: _path(found, file, line.video) for line in itertools.chain.from_iterable(lines.values())
+    paths, spelling = _paths(found, file, itertools.chain.from_iterable(lines.values()))
+    lines = {
+        split: [replace(line, video=spelling[line.video]) for line in pairs] for split, pairs in lines.items()
     }
     splits = {split: gather(lines[split], paths) for split in sorted(lines, key=SPLIT_ORDER.index)}
     _expect_apart(file, splits)
@@ -103,6 +107,22 @@ def _split(row: dict[str, Any], place: str) -> str:
     return split
 
 
+def _paths(
+    found: BenchmarkFolder, file: Path, lines: Iterable[CaptionedClip]
+) -> tuple[dict[str, Path | None], dict[str, str]]:
+    """The file of each video, and the first spelling of each spelling: `a`, `a.mp4` and `./a.mp4` are one video."""
+    paths: dict[str, Path | None] = {}
+    spelling: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for line in lines:
+        if line.video not in spelling:
+            path = _path(found, file, line.video)
+            identity = line.video if path is None else os.path.realpath(path)
+            spelling[line.video] = first.setdefault(identity, line.video)
+            paths.setdefault(spelling[line.video], path)
+    return paths, spelling
+
+
 def _path(found: BenchmarkFolder, file: Path, video: str) -> Path | None:
     for folder in (found.videos, file.parent):
         path = folder / video  # an absolute path stays as it is
@@ -112,11 +132,13 @@ def _path(found: BenchmarkFolder, file: Path, video: str) -> Path | None:
 
 
 def _expect_apart(file: Path, splits: dict[str, tuple[VideoRecord, ...]]) -> None:
-    """Refuse a video in two splits, because a score on videos that were trained on says nothing."""
+    """Refuse a video in two splits, because a score on videos that were trained on says nothing.
+
+    Clips of one file count as one video: what is seen in one is seen in the others.
+    """
     for one, other in itertools.combinations(splits, 2):
-        shared = {record.video for record in splits[one]} & {record.video for record in splits[other]}
-        if shared:
+        if shared := shared_files(splits[one], splits[other]):
+            videos = counted(len(shared), "video is", "videos are")
             raise BadAnnotations(
-                f"{file}: {len(shared)} videos are in {one} and in {other} ({min(shared)}, ...)",
-                "each video in one split",
+                f"{file}: {videos} in {one} and in {other} ({shared[0]}, ...)", "each video in one split"
             )

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from prost.data.benchmarks.annotations import read_headings, read_table, seconds
+from prost.data.benchmarks.annotations import caption_of, read_headings, read_table, seconds
 from prost.data.benchmarks.clips import CaptionedClip
 from prost.data.benchmarks.folder import BenchmarkFolder
 from prost.data.benchmarks.plain_pickle import read_plain_pickle
@@ -96,7 +96,7 @@ def _of_pickle(path: Path, captions: Path) -> list[CaptionedClip]:
             ) from None
         for start, end, text in steps:
             times = (seconds(start, f"{captions}, {video}, start"), seconds(end, f"{captions}, {video}, end"))
-            clips.append(CaptionedClip(video, str(text), *times))
+            clips.append(CaptionedClip(video, caption_of(text, f"{captions}: {video}"), *times))
     return clips
 
 
