@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from prost.errors import BadConfig, MissingPath
+from prost.errors import BadConfig, MissingPath, StorageError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -36,7 +36,7 @@ MatchingRule = Literal["best_cosine"]
 class StrictConfig(BaseModel):
     """A frozen record that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def parse(cls, values: dict[str, Any], origin: str = "configuration", within: str = "") -> Self:
@@ -56,12 +56,19 @@ class StrictConfig(BaseModel):
             errors = error.errors()
             # A misspelt key is reported as unknown and as missing; only the first tells why.
             first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
-            place = ".".join(str(part) for part in (within, *first["loc"]) if part != "")
+            location, reasons = first["loc"], [first["msg"].removeprefix("Value error, ")]
+            # A value that may be of several types is told once for each, and the type takes the place of a key.
+            alike = [
+                one for one in errors if one["loc"][:-1] == location[:-1] and one["input"] is first["input"]
+            ]
+            if len(alike) > 1:
+                location, reasons = location[:-1], [one["msg"] for one in alike]
+            place = ".".join(str(part) for part in (within, *location) if part != "")
             if first["type"] == "extra_forbidden":
                 raise BadConfig(
                     f"{origin}: unknown key {place!r}", suggestion=cls._nearest(first["loc"])
                 ) from None
-            reason = first["msg"].removeprefix("Value error, ")
+            reason = "; or: ".join(dict.fromkeys(reasons))
             if isinstance(
                 first["input"], dict
             ):  # several fields do not fit each other, and the reason names them
@@ -320,10 +327,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingPath(f"recipe {path} does not exist", suggestion="see the folder recipes") from None
+        raise MissingPath(f"recipe {path} does not exist", suggestion="one of the folder recipes") from None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())  # YAML errors take several lines
         raise BadConfig(f"{path} is not valid YAML ({reason})") from None
+    if values is None:
+        raise BadConfig(f"{path} is empty", "keys and values")
     if not isinstance(values, dict):
         raise BadConfig(f"{path} holds a {type(values).__name__}", "keys and values")
     return values

@@ -59,6 +59,12 @@ def test_a_grid_that_cannot_be_read_is_wrong_use(prost: Prost, tmp_path: Path) -
     assert prost("ablate", tmp_path / "none.yaml").code == 2
 
 
+def test_two_grids_of_one_name_would_share_a_table(prost: Prost, tmp_path: Path) -> None:
+    said = prost("ablate", tmp_path / "a" / "g.yaml", tmp_path / "b" / "g.yaml", "--output", tmp_path / "out")
+    assert said.code == 2 and "two grids are called g; expected: names that differ" in said.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_tables_that_cannot_be_written_are_told_before_the_runs(prost: Prost, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     grid = TABLES / "2-models.yaml"

@@ -41,6 +41,7 @@ def test_reports_are_written_and_compared(
     assert {row["metric"] for row in same} == {"R@1", "R@5", "R@10", "MnR"}
     assert "no order" in prost("compare", tmp_path / "a", tmp_path / "a").out
     assert prost("compare", tmp_path / "a", tmp_path / "b").code == 2
+    assert "note:" not in prost("compare", tmp_path / "a", tmp_path / "a").err
 
 
 def test_the_worst_failures_are_written_as_a_page(

@@ -70,6 +70,16 @@ def test_tokens_are_computed_once_for_all_heads_on_one_tower(
     assert len(list(tmp_path.iterdir())) == (place == "folder")
 
 
+@pytest.mark.parametrize("kept", [0, 40, -8])
+def test_a_damaged_file_is_named(make_model: MakeModel, tmp_path: Path, kept: int) -> None:
+    model = make_model("prost").eval()
+    FrameTokenCache(tmp_path).of(model, CLIPS)
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(StorageError, match=r"npy is damaged .*; try: delete it"):
+        FrameTokenCache(tmp_path).of(model, CLIPS)
+
+
 def test_another_tower_or_other_clips_are_another_file(make_model: MakeModel, tmp_path: Path) -> None:
     model, cache = make_model("prost").eval(), FrameTokenCache(tmp_path)
     cache.of(model, CLIPS)

@@ -13,7 +13,7 @@ import pytest
 from prost.data.clip_sets import ToyboxClipSet
 from prost.errors import BadConfig, MissingPath, StorageError, UsageError
 from prost.evaluation.bootstrap import paired_bootstrap
-from prost.evaluation.comparison import compare
+from prost.evaluation.comparison import compare, not_compared
 from prost.evaluation.metrics import text_to_video_ranks
 from prost.evaluation.report import EvaluationReport
 from prost.evaluation.report_files import read_report, write_report, write_scores
@@ -188,3 +188,16 @@ def test_what_cannot_be_compared() -> None:
         compare([made()], [made()], "R@5", post_processing="hungarian")
     with pytest.raises(UsageError, match="no row sum/text_to_video/nnn"):
         compare([made()], [made()], post_processing="nnn")
+
+
+def test_what_two_reports_do_not_share_is_said() -> None:
+    a, b = made(), made()
+    assert not_compared(a, b, ("a", "b")) == []
+    fewer = replace(
+        b, rows=b.rows[1:], setting=replace(b.setting, sampling="authors' segments", temperature=0.5)
+    )
+    assert not_compared(a, fewer, ("a", "b")) == [
+        f"only in a: {a.rows[0].key}",
+        f"sampling: {a.setting.sampling} in a, authors' segments in b",
+        f"temperature of the inverted softmax: {a.setting.temperature:g} in a, 0.5 in b",
+    ]

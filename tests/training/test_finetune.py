@@ -13,7 +13,7 @@ import pytest
 
 from prost.data.benchmarks import load_benchmark
 from prost.data.toybox import write
-from prost.errors import MissingVideos, TrainingStopped, UsageError
+from prost.errors import BadConfig, MissingVideos, TrainingStopped, UsageError
 from prost.model.checkpoint import load, save
 from prost.model.retrieval_model import RetrievalModel
 from prost.training.finetune import FineTuning, finetune
@@ -99,8 +99,31 @@ def test_a_frozen_tower_stays(make_model: MakeModel, folder: Path, tmp_path: Pat
 def test_captions_without_videos(make_model: MakeModel, folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     table.write_text((folder / "pairs.csv").read_text() + "gone.mp4,a red ball falls\n")
-    with pytest.raises(MissingVideos, match=r"pairs train has 10 of 11 videos \(missing: gone.mp4"):
+    with pytest.raises(MissingVideos, match=r"1 video of 11 in the train split of .* not found \(gone.mp4"):
         finetune("toybox", table, folder, tmp_path / "out", FineTuning())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"learning_rate": -1.0}, r"learning_rate: .* greater than 0 \(got -1\.0\)"),
+        ({"clip_learning_rate": -1.0}, "clip_learning_rate: .* greater than or equal to 0"),
+        ({"batch_size": 1}, "batches of 1; expected: 2 or more"),
+        ({"epochs": 0}, "0 epochs"),
+        ({"held_out": 1.5}, "a fraction of 1.5 to hold out"),
+    ],
+)
+def test_settings_that_make_no_training(
+    folder: Path, tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    """Also with a test split of its own, which leaves nothing to hold out."""
+    table = tmp_path / "pairs.csv"
+    lines = (folder / "pairs.csv").read_text().splitlines()
+    splits = ["split", *(["test"] * 4), *(["train"] * (len(lines) - 5))]
+    table.write_text("".join(f"{line},{split}\n" for line, split in zip(lines, splits, strict=True)))
+    with pytest.raises(BadConfig, match=said):
+        finetune("toybox", table, folder, tmp_path / "out", FineTuning(**wrong))
+    assert not (tmp_path / "out").exists()
 
 
 def test_too_few_videos(folder: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_changed_recipe_is_checked_like_any_other(tmp_path: Path) -> None:
     assert recipe.benchmark.folder == Path("own")
     with pytest.raises(BadConfig, match=r"unknown key 'model\.max_word'; try: 'max_words'"):
         read_recipe(path, {"model.max_word": 20})
-    with pytest.raises(BadConfig, match=r"model\.frames\.x: frames holds no keys in the recipe"):
+    with pytest.raises(BadConfig, match=r"model\.frames\.x: in the recipe, frames is a value"):
         read_recipe(path, {"model.frames.x": 1})
 
 
@@ -58,6 +58,18 @@ def test_defaults_of_a_stage_are_the_papers() -> None:
             "unknown key 'validate'; try: 'validation'",
         ),
         ("model: {}\nclip: {steps: 1}\nprost: {steps: 1, batch_size: 1}", "batch_size"),
+        ("model: {}\nprost: {steps: 1, betas: [2, 3]}", r"prost\.betas\.0: .* less than 1 \(got 2\)"),
+        ("model: {}\nprost: {steps: 1, learning_rate: .inf}", "learning_rate: .* finite number"),
+        ("model: {}\nprost: {steps: 1, weight_decay: .inf}", "weight_decay: .* finite number"),
+        (
+            "model: {}\nprost: {steps: 1, freeze: vision}",
+            r"prost\.freeze: .*integer.*; or: .*tuple \(got 'vision'\)",
+        ),
+        (
+            "start: toybox\nprost: {steps: 1}\ncache_frame_tokens: ''",
+            "cache_frame_tokens: .* at least 1 character",
+        ),
+        ("", "is empty; expected: keys and values"),
         ("model: {frame: 2}\nprost: {steps: 1}", "unknown key 'model.frame'; try: 'frames'"),
         (
             "model: {architecture: ts2net, selected_token: 2}\nprost: {steps: 1}",

@@ -22,6 +22,7 @@ from torch import Tensor
 from prost.data.batches import no_twins, twins_within
 from prost.data.clip_sets import BatchPlan, Block, ClipSet, twin_rows
 from prost.data.writing import writing_errors
+from prost.errors import StorageError
 from prost.model.encoding import Precision, VideoEncoder, takes_bf16
 from prost.model.retrieval_model import RetrievalModel
 from prost.progress import Advance
@@ -128,9 +129,7 @@ class FrameTokenCache:
             path = self._folder / f"{key}.npy"
             if not path.is_file():
                 _fill_file(path, len(clips), _blocks(model, clips, precision, self._dtype, progress))
-            tokens: np.ndarray = np.load(path, mmap_mode="r")
-            assert len(tokens) == len(clips)
-            return FrameTokens(clips, tokens)
+            return FrameTokens(clips, _opened(path, len(clips)))
         if key not in self._kept:
             while len(self._kept) >= self._most:
                 self._kept.popitem(last=False)
@@ -177,6 +176,20 @@ def _filled(clips: int, blocks: Iterator[Block]) -> np.ndarray:
         tokens[places] = block
     assert tokens is not None
     return tokens
+
+
+def _opened(path: Path, clips: int) -> np.ndarray:
+    try:
+        tokens: np.ndarray = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise _damaged(path, str(error)) from None
+    if len(tokens) != clips:
+        raise _damaged(path, f"tokens of {len(tokens)} clips instead of {clips}")
+    return tokens
+
+
+def _damaged(path: Path, reason: str) -> StorageError:
+    return StorageError(f"{path} is damaged ({reason})", suggestion="delete it, so that it is computed again")
 
 
 def _fill_file(path: Path, clips: int, blocks: Iterator[Block]) -> None:

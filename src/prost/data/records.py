@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prost.errors import BadAnnotations, MissingVideos, NoVideos, UsageError
+from prost.printable import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,13 @@ def complete_split(benchmark: Benchmark, name: str, allow_missing: bool = False)
     wanted = benchmark.expected.get(name) or len(records)
     if (len(present) < len(records) or len(present) != wanted) and not allow_missing:
         absent = next((record.video for record in records if record.path is None), None)
+        if not benchmark.expected:  # own pairs, which no paper reports on
+            raise MissingVideos(
+                f"{counted(len(records) - len(present), 'video')} of {wanted:,} in the {name} split of "
+                f"{benchmark.folder} not found ({absent}, ...)",
+                "a file for each",
+                "the folder of the videos, or --allow-missing to leave them out",
+            )
         raise MissingVideos(
             f"{benchmark.name} {name} has {len(present):,} of {wanted:,} videos"
             + (f" (missing: {absent}, ...)" if absent else ""),

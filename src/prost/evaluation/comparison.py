@@ -65,6 +65,40 @@ class Comparison:
         )
 
 
+# What can make two rows of one name differ, beside the models themselves.
+SETTINGS = {
+    "sampling": "sampling",
+    "frames": "frames",
+    "image_size": "pixels of a frame's side",
+    "max_words": "words of a text",
+    "temperature": "temperature of the inverted softmax",
+    "bank_captions": "captions of the bank",
+    "bank_videos": "videos of the bank",
+}
+
+
+def not_compared(a: EvaluationReport, b: EvaluationReport, names: tuple[str, str]) -> list[str]:
+    """What two reports do not share, in words: rows of one alone, and settings that differ.
+
+    Args:
+        a: the first.
+        b: the second.
+        names: of the two.
+    """
+    keys = [[row.key for row in report.rows] for report in (a, b)]
+    lines = [
+        f"only in {name}: {', '.join(alone)}"
+        for name, mine, others in zip(names, keys, reversed(keys), strict=True)
+        if (alone := [key for key in mine if key not in others])
+    ]
+    for field, title in SETTINGS.items():
+        values = [getattr(report.setting, field) for report in (a, b)]
+        if values[0] != values[1]:
+            first, second = (f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+            lines.append(f"{title}: {first} in {names[0]}, {second} in {names[1]}")
+    return lines
+
+
 def compare(
     a: Sequence[EvaluationReport],
     b: Sequence[EvaluationReport],

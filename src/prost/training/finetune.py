@@ -25,7 +25,7 @@ from prost.model.retrieval_model import VISION_TOWER
 from prost.printable import counted
 from prost.training.distributed import Processes, join_processes
 from prost.training.logs import StepLogger
-from prost.training.recipe import BenchmarkConfig, Recipe, StageConfig
+from prost.training.recipe import Recipe
 from prost.training.run_folder import alone_in, read_state, run_of
 from prost.training.trainer import Trainer
 from prost.training.validation import ValidationResult, ValidationSet
@@ -216,7 +216,11 @@ def _recipe(start: str, pairs: Path, videos: int, settings: FineTuning) -> Recip
     """The recipe of the fine-tuning, which `prost train` can run, too."""
     if settings.epochs < 1:
         raise BadConfig(f"{settings.epochs} epochs", "1 or more")
+    if not 0 < settings.held_out < 1:
+        raise BadConfig(f"a fraction of {settings.held_out:g} to hold out", "more than 0 and less than 1")
     batch_size = min(settings.batch_size, videos)
+    if batch_size < 2:
+        raise BadConfig(f"batches of {batch_size}", "2 or more")
     steps = settings.epochs * (videos // batch_size)
     stage: dict[str, Any] = {
         "epochs": settings.epochs,
@@ -228,16 +232,17 @@ def _recipe(start: str, pairs: Path, videos: int, settings: FineTuning) -> Recip
     if settings.freeze_vision:
         stage["freeze"] = VISION_TOWER
         more["cache_frame_tokens"] = str(pairs.parent / "frame_tokens")
-    return Recipe(
-        start=str(Path(start).absolute()) if Path(start).exists() else start,
-        precision=settings.precision,
-        benchmark=BenchmarkConfig(name="pairs", folder=pairs.absolute(), workers=settings.workers),
-        prost=StageConfig(**stage),
-        seed=settings.seed,
-        validation="val",
-        evaluate_every=max(1, steps // VALIDATIONS),
+    values = {
+        "start": str(Path(start).absolute()) if Path(start).exists() else start,
+        "precision": settings.precision,
+        "benchmark": {"name": "pairs", "folder": str(pairs.absolute()), "workers": settings.workers},
+        "prost": stage,
+        "seed": settings.seed,
+        "validation": "val",
+        "evaluate_every": max(1, steps // VALIDATIONS),
         **more,
-    )
+    }
+    return Recipe.parse(values, origin="fine-tuning")
 
 
 def _write_pairs(output: Path, splits: dict[str, tuple[VideoRecord, ...]], recipe: Recipe) -> None:

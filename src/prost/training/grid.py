@@ -84,11 +84,14 @@ class Grid(StrictConfig):
                 raise ValueError("vary: seeds have their own key, `seeds`")
             if not values:
                 raise ValueError(f"vary: {key} has no value")
+            if any(value in values[:place] for place, value in enumerate(values)):
+                raise ValueError(f"vary: {key} has one value twice")
         unknown = [method for method in self.methods if method not in METHODS]
         if unknown:
             raise ValueError(f"unknown post-processing {unknown[0]!r}; there are {', '.join(METHODS)}")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds: one is given twice")
+        for name, given in (("seeds", self.seeds), ("methods", self.methods)):
+            if len(set(given)) != len(given):
+                raise ValueError(f"{name}: one is given twice")
         return self
 
 

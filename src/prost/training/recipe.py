@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -16,6 +16,9 @@ from prost.errors import BadConfig
 from prost.model.checkpoint import config_class
 from prost.model.encoding import Precision
 from prost.training.freezing import Freeze
+
+# Decay of a moving average in Adam.
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class StageConfig(StrictConfig):
@@ -45,7 +48,7 @@ class StageConfig(StrictConfig):
     learning_rate: float = Field(1e-4, gt=0)
     clip_learning_rate: float = Field(1e-7, ge=0)
     weight_decay: float = Field(0.2, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
     warmup: float = Field(0.1, ge=0, le=1)
     gradient_clip: float = Field(1.0, gt=0)
     activation_checkpointing: bool = False
@@ -168,7 +171,7 @@ class Recipe(StrictConfig):
     clip: StageConfig = StageConfig(steps=0)
     prost: StageConfig
     joint: JointStage = JointStage()
-    cache_frame_tokens: str | None = None
+    cache_frame_tokens: str | None = Field(None, min_length=1)
     seed: int = Field(0, ge=0)
     precision: Precision = "auto"
     validation: str | None = None
@@ -247,7 +250,7 @@ def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         for part in way:
             inner = place.setdefault(part, {})
             if not isinstance(inner, dict):
-                raise BadConfig(f"{key}: {part} holds no keys in the recipe")
+                raise BadConfig(f"{key}: in the recipe, {part} is a value without keys of its own")
             place = inner
         place[last] = value
     return values

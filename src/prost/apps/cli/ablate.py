@@ -9,6 +9,7 @@ import typer
 
 from prost.apps.cli.options import DeviceOption, JsonOption
 from prost.apps.cli.output import print_json, print_line, print_table, say
+from prost.errors import UsageError
 
 
 def ablate(
@@ -33,6 +34,13 @@ def ablate(
     from prost.training.grid import evaluation_cache, read_grid, run_grid
     from prost.training.grid_tables import grid_table, grid_values, write_grid
 
+    names = [path.stem for path in grids]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise UsageError(
+            f"two grids are called {repeated[0]}",
+            "names that differ, since the tables are named after them",
+            "one after the other, each with its own --results",
+        )
     for path in grids:  # so that an error in the last grid is not reported after hours of work on the others
         read_grid(path)
         expect_writable(output / "cells" / "run", (results or output) / f"{path.stem}.md")

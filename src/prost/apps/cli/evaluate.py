@@ -276,6 +276,7 @@ def compare(
 ) -> None:
     """Compare two reports row by row; claim a difference only where a paired bootstrap supports it."""
     from prost.evaluation.comparison import compare as compare_reports
+    from prost.evaluation.comparison import not_compared
     from prost.evaluation.report_files import read_report
     from prost.evaluation.report_tables import row_titles
 
@@ -296,6 +297,8 @@ def compare(
         for metric in COMPARED
         if metric in row.values
     ]
+    for line in not_compared(first, second, ("a", "b")):
+        say(f"note: {line}")
     if as_json:
         print_json([comparison.to_dict() for comparison in found])
         return
