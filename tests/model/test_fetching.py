@@ -181,7 +181,26 @@ class TestWhole:
         (snapshot.parents[1] / "refs").mkdir()
         (snapshot.parents[1] / "refs" / "main").write_text("abc")
         assert prost.load("clip-b32").config.name == "clip-b32"
+        assert prost.load("clip-b32").config.object_phrase_weight == 1.0
         assert hub.requests == []
+
+    def test_mean_pooled_clip4clip_compares_the_mean_of_the_frames_alone(
+        self, hub: HubServer, tmp_path: Path, toybox_folder: Path
+    ) -> None:
+        repository = tmp_path / "hf/hub/models--Searchium-ai--clip4clip-webvid150k"
+        torch.manual_seed(0)
+        FAMILIES["clip"]().save(repository / "snapshots" / "abc")
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("abc")
+        model = prost.load("clip4clip-webvid", "cpu")
+        videos = sorted(toybox_folder.glob("*.mp4"))[:3]
+        text, video = model.encode_text(["a red ball", "two dogs"]), model.encode_video(videos)
+        # CLIP4Clip's meanP: the cosine of the sentence and the mean of the unit vectors of the frames.
+        frames = video.object[:, :, 0] / video.object[:, :, 0].norm(dim=-1, keepdim=True)
+        mean = frames.mean(dim=1)
+        mean = mean / mean.norm(dim=-1, keepdim=True)
+        sentence = text.sentence / text.sentence.norm(dim=-1, keepdim=True)
+        torch.testing.assert_close(model.match(text, video).total, sentence @ mean.T)
 
     def test_the_layout_of_open_clip(self, hub: HubServer) -> None:
         small = ["merges.txt", "open_clip_config.json", "special_tokens_map.json", "tokenizer.json",

@@ -84,7 +84,7 @@ class ColourModel:
         return len(sentence.split()) + 2
 
     def unknown_words(self, sentence: str) -> list[str]:
-        return [word for word in sentence.split() if word == "frisbee"]
+        return [word for word in sentence.split() if word.startswith("frisbee")]
 
     def encode_text(self, sentences: Sequence[str]) -> TextPrototypes:
         phrases = torch.zeros(len(sentences), self.config.phrase_prototypes, self.config.width)

@@ -106,6 +106,15 @@ class TestSearching:
         assert names(result)[0] == "green.mp4"
         assert result.notes == ["the model does not know 'frisbee'; only the rest of the query counts"]
 
+    def test_a_query_without_a_known_word_is_said_to_say_nothing(
+        self, library: Library, folder: Path
+    ) -> None:
+        library.add(folder)
+        (note,) = library.search("frisbee frisbee").notes
+        assert note == "the model does not know 'frisbee', so that the query says nothing to it"
+        (note,) = library.search("frisbee" + "x" * 3000).notes
+        assert len(note) < 150
+
     def test_only_stop_words_are_said_to_fit_any_video(self, library: Library, folder: Path) -> None:
         library.add(folder)
         (note,) = library.search("it is the").notes

@@ -57,6 +57,25 @@ def test_a_part_of_a_video_counts_alone(library: Library, tmp_path: Path) -> Non
     assert Path(library.search_like(both, start=16, end=24)[0].path).name == "green.mp4"
 
 
+def test_a_stretch_between_two_stored_frames_is_the_frame_next_to_it(
+    library: Library, tmp_path: Path
+) -> None:
+    folder = tmp_path / "parts"
+    half = paint_video(folder / "half.mp4", ("red", 4), ("green", 4))
+    for colour in ("red", "green"):
+        paint_video(folder / f"{colour}.mp4", (colour, 2))
+    library.add(folder)
+    (clip,) = library._searcher.clips_of(library.videos("name = 'half.mp4'")[0].content or "")
+    for start, end, colour in (
+        (0.1, 0.12, "red"),
+        (0.9, 0.9, "red"),
+        (6.4, 6.45, "green"),
+        (7.9, 7.9, "green"),
+    ):
+        assert not ((clip.frame_times >= start) & (clip.frame_times <= end)).any()
+        assert Path(library.search_like(half, start=start, end=end)[0].path).name == f"{colour}.mp4"
+
+
 def test_a_file_outside_the_library_is_encoded(seas: Library, tmp_path: Path) -> None:
     other = paint_video(tmp_path / "other" / "sea.mp4", ("blue", 3))
     hits = seas.search_like(other)

@@ -24,6 +24,7 @@ class CatalogueEntry:
         trained_on: what it has learnt from.
         published: R@1 on MSR-VTT, text to video, with where it is published.
         note: what it is good for.
+        object_phrase_weight: in the sum, where the model is compared otherwise than its kind is; None for the kind's.
         here: whether it is on this machine.
     """
 
@@ -35,6 +36,7 @@ class CatalogueEntry:
     trained_on: str
     published: str = ""
     note: str
+    object_phrase_weight: float | None = None
     here: bool = False
 
     @property
@@ -123,6 +125,7 @@ MODELS = (
         bytes=605_000_000,
         trained_on="CLIP ViT-B/32, then 150,000 videos of WebVid",
         note="stock videos, in English",
+        object_phrase_weight=0.0,  # meanP compares the mean of the frames alone, which is the event
     ),
     CatalogueEntry(
         name=BUNDLED,

@@ -32,6 +32,7 @@ from prost.errors import (
     UsageError,
 )
 from prost.model import authors, released, rivals
+from prost.model.catalogue import ENTRIES
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.dual_encoder import DualEncoder, DualEncoderConfig
 from prost.model.encoding import choose_device
@@ -104,6 +105,8 @@ def load(
     weights = _weights_of(place) if place.is_dir() else place
     read = _read_model(place, weights, name)
     values, state, tokenizer, origin = read.values, read.state, read.tokenizer, read.origin
+    if given in ENTRIES and (weight := ENTRIES[given].object_phrase_weight) is not None:
+        values = {**values, "object_phrase_weight": weight}
     kind = config_class(values, origin)
     others = {field for known, _ in ARCHITECTURES.values() for field in known.model_fields}
     if foreign := sorted(overrides.keys() & others - kind.model_fields.keys()):

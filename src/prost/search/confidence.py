@@ -58,7 +58,17 @@ def number_of_words(sentence: str) -> int:
     >>> number_of_words("a dog catches a frisbee")
     5
     """
-    return max(1, len(_WORD.findall(sentence)))
+    return max(1, len(words_in(sentence)))
+
+
+def words_in(sentence: str) -> list[str]:
+    """The words of a sentence, without punctuation.
+
+    >>> words_in("A dog, a frisbee!")
+    ['A', 'dog', 'a', 'frisbee']
+    """
+    found: list[str] = _WORD.findall(sentence)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from prost.progress import Advance
 from prost.search.background import UnrelatedTexts, bring_background_up_to_date
 from prost.search.choosing_form import AUTO, encoder_for, expect_form, form_elsewhere
 from prost.search.coding import codes_are_current
-from prost.search.confidence import number_of_words
+from prost.search.confidence import number_of_words, words_in
 from prost.search.description import Description, expect_same_model, library_top
 from prost.search.encode import PrototypeModel
 from prost.search.exact import SEARCHED_RULES
@@ -533,8 +533,8 @@ class Library:
         """
         expect_no_fork()
         model = self._need_model("searching")
-        if not start >= 0 or (end is not None and not start < end):
-            raise UsageError(f"a part from {start:g} to {end} s", "0 <= start < end")
+        if not start >= 0 or (end is not None and not start <= end):
+            raise UsageError(f"a part from {start:g} to {end} s", "0 <= start <= end")
         row = example if isinstance(example, VideoRow) else self._row_of(example)
         conditions = [] if where is None else [expect_filter(self._store.videos(), where)]
         if row is not None:
@@ -783,17 +783,23 @@ class Library:
         return rows[0] if rows else None
 
     def _query_like(self, video: VideoRow, start: float, end: float, model: PrototypeModel) -> TextPrototypes:
-        """The query that the clips of a video make that share time with a stretch."""
+        """The query that the clips of a video make that share time with a stretch.
+
+        Its phrases are the objects of the stored frames within the stretch, or of the frame next to its middle. The
+        events are those of whole clips.
+        """
         clips = self._searcher.clips_of(_content_of(video))
         if not clips:
             raise _no_longer_here(video)
-        inside = [clip for clip in clips if clip.start < end and start < clip.end] or clips[-1:]
+        inside = [clip for clip in clips if clip.start <= end and start <= clip.end] or clips[-1:]
         object = np.stack([clip.object for clip in inside])
         if math.isfinite(end):
             times = np.stack([clip.frame_times for clip in inside])
             wanted = (times >= start) & (times <= end)
-            if wanted.any():
-                object = object[wanted][None]
+            if not wanted.any():
+                away = np.abs(times - (start + end) / 2)
+                wanted = away == away.min()
+            object = object[wanted][None]
         event = np.stack([clip.event for clip in inside])
         return query_like(object, event, phrases_of(model))
 
@@ -962,8 +968,13 @@ def query_notes(model: PrototypeModel, query: str) -> list[str]:
             f"the query has {words} tokens, start and end included; the model reads {most}, the rest was cut"
         )
     if unknown := model.unknown_words(query):
-        listed = ", ".join(repr(word) for word in dict.fromkeys(unknown))
-        notes.append(f"the model does not know {listed}; only the rest of the query counts")
+        listed = ", ".join(
+            repr(word if len(word) < 40 else f"{word[:40]}...") for word in dict.fromkeys(unknown)
+        )
+        if set(words_in(query)) - set(unknown):
+            notes.append(f"the model does not know {listed}; only the rest of the query counts")
+        else:
+            notes.append(f"the model does not know {listed}, so that the query says nothing to it")
     if says_nothing(query):
         notes.append(
             f"the query {query!r} holds only stop words, which fit any video; say what should be seen"
