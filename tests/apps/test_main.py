@@ -87,7 +87,12 @@ def test_memory_that_torch_or_numpy_cannot_get_is_nobodys_fault(
 
 
 @pytest.mark.parametrize(
-    "error", [ZeroDivisionError("division\nby zero"), OSError(errno.EBADF, "bad file descriptor")]
+    "error",
+    [
+        ZeroDivisionError("division\nby zero"),
+        OSError(errno.EBADF, "bad file descriptor"),
+        EOFError("no data left"),
+    ],
 )
 def test_a_fault_of_ours_asks_for_a_report(
     raising: typer.Typer, capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -97,6 +102,15 @@ def test_a_fault_of_ours_asks_for_a_report(
     err = capsys.readouterr().err
     assert type(error).__name__ in err and "PROST_DEBUG=1" in err
     assert err.count("\n") == 1
+
+
+def test_an_end_of_a_file_is_a_fault_with_its_own_name(
+    raising: typer.Typer, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typer makes "Abort" of it, after an empty line."""
+    monkeypatch.delenv("PROST_DEBUG", raising=False)
+    assert run_raising(raising, EOFError("no data left")) == 1
+    assert "error: unexpected EOFError: no data left" in capsys.readouterr().err
 
 
 def test_debugging_shows_the_traceback(raising: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +179,8 @@ def test_stopped_from_the_keyboard(raising: typer.Typer, capsys: Capture) -> Non
         (["search", "a ball", "--object-phrase-weight", "inf"], "--object-phrase-weight"),
         (["search", "a", "ball"], "a sentence or a name with spaces in quotes, or prost search --help"),
         (["bench", "nomatch", "--query", "1"], "prost bench nomatch --help"),
+        (["search", "a ball", "--limit"], "'--limit' requires an argument; try: prost search --help"),
+        (["bench", "matching", "--json"], "'--json' requires an argument; try: prost bench matching --help"),
         (["--colour"], "No such option"),
     ],
 )

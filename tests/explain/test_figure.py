@@ -16,6 +16,7 @@ from prost.data.toybox import describe_event, render, sample_scene
 from prost.errors import UsageError
 from prost.explain.figure import write_figure
 from prost.model.evidence import explain_clip
+from prost.page.heat import CAVEAT
 from prost.video.sampling import sample_times
 
 
@@ -45,6 +46,7 @@ def test_an_svg_holds_query_title_and_scores_as_text(explained, tmp_path):
     assert "toy.mp4" in text
     assert f"{evidence.score:.3f}" in text
     assert all(word.text in text for word in evidence.words)
+    assert CAVEAT in text
 
 
 def test_equal_evidence_gives_equal_bytes(explained, tmp_path):
@@ -59,6 +61,7 @@ def test_a_page_lists_the_slots_and_needs_nothing_else(explained, tmp_path):
     write_figure(tmp_path / "why.html", evidence, pictures, title="a <b> & c.mp4")
     page = (tmp_path / "why.html").read_text(encoding="utf-8")
     assert page.count("<tr>") == len(evidence.slots) + 1
+    assert page.count(CAVEAT) == 1
     assert "a &lt;b&gt; &amp; c.mp4" in page and "<b>" not in page
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
 
@@ -84,7 +87,8 @@ def test_a_model_without_maps_and_curves(explained, tmp_path):
     evidence, pictures = explained
     plain = replace(evidence, heat=None, word_heat=None, phrase_heat=None, events=None)
     write_figure(tmp_path / "why.svg", plain, pictures)
-    assert "no event curves" in (tmp_path / "why.svg").read_text(encoding="utf-8")
+    svg = (tmp_path / "why.svg").read_text(encoding="utf-8")
+    assert "no event curves" in svg and CAVEAT not in svg
 
 
 def test_long_clips_show_twelve_frames(explained, tmp_path):

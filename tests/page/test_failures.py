@@ -23,6 +23,7 @@ from prost.model.checkpoint import load
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.retrieval_model import RetrievalModel
 from prost.page.failures import write_failures
+from prost.page.heat import CAVEAT
 
 PLAIN = RankingPlan(methods=(), samples=20)
 
@@ -70,6 +71,7 @@ def test_parts_of_the_score_add_up(
     untrained: RetrievalModel[Any, Any], ten: EvaluationSet, report: EvaluationReport, tmp_path: Path
 ) -> None:
     write_failures(tmp_path / "f.html", untrained, report, ten, most=2)
+    assert CAVEAT in (tmp_path / "f.html").read_text(encoding="utf-8")
     worst = worst_failures(report.score_matrices(), ten.video_of_caption, 2)
     for failure, section in zip(worst, sections(tmp_path / "f.html"), strict=True):
         body = section.split("<tbody>")[1]

@@ -19,7 +19,7 @@ from prost.data.writing import written_whole
 from prost.errors import UsageError
 from prost.export.outputs import expect_figure_name
 from prost.model.evidence import Evidence
-from prost.page.heat import strongest_heat, veil
+from prost.page.heat import CAVEAT, strongest_heat, veil
 from prost.page.rendering import render
 from prost.printable import printable
 from prost.video.sampling import evenly
@@ -147,6 +147,8 @@ def draw(evidence: Evidence, pictures: NDArray[np.uint8], title: str = "") -> Fi
     _draw_words(words, evidence)
     split = bottom.subplots(1, 1, gridspec_kw={"left": 0.03, "right": 0.97, "bottom": 0.3, "top": 0.72})
     _draw_score(split, evidence)
+    if evidence.heat is not None:
+        figure.text(0.03, 0.1 / height, CAVEAT, size=8, color=QUIET, va="bottom")
     return figure
 
 

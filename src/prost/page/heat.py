@@ -9,6 +9,11 @@ from PIL import Image
 # How much of a patch without heat the veil covers: what is there can still be made out.
 OPACITY = 0.82
 PALE = (250, 248, 244)
+# Said wherever heat is shown.
+CAVEAT = (
+    "The patches of the vision tower have exchanged information before they are weighed, so heat may lie beside the "
+    "thing that caused it."
+)
 
 
 def veil(heat: NDArray[np.float32], strongest: float, side: int) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from prost.page.heat import CAVEAT
 from prost.printable import counted, printable
 
 
@@ -99,7 +100,7 @@ def _environment() -> Environment:
         "percent": percent,
         "printable": printable,
     }
-    environment.globals["static_text"] = static_text
+    environment.globals |= {"heat_caveat": CAVEAT, "static_text": static_text}
     return environment
 
 

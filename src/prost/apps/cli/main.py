@@ -30,13 +30,13 @@ from prost.apps.cli.finetune import finetune
 from prost.apps.cli.index import index
 from prost.apps.cli.list import list_videos
 from prost.apps.cli.mcp import mcp
-from prost.apps.cli.models import models
+from prost.apps.cli.models import convert, models
 from prost.apps.cli.optimize import optimize
 from prost.apps.cli.output import print_line, say, warnings_on_stderr
 from prost.apps.cli.remove import remove
 from prost.apps.cli.search import search
 from prost.apps.cli.serve import serve
-from prost.apps.cli.spelling import as_typed, options_of
+from prost.apps.cli.spelling import as_typed, name_of_command, options_of
 from prost.apps.cli.status import status
 from prost.apps.cli.stopping import StopSignals
 from prost.apps.cli.tag import tag, untag
@@ -107,6 +107,7 @@ app.command()(compare)
 app.command()(ablate)
 app.command()(train)
 app.command()(finetune)
+app.command()(convert)
 app.add_typer(data, name="data")
 app.command()(doctor)
 app.add_typer(bench, name="bench")
@@ -167,9 +168,11 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
     except ProstError as error:
         return _failed(as_typed(error, options_of(app, arguments)), error.exit_code)
     except TyperException as error:
-        return _failed(_wrong_words(error), error.exit_code)
+        return _failed(_wrong_words(error, arguments), error.exit_code)
     except BrokenPipeError:
         raise
+    except typer.Abort as error:  # what typer makes of an EOFError
+        return _unexpected(error.__context__ if isinstance(error.__context__, Exception) else error)
     except Exception as error:
         known = _known_failure(error)
         return _unexpected(error) if known is None else _failed(str(known), known.exit_code)
@@ -179,12 +182,10 @@ def _run(arguments: list[str], signals: StopSignals) -> int:
     return code
 
 
-def _wrong_words(error: TyperException) -> str:
+def _wrong_words(error: TyperException, arguments: Sequence[str]) -> str:
     """What typer says of words that it cannot parse, and whose help tells more."""
     message = error.format_message().replace("Value error, ", "").removesuffix(".")
-    context = getattr(error, "ctx", None)  # of a command whose name is known
-    command = "prost" if context is None else context.command_path
-    advice = f"{command} --help"
+    advice = f"{name_of_command(app, arguments)} --help"
     if message.startswith("Got unexpected extra argument"):
         advice = f"a sentence or a name with spaces in quotes, or {advice}"
     return f"{message}; try: {advice}"

@@ -51,11 +51,30 @@ def options_of(app: typer.Typer, arguments: Sequence[str]) -> dict[str, str]:
         app: the command line.
         arguments: the words after its name.
     """
-    command: Any = typer.main.get_command(app)
-    for word in arguments:
-        command = getattr(command, "commands", {}).get(word, command)
+    _, command = _command_of(app, arguments)
     return {
         parameter.name: max(parameter.opts, key=len)
         for parameter in command.params
         if parameter.name and parameter.opts[0].startswith("-")
     }
+
+
+def name_of_command(app: typer.Typer, arguments: Sequence[str]) -> str:
+    """The command that was typed, as in "prost models pull"; "prost" where it is none.
+
+    Args:
+        app: the command line.
+        arguments: the words after its name.
+    """
+    names, _ = _command_of(app, arguments)
+    return " ".join(("prost", *names))
+
+
+def _command_of(app: typer.Typer, arguments: Sequence[str]) -> tuple[list[str], Any]:
+    names, command = [], typer.main.get_command(app)
+    for word in arguments:
+        inner = getattr(command, "commands", {}).get(word)
+        if inner is not None:
+            names.append(word)
+            command = inner
+    return names, command
