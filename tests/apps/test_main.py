@@ -91,7 +91,6 @@ def test_memory_that_torch_or_numpy_cannot_get_is_nobodys_fault(
     [
         ZeroDivisionError("division\nby zero"),
         OSError(errno.EBADF, "bad file descriptor"),
-        EOFError("no data left"),
     ],
 )
 def test_a_fault_of_ours_asks_for_a_report(
