@@ -23,7 +23,7 @@ import numba
 import numpy as np
 import torch
 
-from prost.bench.exact_answers import ExactAnswers
+from prost.bench.exact_answers import ExactAnswers, answers_file
 from prost.bench.library import TABLES, library_folder
 from prost.bench.real import held_out_captions
 from prost.bench.sizes import PUBLISHED, PrototypeSource
@@ -76,7 +76,8 @@ class Searched:
 
     def truth(self) -> ExactAnswers:
         """The exact best clips that the run stored."""
-        kept = np.load(self.folder / f"truth-{len(self.captions)}.npz")
+        weight = self.source.object_phrase_weight
+        kept = np.load(answers_file(self.folder, len(self.captions), weight))
         return ExactAnswers(rows=kept["rows"], scores=kept["scores"])
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from prost.errors import ProstError, StorageError, UsageError
+from prost.printable import first_line
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -178,7 +179,7 @@ class ObjectStore:
                     retry_config=RETRIES,
                 )
             except UnknownConfigurationKeyError as error:
-                raise UsageError(f"storage_options: {_first_line(error)}") from None
+                raise UsageError(f"storage_options: {first_line(error)[:200].rstrip(' .,')}") from None
 
     def read(self, name: str) -> StoredObject | None:
         """An object; None where there is none.
@@ -328,7 +329,7 @@ class ObjectStore:
             try:
                 return bytes(self._store.get_range(name, start=start, length=length))
             except PermissionDeniedError as error:
-                refused = PermissionError(_first_line(error))
+                refused = PermissionError(first_line(error)[:200].rstrip(" .,"))
         raise refused
 
     def sizes(self, folder: str = "") -> dict[str, int]:
@@ -389,7 +390,7 @@ class ObjectStore:
             if refusal is None and isinstance(error, FileNotFoundError):
                 raise
             what, suggestion = refusal or (
-                f"the object store cannot be used ({_first_line(error)})",
+                f"the object store cannot be used ({first_line(error)[:200].rstrip(' .,')})",
                 "check the address, the network and the credentials",
             )
             raise StorageError(f"{self.root}: {what}", suggestion=suggestion) from None
@@ -405,10 +406,6 @@ def object_store_refusal(text: str) -> tuple[str, str] | None:
         ((what, suggestion) for sign, what, suggestion in OBJECT_STORE_REFUSALS if re.search(sign, text)),
         None,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(" .,")
 
 
 def lance_options(storage_options: Mapping[str, str] | None) -> dict[str, str] | None:

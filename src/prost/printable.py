@@ -28,6 +28,15 @@ def printable(text: str) -> str:
     return "".join(_escaped(character) for character in text)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error of another library, or the error's type where it says nothing.
+
+    >>> first_line(ValueError("no such key\\nin the file")), first_line(EOFError())
+    ('no such key', 'EOFError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """A number with its noun.
 

@@ -22,7 +22,7 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 
 import prost as package
-from prost.apps.assistant import Assistant
+from prost.apps.assistant import Assistant, _remove_oldest
 from prost.apps.cli.main import main
 from prost.apps.cli.options import open_library
 from prost.search.library import Library
@@ -175,6 +175,15 @@ def test_a_file_is_cut_into_the_cache_and_used_again(
     written = cut.stat().st_mtime_ns
     assert Path(values(assistant.call("clip", asked))["file"]) == cut and cut.stat().st_mtime_ns == written
     assert sorted(folder.iterdir()) == before
+
+
+def test_clips_that_were_cut_first_give_way(tmp_path: Path) -> None:
+    for place, size in enumerate((30, 40, 50)):
+        (tmp_path / f"{place}.mp4").write_bytes(bytes(size))
+        os.utime(tmp_path / f"{place}.mp4", (place, place))
+    for most, left in ((120, {"0", "1", "2"}), (100, {"1", "2"}), (10, {"2"})):
+        _remove_oldest(tmp_path, most)
+        assert {path.stem for path in tmp_path.iterdir()} == left
 
 
 @pytest.mark.parametrize(

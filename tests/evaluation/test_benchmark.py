@@ -228,7 +228,7 @@ def test_several_captions_a_video_in_the_whole_path(toy: Any, pairs: Benchmark) 
 def test_a_gallery_does_not_shrink_in_silence(toy: Any, pairs: Benchmark) -> None:
     records = pairs.splits["test"]
     gone = replace(pairs, splits={"test": (*records[:3], VideoRecord("away", None, ("a dog",)))})
-    with pytest.raises(UsageError, match="3 of 4 videos"):
+    with pytest.raises(UsageError, match="1 video of 4 in the test split"):
         benchmark_set(gone)
     data = benchmark_set(gone, allow_missing=True)
     assert any("not the published gallery: 3 of 4 videos" in note for note in data.notes)

@@ -11,6 +11,7 @@ from prost.config import ModelConfig
 from prost.errors import MissingPath, NeedsTokenizer, UsageError, VideoError
 from prost.model.clip4clip import CLIP4Clip, CLIP4ClipConfig
 from prost.model.encoding import join
+from prost.model.matching import TextPrototypes, match
 from prost.model.prost import ProST
 from prost.model.retrieval_model import FrameFeatures, SentenceFeatures
 from prost.model.tokenizer import whole_words
@@ -98,6 +99,21 @@ def test_what_is_not_in_a_list_is_refused(model: CLIP4Clip | TS2Net, toybox_fold
     for path in (toybox_folder / "toy-0000.mp4", str(toybox_folder / "toy-0000.mp4")):
         with pytest.raises(UsageError, match="instead of paths; expected: a list"):
             model.encode_video(path)  # type: ignore[arg-type]
+
+
+def test_records_of_another_kind_or_order_are_refused(model: CLIP4Clip | TS2Net) -> None:
+    sentences, frames = SentenceFeatures(torch.randn(2, 8)), FrameFeatures(torch.randn(3, 2, 8))
+    prototypes = TextPrototypes(torch.randn(2, 4, 8), torch.randn(2, 8))
+    with pytest.raises(
+        UsageError, match="FrameFeatures against SentenceFeatures; expected: SentenceFeatures against"
+    ):
+        model.match(frames, sentences)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="TextPrototypes against FrameFeatures; expected: SentenceFeatures"):
+        model.match(prototypes, frames)  # type: ignore[arg-type]
+    with pytest.raises(
+        UsageError, match=r"TextPrototypes against FrameFeatures; expected: .* VideoPrototypes"
+    ):
+        match(prototypes, frames)  # type: ignore[arg-type]
 
 
 def test_a_path_that_leads_nowhere(

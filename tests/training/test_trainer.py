@@ -60,6 +60,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_a_model_and_a_log(uninterrupted: Path) -> None:
     model = load(uninterrupted / "best")
     assert model.encode_text(["a red ball falls"]).phrase.shape == (1, 6, 64)
+    # What the recipe left out is in config.json, and not here as a default that may not be the model's.
+    record = json.loads((uninterrupted / "best" / "training.json").read_text())
+    assert set(record["recipe"]["model"]) == {"architecture", *RECIPE["model"]}
     lines = log_of(uninterrupted)
     assert [line["step"] for line in lines if line["stage"] == "validation"] == [2, 4]
     assert {"length", "clip", "prost", "validation"} == {line["stage"] for line in lines}

@@ -1,1 +1,1 @@
-"""Programs for people: the command line."""
+"""Programs for people and for other programs: the command line, the server with its page and API, the assistant."""

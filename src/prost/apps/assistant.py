@@ -50,6 +50,8 @@ FRAME_SIDE = 512
 FIGURE_SIDE = 320
 JPEG_QUALITY = 85
 LONGEST_CLIP = 600.0
+# Clips that were cut are kept in the cache folder, up to so many bytes.
+CLIPS_BYTES = 2 << 30
 # Letters of a wrong value that an error repeats.
 LONGEST_SHOWN = 60
 # Tags that an error lists.
@@ -381,9 +383,20 @@ def _cut(row: VideoRow, start: float, end: float) -> Path:
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             cut_clip(row.path, start, end, output)
+            _remove_oldest(output.parent, CLIPS_BYTES)
         except OSError as error:
             raise StorageError(f"{output} cannot be written: {error.strerror or error}") from None
     return output
+
+
+def _remove_oldest(folder: Path, most: int) -> None:
+    """Remove the clips that were cut first, until so many bytes are left; the newest clip stays in any case."""
+    clips = sorted(folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    total = 0
+    for place, clip in enumerate(clips):
+        total += clip.stat().st_size
+        if place and total > most:
+            clip.unlink()
 
 
 def _figure(row: VideoRow, evidence: Any) -> ImageContent:

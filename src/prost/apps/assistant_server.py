@@ -28,7 +28,7 @@ from mcp.types import (
 
 from prost import __version__
 from prost.apps.assistant import INSTRUCTIONS, Assistant
-from prost.apps.cli.stopping import STOP_SIGNALS
+from prost.interruption import SIGNALS
 
 Result = TypeVar("Result")
 
@@ -94,7 +94,7 @@ def _signals_call(stop: Callable[[], None]) -> Iterator[list[signal.Signals]]:
         loop.call_soon_threadsafe(stop)
 
     # One that is ignored, as under nohup, stays ignored.
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     handled = [number for number, handler in before.items() if callable(handler)]
     for number in handled:
         signal.signal(number, handle)

@@ -13,6 +13,7 @@ float32 rounding: a test requires less than 1e-5, and every run reports the larg
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -49,6 +50,11 @@ class ExactAnswers:
         """
         shares = [np.isin(best, rows).mean() for best, rows in zip(self.rows, found, strict=True)]
         return float(np.mean(shares))
+
+
+def answers_file(folder: Path, queries: int, weight: float) -> Path:
+    """Where a run keeps the exact answers beside a library."""
+    return folder / f"truth-{queries}-weight-{weight:g}.npz"
 
 
 def find_exact_answers(

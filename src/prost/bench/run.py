@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prost.bench.exact_answers import ExactAnswers, find_exact_answers, largest_difference
+from prost.bench.exact_answers import ExactAnswers, answers_file, find_exact_answers, largest_difference
 from prost.bench.generator import Generator, Recombination
 from prost.bench.library import (
     GeneratedLibrary,
@@ -24,6 +24,7 @@ from prost.bench.real import held_out_captions
 from prost.bench.realism import Realism, fit_recombination, judge
 from prost.bench.rivals import RIVALS, Exhaustive, Rival, measure_exhaustive, measure_rivals
 from prost.bench.sizes import PUBLISHED, PrototypeSource
+from prost.data.writing import written_whole
 from prost.errors import UsageError
 from prost.evaluation.machine import describe_machine
 from prost.model.matching import TextPrototypes
@@ -172,11 +173,12 @@ def _truth(
     progress: Advance,
 ) -> tuple[ExactAnswers, float]:
     """The exact best clips of the queries, cached beside the library, and the seconds it took to find them."""
-    file = library.folder / f"truth-{plan.queries}.npz"
+    file = answers_file(library.folder, plan.queries, weight)
     if not file.is_file():
         start = time.perf_counter()
         truth = find_exact_answers(generator, plan.clips, text, weight, WANTED, progress)
         seconds = time.perf_counter() - start
-        np.savez(file, rows=truth.rows, scores=truth.scores, seconds=seconds)
+        with written_whole(file) as partial, partial.open("wb") as stream:
+            np.savez(stream, rows=truth.rows, scores=truth.scores, seconds=seconds)
     kept = np.load(file)
     return ExactAnswers(rows=kept["rows"], scores=kept["scores"]), float(kept["seconds"])

@@ -20,7 +20,7 @@ from prost.errors import UsageError, VideoError
 from prost.export.outputs import new_output
 from prost.search.hits import Hit, Moment
 from prost.video.files import look_at
-from prost.video.isolation import FRUGAL
+from prost.video.isolation import environment_of_child
 from prost.video.reasons import Reason
 from prost.video.remote import address_of, at_hand
 
@@ -184,7 +184,7 @@ def _in_child(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **FRUGAL, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        env=environment_of_child(),
     )
     # Names that are not UTF-8 travel as JSON escapes of their surrogates.
     told: bytes | None = json.dumps({**request, "memory_limit": MEMORY_LIMIT}).encode("ascii")

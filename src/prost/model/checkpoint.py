@@ -58,6 +58,9 @@ ARCHITECTURES: dict[
 
 log = logging.getLogger("prost")
 
+# Tensors that a message names.
+NAMED = 6
+
 
 def load(
     name_or_path: str | os.PathLike[str], device: str = "auto", download: bool = False, **overrides: Any
@@ -432,12 +435,7 @@ def _fill(model: torch.nn.Module, state: dict[str, Tensor], origin: Path) -> Non
     model.load_state_dict(state, assign=True)
 
 
-def _some(names: list[str], most: int = 6) -> str:
+def _some(names: list[str]) -> str:
     """List the first few names in one line, and count the others."""
-    listed = ", ".join(names[:most])
-    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of an error message of another library, or the type of the error if it is empty."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    listed = ", ".join(names[:NAMED])
+    return listed if len(names) <= NAMED else f"{listed} and {len(names) - NAMED} more"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from prost.config import MOST_LAYERS, MOST_POSITIONS, RetrievalConfig
 from prost.errors import UsageError
 from prost.model.clip import CLIPBackbone
-from prost.model.matching import Similarity
+from prost.model.matching import Similarity, expect_kinds
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.tokenizer import WordTokenizer
@@ -81,8 +81,9 @@ class CLIP4Clip(RetrievalModel[SentenceFeatures, FrameFeatures]):
         """Cosine of the sentence with the mean of the unit frames: `total` `[A, B]`, no parts.
 
         Raises:
-            UsageError: features of different width.
+            UsageError: no features, or features of different width.
         """
+        expect_kinds(text, video, (SentenceFeatures, FrameFeatures))
         if text.sentence.shape[-1] != video.frame.shape[-1]:
             raise UsageError(f"{text!r} against {video!r}", "features of one model")
         pooled = unit(unit(video.frame).mean(dim=1))  # [B, D]

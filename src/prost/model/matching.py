@@ -159,6 +159,25 @@ def expect_rule(config: Any, known: Collection[MatchingRule], what: str) -> None
         raise UsageError(f"model {config.name!r} {by}", f"a model that {what} knows: {', '.join(known)}")
 
 
+def expect_kinds(text: Record, video: Record, kinds: tuple[type[Record], type[Record]]) -> None:
+    """Check what is to be matched.
+
+    Args:
+        text: record of texts.
+        video: record of videos.
+        kinds: that the matching is for.
+
+    Raises:
+        UsageError: records of another architecture, or in another order.
+    """
+    if not (isinstance(text, kinds[0]) and isinstance(video, kinds[1])):
+        raise UsageError(
+            f"{type(text).__name__} against {type(video).__name__}",
+            f"{kinds[0].__name__} against {kinds[1].__name__}",
+            "texts and videos of one model, the texts first",
+        )
+
+
 def match(
     text: TextPrototypes,
     video: VideoPrototypes,
@@ -184,9 +203,10 @@ def match(
         Scores `[A, B]`; A and B may be 0.
 
     Raises:
-        UsageError: prototypes of different width, masks of other shapes, an unknown rule, or rounded prototypes and
-            a gradient.
+        UsageError: no prototypes, or of different width, masks of other shapes, an unknown rule, or rounded prototypes
+            and a gradient.
     """
+    expect_kinds(text, video, (TextPrototypes, VideoPrototypes))
     if rule not in _RULES:
         raise UsageError(f"matching rule {rule!r}", ", ".join(_RULES))
     if text.sentence.shape[-1] != video.event.shape[-1]:

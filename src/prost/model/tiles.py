@@ -30,6 +30,9 @@ SMALLEST_TILE = 2**14
 HALF_SIZE, HALF_HEIGHT, HALF_COLUMNS = 4, 5, 32
 HALF = (torch.float16, torch.bfloat16)
 
+# Runs of which the quickest counts.
+RUNS = 6
+
 Result = TypeVar("Result")
 _shrunk: dict[torch.device, int] = {}
 
@@ -247,10 +250,10 @@ def bfloat16_is_faster() -> bool:
     return 1.2 * quickest(lambda: torch.mm(one, one)) < quickest(lambda: torch.mm(other, other))
 
 
-def quickest(run: Callable[[], object], times: int = 6) -> float:
+def quickest(run: Callable[[], object]) -> float:
     """Seconds of the quickest of a few runs."""
     seconds = []
-    for _ in range(times):
+    for _ in range(RUNS):
         start = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - start)

@@ -11,7 +11,7 @@ from torch import Tensor
 from prost.config import MOST_LAYERS, MOST_POSITIONS, TokenShiftConfig
 from prost.errors import UsageError
 from prost.model.clip import CLIPBackbone
-from prost.model.matching import Similarity
+from prost.model.matching import Similarity, expect_kinds
 from prost.model.retrieval_model import FrameFeatures, RetrievalModel, SentenceFeatures
 from prost.model.temporal_transformer import TemporalTransformer
 from prost.model.token_selection import TokenSelector
@@ -100,8 +100,9 @@ class TS2Net(RetrievalModel[SentenceFeatures, FrameFeatures]):
         """Cosines of the sentence with the frames, the better frames weighing more: `total` `[A, B]`, no parts.
 
         Raises:
-            UsageError: features of different width.
+            UsageError: no features, or features of different width.
         """
+        expect_kinds(text, video, (SentenceFeatures, FrameFeatures))
         if text.sentence.shape[-1] != video.frame.shape[-1]:
             raise UsageError(f"{text!r} against {video!r}", "features of one model")
         videos, frames, width = video.frame.shape

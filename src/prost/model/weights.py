@@ -23,6 +23,7 @@ from torch import Tensor
 
 from prost.config import read_json
 from prost.errors import CheckpointError, StorageError
+from prost.printable import first_line
 
 # What the readers of torch, zipfile and safetensors raise for a file that is cut or overwritten.
 DAMAGE = (
@@ -74,8 +75,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         asked = re.search(r"allocate (\d+) bytes", str(error))
         if asked and int(asked.group(1)) <= path.stat().st_size:
             raise _no_memory(path) from None
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise CheckpointError(f"{path} is damaged ({reason})", suggestion="copy it again") from None
+        raise CheckpointError(
+            f"{path} is damaged ({first_line(error)})", suggestion="copy it again"
+        ) from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):  # as a training saves it
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):

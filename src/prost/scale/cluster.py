@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from prost.errors import ProstError, UsageError
+from prost.printable import first_line
 
 LOCAL = "local"
 # Seconds until a machine that is there takes a connection, and until a cluster that is there answers.
@@ -64,7 +65,7 @@ def connected(address: str, *, core_log_level: str | None = None) -> Iterator[No
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
         raise ProstError(
-            f"Ray at {address} does not take this machine ({_first_line(error)})",
+            f"Ray at {address} does not take this machine ({first_line(error)})",
             "a cluster of the same version of Ray and Python that this machine belongs to",
             "`ray start --address HOST:PORT` here, or --ray local",
         ) from None
@@ -78,9 +79,11 @@ def connected(address: str, *, core_log_level: str | None = None) -> Iterator[No
 def _own_handlers() -> Iterator[None]:
     """Context after which SIGTERM does what it did before: Ray would leave the process at once, with exit code 15."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def expect_reachable(address: str) -> None:
@@ -147,7 +150,3 @@ def _is_head(address: str) -> bool:
         except grpc.RpcError as error:
             return error.code() not in strangers
     return True
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

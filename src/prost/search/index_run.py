@@ -7,7 +7,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from prost.errors import VideoError
 from prost.interruption import put_off
@@ -22,7 +21,7 @@ from prost.search.reading import (
     refusal,
     windows_of,
 )
-from prost.search.records import ClipRows, VideoRow
+from prost.search.records import ClipRows, VideoRow, now
 from prost.search.source import EncodedFile, Source, SourceEvent, WrittenClips
 from prost.search.store import Store
 from prost.video.files import SeenFile, look_at
@@ -274,7 +273,7 @@ class IndexRun:
             path=read.file.path,
             size=read.file.size,
             modified=read.file.modified,
-            added=before.added if before else _now(),
+            added=before.added if before else now(),
             status="indexed",
             content=read.content,
             detail="; ".join(filter(None, (of_damage, info.note))) or None,
@@ -306,7 +305,7 @@ class IndexRun:
             row = replace(row, tags=_united(row.tags, self._tags))
             self._drop(moved)
         else:
-            row = replace(row, added=before.added if before else _now(), tags=self._tags_of(file.path))
+            row = replace(row, added=before.added if before else now(), tags=self._tags_of(file.path))
         self._put(row)
         if not row.indexed:
             self._report.failed.append((row.path, row.reason or ""))
@@ -341,7 +340,7 @@ class IndexRun:
                     path=file.path,
                     size=file.size,
                     modified=file.modified,
-                    added=before.added if before else _now(),
+                    added=before.added if before else now(),
                     status="failed",
                     content=content,
                     reason=str(refused.reason),
@@ -438,7 +437,3 @@ def must_be_read(file: SeenFile, row: VideoRow, retry_failed: bool) -> bool:
 
 def _united(tags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*tags, *more)))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 
 from prost.errors import StorageError
+from prost.search.records import now
 from prost.search.small_files import read_small, write_small
 
 LAST_RUN = "last_run.json"
@@ -34,7 +34,7 @@ def write_last_run(
     Raises:
         StorageError: the disk or the object store refuses.
     """
-    run = LastRun(ended=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), counts=counts)
+    run = LastRun(ended=now(), counts=counts)
     write_small(root, LAST_RUN, (json.dumps(asdict(run), indent=2) + "\n").encode(), storage_options)
 
 

@@ -93,7 +93,6 @@ class Lease:
         self._holder = holder
         self._version = version
         self._done = threading.Event()
-        self._renewing = threading.Lock()
         self._thread = threading.Thread(target=self._keep, name="prost lease", daemon=True)
         self._thread.start()
 
@@ -138,17 +137,17 @@ class Lease:
         return self._write(self._holder)
 
     def _write(self, holder: Holder) -> bool:
-        with self._renewing:
-            written = self._store.replace(LOCK, holder.to_json(), self._version)
-            if written is None:
-                # An earlier write may have arrived though its answer did not.
-                found = self._store.read(LOCK)
-                if found is None or Holder.from_json(found.data).owner != holder.owner:
-                    return False
-                written = self._store.replace(LOCK, holder.to_json(), found.version)
-            if written is not None:
-                self._version = written
-            return written is not None
+        # By one thread at a time: `release` waits for the end of the other.
+        written = self._store.replace(LOCK, holder.to_json(), self._version)
+        if written is None:
+            # An earlier write may have arrived though its answer did not.
+            found = self._store.read(LOCK)
+            if found is None or Holder.from_json(found.data).owner != holder.owner:
+                return False
+            written = self._store.replace(LOCK, holder.to_json(), found.version)
+        if written is not None:
+            self._version = written
+        return written is not None
 
 
 @contextmanager

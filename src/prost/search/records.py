@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Self
 
 import numpy as np
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 from prost.config import RetrievalConfig
 from prost.model.dual_encoder import PrototypeConfig
 from prost.video.fit import Fit, checked_fit
+
+
+def now() -> str:
+    """This moment, UTC, ISO 8601 to the second, as libraries store times."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from prost.errors import TrainingStopped
+from prost.video.reader import usable_cores
 
 # How often the processes are looked at, seconds: a failure or a signal is answered this fast.
 LOOK_EVERY = 0.2
@@ -44,7 +45,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     # Otherwise it sets one thread for each process, and warns of that.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     with tempfile.TemporaryDirectory(prefix="prost-launch-") as logs:
         config = LaunchConfig(
             min_nodes=1,

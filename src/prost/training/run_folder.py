@@ -16,6 +16,7 @@ from prost.data.writing import writing_errors, written_whole
 from prost.errors import TrainingStopped
 from prost.locking import lock_file
 from prost.model.weights import DAMAGE
+from prost.printable import first_line
 from prost.training.recipe import Recipe
 
 STATE_FILE = "state.pt"
@@ -81,7 +82,7 @@ def read_state(output: Path, recipe: Recipe, device: torch.device) -> dict[str, 
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except (*DAMAGE, pickle.UnpicklingError) as error:
-        raise _damaged(path, next(iter(str(error).splitlines()), type(error).__name__)) from None
+        raise _damaged(path, first_line(error)) from None
     if not isinstance(state, dict) or any(key not in state for key in KEYS):
         raise _damaged(path, "it is not the state of a training")
     # Parsed, so that fields that are newer than the run get their defaults.

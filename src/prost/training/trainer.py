@@ -309,8 +309,13 @@ class Trainer:
 
     def _save(self, folder: str, **facts: Any) -> None:
         """Write the model, and a record of its origin beside it."""
+        recipe = self.recipe.model_dump(mode="json")
+        if self.recipe.model is not None:
+            # What the recipe leaves out comes from its start, and not from the defaults; config.json tells the whole.
+            given = self.recipe.model.model_dump(mode="json", exclude_unset=True)
+            recipe["model"] = {"architecture": recipe["model"]["architecture"], **given}
         written = {
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": recipe,
             "data": self.data.facts,
             "trained_parameters": trained_parameters(self.model),
             **run_facts(self.processes.world, self.device),

@@ -52,7 +52,6 @@ LEAST_MEMORY = 384 << 20
 # Each thread of a numeric library and each malloc arena reserves address space, which the limit counts.
 FRUGAL = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
-
 # Seconds of video decoded, or bytes of packets read, after which a child reports that it moves forward.
 REPORTED_SECONDS = 10.0
 REPORTED_BYTES = 64 << 20
@@ -64,6 +63,11 @@ LONGEST_DETAIL = 1_000
 
 # The words of a video are bounded where they are read: by characters, which JSON may escape, and by cues.
 MOST_WORD_BYTES = 12 * MOST_CHARACTERS + 1_000 * MOST_CUES
+
+
+def environment_of_child() -> dict[str, str]:
+    """The environment of a process of ours that runs prost: frugal, and with the modules that this one finds."""
+    return {**os.environ, **FRUGAL, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 
 
 class IsolatedDecoder:
@@ -233,7 +237,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
-            env={**os.environ, **FRUGAL, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+            env=environment_of_child(),
         )
 
     def start(self) -> None:

@@ -195,8 +195,9 @@ def _processor() -> str:
     import torch
 
     from prost.evaluation.machine import processor_name
+    from prost.video.reader import usable_cores
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = usable_cores()
     cores = f"{os.cpu_count()} cores" + (f", {usable} of them usable" if usable != os.cpu_count() else "")
     return f"{processor_name()}, {cores}, {torch.get_num_threads()} threads for a model"
 

@@ -7,8 +7,7 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
-# SIGHUP is not known on Windows.
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+from prost.interruption import SIGNALS
 
 
 class StopSignals:
@@ -32,7 +31,7 @@ class StopSignals:
             default = (signal.SIG_DFL, signal.default_int_handler)
             self._before = {
                 number: signal.signal(number, self._stop)
-                for number in STOP_SIGNALS
+                for number in SIGNALS
                 if signal.getsignal(number) in default
             }
         return self

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from prost.apps.server.problems import Problem
 from prost.search.library import Library
+from prost.search.missing_files import is_under
 from prost.search.records import VideoRow
 from prost.search.schema import path_key
 
@@ -96,8 +97,8 @@ class Folders:
 
     def may_index(self, path: str) -> bool:
         """Whether a folder is one of those that may be indexed, or below one, also once links are followed."""
-        return any(_is_below(path, root) for root in self.roots) and any(
-            _is_below(os.path.realpath(path), os.path.realpath(root)) for root in self.roots
+        return any(is_under(path, root) for root in self.roots) and any(
+            is_under(os.path.realpath(path), os.path.realpath(root)) for root in self.roots
         )
 
     def _counts(self, library: Library) -> dict[str, int]:
@@ -113,10 +114,6 @@ class Folders:
         with self._lock:
             self._videos = (library, state, counts)
         return counts
-
-
-def _is_below(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
 
 
 def _folders_below(root: str) -> list[str]:

@@ -19,7 +19,7 @@ from prost.apps.server.problems import Problem, TooBusy
 from prost.apps.server.schemas import Job
 from prost.apps.server.settings import ServerSettings
 from prost.printable import printable
-from prost.video.isolation import FRUGAL
+from prost.video.isolation import environment_of_child
 
 logger = logging.getLogger("prost.server")
 CHILD = "import sys; from prost.apps.server.indexing import main; sys.exit(main())"
@@ -181,7 +181,7 @@ class Jobs:
             limit=LONGEST_LINE,
             # Ctrl-C in the terminal is the server's; it then stops its jobs in order.
             start_new_session=True,
-            env={**os.environ, **FRUGAL, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+            env=environment_of_child(),
         )
         job.process = process
         try:

@@ -38,12 +38,11 @@ class ShardReplica:
 
     Args:
         part: which shard.
-        memory: bytes of prototypes that may stay in memory, for each of two versions.
         storage_options: what Lance needs to reach an object store.
     """
 
-    def __init__(self, part: Part, memory: int, storage_options: Mapping[str, str] | None) -> None:
-        self._shard = Shard(part, memory, storage_options)
+    def __init__(self, part: Part, storage_options: Mapping[str, str] | None) -> None:
+        self._shard = Shard(part, MEMORY, storage_options)
 
     async def prepare(self, version: LibraryVersion) -> ProstError | None:
         """As `Shard.prepare`; returns what was wrong."""
@@ -143,7 +142,6 @@ def shards_on_ray(
     address: str,
     count: int,
     *,
-    memory: int = MEMORY,
     storage_options: Mapping[str, str] | None = None,
 ) -> Iterator[RayShards]:
     """Context in which the shards of a library run on Ray Serve. Afterwards they are gone, as is a local cluster.
@@ -151,7 +149,6 @@ def shards_on_ray(
     Args:
         address: `HOST:PORT` of a cluster, or `local` for one on this machine that ends with the context.
         count: number of shards.
-        memory: bytes of prototypes that each may keep in memory, for each of two versions.
         storage_options: what Lance needs to reach an object store.
 
     Raises:
@@ -166,7 +163,7 @@ def shards_on_ray(
         run = f"prost-{uuid4().hex[:8]}"
         names = [f"{run}-{number}" for number in range(count)]
         try:
-            yield RayShards(_started(names, address == LOCAL, memory, storage_options))
+            yield RayShards(_started(names, address == LOCAL, storage_options))
         finally:
             if address == LOCAL:
                 serve.shutdown()
@@ -176,7 +173,7 @@ def shards_on_ray(
 
 
 def _started(
-    names: Sequence[str], local: bool, memory: int, storage_options: Mapping[str, str] | None
+    names: Sequence[str], local: bool, storage_options: Mapping[str, str] | None
 ) -> list[DeploymentHandle]:
     """Start an application of one replica for each shard; returns when all of them answer."""
     from ray import serve
@@ -196,7 +193,7 @@ def _started(
     parts = [Part(number=number, count=len(names)) for number in range(len(names))]
     return serve.run_many(
         [
-            RunTarget(target=replica.bind(part, memory, storage_options), name=name, route_prefix=None)
+            RunTarget(target=replica.bind(part, storage_options), name=name, route_prefix=None)
             for name, part in zip(names, parts, strict=True)
         ]
     )

@@ -272,7 +272,7 @@ class Status(BaseModel):
     library_version: str = Field(description="Another one whenever the library has changed.")
     jobs_running: int
     export_forms: list[ExportForm]
-    extras: list[str] = Field(description="Optional parts of prost that are installed.")
+    extras: list[str] = Field(description="Those of timeline, plot, index and mcp that are installed.")
     cache: CacheOut
 
 

@@ -290,7 +290,7 @@ def why_of(evidence: Evidence, *, here: str, chosen: int) -> dict[str, Any]:
                 "picture": frame.picture,
                 "heat": [frame.overlay, *frame.heat] if has_heat else [],
                 "won": place in won,
-                "address": f"{here}&at={frame.time:.3f}",
+                "address": frame.picture,
             }
             for place, frame in enumerate(evidence.frames)
         ],

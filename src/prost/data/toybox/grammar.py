@@ -148,7 +148,8 @@ def holds_in_any_order(claims: Sequence[Claim], scene: Scene) -> bool:
 # --------------------------------------------------------------------------------------------------------- sentences
 
 
-def _choose(rng: np.random.Generator, options: Sequence[str]) -> str:
+def choose(rng: np.random.Generator, options: Sequence[str]) -> str:
+    """One of some words, each as likely as the others."""
     return options[int(rng.integers(len(options)))]
 
 
@@ -176,20 +177,20 @@ def _claim(rng: np.random.Generator, scene: Scene, event: Event, detail: float) 
 
 def _name(rng: np.random.Generator, thing: Thing | Claim) -> str:
     words = [
-        _choose(rng, SIZE_WORDS[thing.size]) if thing.size in SIZE_WORDS else "",
-        _choose(rng, TEXTURE_WORDS[thing.texture]) if thing.texture is not None else "",
+        choose(rng, SIZE_WORDS[thing.size]) if thing.size in SIZE_WORDS else "",
+        choose(rng, TEXTURE_WORDS[thing.texture]) if thing.texture is not None else "",
         thing.colour or "",
-        _choose(rng, KIND_WORDS[thing.kind]),
+        choose(rng, KIND_WORDS[thing.kind]),
     ]
     return " ".join(word for word in words if word)
 
 
 def _action(rng: np.random.Generator, claim: Claim) -> str:
     assert claim.action is not None
-    words = _choose(rng, ACTION_WORDS[claim.action])
+    words = choose(rng, ACTION_WORDS[claim.action])
     if claim.cover is None:
         return words
-    return f"{words} {_choose(rng, ('a', 'the'))} {_choose(rng, KIND_WORDS[claim.cover])}"
+    return f"{words} {choose(rng, ('a', 'the'))} {choose(rng, KIND_WORDS[claim.cover])}"
 
 
 def _tell(rng: np.random.Generator, scene: Scene, events: Sequence[Event], detail: float) -> Caption:
@@ -197,7 +198,7 @@ def _tell(rng: np.random.Generator, scene: Scene, events: Sequence[Event], detai
     template, in_order = _STORIES[len(events)][int(rng.integers(len(_STORIES[len(events)])))]
     claims: list[Claim] = []
     clauses: list[str] = []
-    article = _choose(rng, ("the", "a", "a"))
+    article = choose(rng, ("the", "a", "a"))
     for index, event in enumerate(events):
         claim = _claim(rng, scene, event, detail)
         same = index > 0 and events[index - 1].thing == event.thing
@@ -303,7 +304,7 @@ def _place(rng: np.random.Generator, x: float, y: float) -> str:
     across = _PLACES_ACROSS[0 if x < 0.36 else 2 if x > 0.64 else 1]
     down = _PLACES_DOWN[0 if y < 0.36 else 2 if y > 0.64 else 1]
     places = [place for place in (across, down) if place]
-    return _choose(rng, places) if places else _MIDDLE
+    return choose(rng, places) if places else _MIDDLE
 
 
 def vocabulary() -> tuple[str, ...]:

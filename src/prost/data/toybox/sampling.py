@@ -14,6 +14,7 @@ import numpy as np
 
 from .background import BACKGROUNDS, VARIANTS
 from .drawing import COLOURS, COVERS, KINDS, ROUND_KINDS
+from .grammar import choose
 from .motion import JUMP_HEIGHT, visible_boxes
 from .scene import (
     CLOSING_ACTIONS,
@@ -198,10 +199,6 @@ class _Cast:
     cover: str | None
 
 
-def _choose(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[int(rng.integers(len(options)))]
-
-
 def _cast(rng: np.random.Generator, split: str, long: bool) -> _Cast:
     """The actors, in order, and the actions of each."""
     events = int(rng.integers(6, 11)) if long else 2 + int(rng.random() < 0.35)
@@ -233,9 +230,9 @@ def _cast(rng: np.random.Generator, split: str, long: bool) -> _Cast:
         texture = TEXTURES[int(rng.choice(3, p=(0.5, 0.25, 0.25)))]
         if "spins" in actions and kind in ROUND_KINDS and texture == "plain":
             texture = "striped"
-        actors.append(_Actor(kind, colour, _choose(rng, sizes), texture, actions))
+        actors.append(_Actor(kind, colour, choose(rng, sizes), texture, actions))
     covered = any(action in ("hides", "comes out") for actor in actors for action in actor.actions)
-    return _Cast(actors, owners, _choose(rng, tuple(COVERS)) if covered else None)
+    return _Cast(actors, owners, choose(rng, tuple(COVERS)) if covered else None)
 
 
 def _actions(rng: np.random.Generator, count: int, covered: bool) -> list[str]:
@@ -452,9 +449,9 @@ def _distractor(rng: np.random.Generator, split: str, actors: Sequence[Thing]) -
         pool = tuple(pair for pair in pool if pair[1] == model.colour and pair[0] != model.kind)
     elif likeness < 0.75:
         sizes = tuple(size for size in SIZES if size != model.size)
-        return Thing(model.kind, model.colour, _choose(rng, sizes), _choose(rng, TEXTURES), 0.0, 0.0)
+        return Thing(model.kind, model.colour, choose(rng, sizes), choose(rng, TEXTURES), 0.0, 0.0)
     kind, colour = pool[int(rng.integers(len(pool)))]
-    return Thing(kind, colour, _choose(rng, tuple(SIZES)), _choose(rng, TEXTURES), 0.0, 0.0)
+    return Thing(kind, colour, choose(rng, tuple(SIZES)), choose(rng, TEXTURES), 0.0, 0.0)
 
 
 def _time_slots(rng: np.random.Generator, count: int, long: bool) -> tuple[list[tuple[float, float]], float]:
