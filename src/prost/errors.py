@@ -43,6 +43,15 @@ from collections.abc import Sequence
 from prost.printable import printable
 
 
+def install_extra(extra: str) -> str:
+    """How to install an optional part, for a suggestion.
+
+    >>> install_extra("plot")
+    "pip install '.[plot]' in the folder of prost's source"
+    """
+    return f"pip install '.[{extra}]' in the folder of prost's source"
+
+
 def one_of(choices: Sequence[str]) -> str:
     """Choices as an error lists them.
 

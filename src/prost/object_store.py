@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from prost.errors import ProstError, StorageError, UsageError
+from prost.errors import ProstError, StorageError, UsageError, install_extra
 from prost.printable import first_line
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class ObjectStore:
         except ImportError:
             raise UsageError(
                 f"{root}: an object store needs the package obstore",
-                suggestion="pip install 'prost-video[s3]'",
+                suggestion=install_extra("s3"),
             ) from None
         self.root = root
         config, client = _settings(root, storage_options or {})

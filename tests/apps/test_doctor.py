@@ -68,7 +68,9 @@ def test_extras_are_those_of_the_package(
     monkeypatch.setattr("prost.apps.cli.doctor.requires", lambda _: stated)
     found = checks(prost("doctor", "--library", library, "--json"))
     assert str(found["extra index"]["detail"]).startswith("pytest ")
-    assert str(found["extra plot"]["detail"]).startswith("not installed (pip install 'prost-video[plot]'): ")
+    assert str(found["extra plot"]["detail"]).startswith(
+        "not installed (pip install '.[plot]' in the folder of prost's source): "
+    )
     assert found["extra plot"]["ok"] is None
 
 

@@ -271,7 +271,7 @@ def test_a_missing_extra_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mcp", None)
     said = prost("mcp", "--library", library)
-    assert said.code == 2 and "pip install 'prost-video[mcp]'" in said.err
+    assert said.code == 2 and "pip install '.[mcp]' in the folder of prost's source" in said.err
 
 
 def command(library: Path) -> list[str]:

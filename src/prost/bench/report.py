@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from prost.bench.measure import Times
 from prost.bench.run import Outcome
 from prost.data.writing import written_whole
-from prost.errors import UsageError
+from prost.errors import UsageError, install_extra
 from prost.export.outputs import expect_figure_name
 from prost.printable import format_bytes
 
@@ -153,7 +153,7 @@ def expect_figure(path: Path) -> None:
         raise UsageError(
             "a figure needs matplotlib, which is not installed",
             "the same without --figure",
-            "pip install 'prost-video[bench]'",
+            install_extra("bench"),
         ) from None
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from prost.data.benchmarks.annotations import read_json_lines
 from prost.data.writing import written_whole
-from prost.errors import BadAnnotations, DownloadFailed, MissingPath, UsageError
+from prost.errors import BadAnnotations, DownloadFailed, MissingPath, UsageError, install_extra
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTaskRetrieval
@@ -52,9 +52,7 @@ def open_task(name: str, announce: Callable[[str], None], *, download: bool = Fa
         DownloadFailed: the data cannot be fetched.
     """
     if find_spec("mteb") is None:
-        raise UsageError(
-            "a task of mteb without the package mteb", "the extra `mteb`", "pip install 'prost-video[mteb]'"
-        )
+        raise UsageError("a task of mteb without the package mteb", "the extra `mteb`", install_extra("mteb"))
     import mteb
 
     try:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from prost.data.writing import written_whole
-from prost.errors import UsageError
+from prost.errors import UsageError, install_extra
 from prost.export.outputs import expect_figure_name
 from prost.model.evidence import Evidence
 from prost.page.heat import CAVEAT, strongest_heat, veil
@@ -83,7 +83,7 @@ def draw(evidence: Evidence, pictures: NDArray[np.uint8], title: str = "") -> Fi
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError(
-            "a figure needs matplotlib, which is not installed", suggestion="pip install 'prost-video[plot]'"
+            "a figure needs matplotlib, which is not installed", suggestion=install_extra("plot")
         ) from None
     if len(pictures) != len(evidence.times):
         raise UsageError(f"{len(pictures)} pictures for {len(evidence.times)} frames", "one for each frame")

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from prost.errors import UsageError, VideoError
+from prost.errors import UsageError, VideoError, install_extra
 from prost.export.outputs import new_output, suffix_of
 from prost.object_store import is_remote
 from prost.printable import printable
@@ -32,7 +32,7 @@ RATES = (*NTSC, *map(Fraction, (24, 25, 30, 48, 50, 60, 100, 120)))
 DROP_FRAME = (Fraction(30_000, 1001), Fraction(60_000, 1001))
 # A measured rate this near to a known one is that one.
 RATE_TOLERANCE = 0.003
-INSTALL = 'pip install "prost-video[timeline]"'
+INSTALL = install_extra("timeline")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prost.config import CLIPShape
-from prost.errors import CheckpointError, UsageError
+from prost.errors import CheckpointError, UsageError, install_extra
 from prost.model.clip import CLIPBackbone
 
 CONFIG = "open_clip_config.json"
@@ -32,7 +32,7 @@ def build_open_clip(model: dict[str, Any]) -> nn.Module:
     except ImportError:
         raise UsageError(
             "the model needs open_clip, which is not installed",
-            suggestion="pip install 'prost-video[openclip]'",
+            suggestion=install_extra("openclip"),
         ) from None
     except RuntimeError as error:
         raise UsageError(

@@ -6,6 +6,7 @@ import gzip
 import html
 import json
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -281,6 +282,10 @@ def whole_words(vocabulary: Iterable[str]) -> WordTokenizer:
     return WordTokenizer(tokenizer)
 
 
+# What reading a vocabulary raises where it is cut short, or holds something else.
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zlib.error)
+
+
 def find_tokenizer(folder: Path) -> WordTokenizer | None:
     """Open the vocabulary in a folder. CLIP's is published in three forms, BERT's in two, and any of them will do.
 
@@ -301,7 +306,10 @@ def find_tokenizer(folder: Path) -> WordTokenizer | None:
                 # The file holds five times as many; those after CLIP's would only make a search wait.
                 merges = _merges(list(islice(file, 1 + CLIP_MERGES)))
             return _byte_pairs(_openai_vocabulary(merges), merges)
-    except Exception as error:  # the tokenizers library raises bare Exception
+    except Exception as error:
+        # The tokenizers library raises bare Exception; other classes are those of reading, or faults of ours.
+        if type(error) is not Exception and not isinstance(error, UNREADABLE):
+            raise
         raise CheckpointError(
             f"the vocabulary in {folder} cannot be read ({' '.join(str(error).split())})"
         ) from None

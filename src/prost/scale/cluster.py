@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from prost.errors import ProstError, UsageError
+from prost.errors import ProstError, UsageError, install_extra
 from prost.printable import first_line
 
 LOCAL = "local"
@@ -22,7 +22,7 @@ LOCAL = "local"
 CONNECT_SECONDS = 5.0
 # What the extra brings: Ray without it lacks grpc.
 NEEDED = ("ray", "grpc")
-INSTALL = "pip install 'prost-video[ray]'"
+INSTALL = install_extra("ray")
 # The head of a cluster answers this call; it takes no argument.
 ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 # Shared memory of a cluster that is started here: clips on their way from decoding to encoding wait in it.

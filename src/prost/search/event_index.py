@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prost.errors import UsageError
+from prost.errors import UsageError, install_extra
 from prost.model.matching import TextPrototypes
 from prost.model.vectors import unit
 from prost.search.candidates import Candidates
@@ -143,6 +143,6 @@ def _faiss() -> Any:
         raise UsageError(
             "an index over event prototypes needs faiss, which is not installed",
             "coarse='scan' or coarse='exact'",
-            "pip install 'prost-video[index]'",
+            install_extra("index"),
         ) from None
     return faiss

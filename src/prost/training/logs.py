@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from prost.data.writing import writing_errors
-from prost.errors import UsageError
+from prost.errors import UsageError, install_extra
 from prost.evaluation.machine import machine_facts, machine_line
 
 StepLogger = Callable[[dict[str, Any]], None]
@@ -48,7 +48,7 @@ class RunLog:
             except ImportError:
                 raise UsageError(
                     "the recipe asks for tensorboard, which is not installed",
-                    suggestion="pip install 'prost-video[tensorboard]', or tensorboard: false",
+                    suggestion=f"{install_extra('tensorboard')}, or tensorboard: false",
                 ) from None
             self._board = SummaryWriter(str(folder / "tensorboard"))
 

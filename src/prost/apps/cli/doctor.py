@@ -29,7 +29,7 @@ from prost.apps.cli.options import (
     load_library_model,
 )
 from prost.apps.cli.output import print_json, print_table, progress, say
-from prost.errors import MissingPath
+from prost.errors import MissingPath, install_extra
 from prost.model.catalogue import BUNDLED
 from prost.printable import counted, format_bytes
 
@@ -256,7 +256,7 @@ def _extra(name: str, packages: list[str]) -> str:
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
-            return f"not installed (pip install 'prost-video[{name}]'): {EXTRAS[name]}"
+            return f"not installed ({install_extra(name)}): {EXTRAS[name]}"
     return f"{', '.join(versions)}: {EXTRAS[name]}"
 
 

@@ -13,7 +13,7 @@ from prost.apps.cli.options import (
     open_library,
 )
 from prost.apps.cli.output import say
-from prost.errors import UsageError
+from prost.errors import UsageError, install_extra
 
 
 def mcp(
@@ -30,7 +30,7 @@ def mcp(
     except ImportError:
         raise UsageError(
             "an assistant needs the package mcp, which is not installed",
-            suggestion="pip install 'prost-video[mcp]'",
+            suggestion=install_extra("mcp"),
         ) from None
     from prost.apps.assistant import Assistant
     from prost.apps.assistant_server import serve

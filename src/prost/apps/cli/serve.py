@@ -17,12 +17,12 @@ from prost.apps.cli.options import (
     open_library,
 )
 from prost.apps.cli.output import print_line, say
-from prost.errors import UsageError
+from prost.errors import UsageError, install_extra
 
 if TYPE_CHECKING:
     from prost.search.encode import PrototypeModel
 
-INSTALL = "pip install 'prost-video[serve]'"
+INSTALL = install_extra("serve")
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
 TOKEN_VARIABLE = "PROST_TOKEN"
 
