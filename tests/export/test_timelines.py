@@ -174,7 +174,7 @@ def test_without_opentimelineio_the_extra_is_named(
     tmp_path: Path, make_hit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "opentimelineio", None)
-    with pytest.raises(UsageError, match=r"prost-video\[timeline\]"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[timeline\]'"):
         write_timeline(tmp_path / "a.edl", [make_hit("/v/a.mp4")], title="x")
     write_timeline(tmp_path / "a.fcpxml", [make_hit("/v/a.mp4")], title="x")
     assert [path.name for path in tmp_path.iterdir()] == ["a.fcpxml"]

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from prost.errors import TrainingStopped
-from prost.video.reader import usable_cores
 
 # How often the processes are looked at, seconds: a failure or a signal is answered this fast.
 LOOK_EVERY = 0.2
@@ -39,6 +38,8 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from prost.video.reader import usable_cores
 
     # It logs each signal that it passes on, and each failure that the process itself has explained.
     for name in list(logging.root.manager.loggerDict):
