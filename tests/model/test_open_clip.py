@@ -84,7 +84,7 @@ def test_without_the_library_another_model_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "open_clip", None)
-    with pytest.raises(UsageError, match=r"needs open_clip.*pip install 'prost-video\[openclip\]'"):
+    with pytest.raises(UsageError, match=r"needs open_clip.*pip install '\.\[openclip\]'"):
         load(write(tmp_path / "pe", TIMM, {"a": torch.ones(1)}))
 
 

@@ -34,5 +34,5 @@ def test_where_no_cluster_answers(monkeypatch: pytest.MonkeyPatch, kind: str) ->
 @pytest.mark.parametrize("package", cluster_module.NEEDED)
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UsageError, match=r"pip install 'prost-video\[ray\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[ray\]'"):
         expect_reachable("local")

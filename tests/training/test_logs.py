@@ -80,7 +80,7 @@ def test_curves(tmp_path: Path) -> None:
 
 def test_tensorboard_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UsageError, match=r"not installed; try: pip install 'prost-video\[tensorboard\]'"):
+    with pytest.raises(UsageError, match=r"not installed; try: pip install '\.\[tensorboard\]'"):
         RunLog(tmp_path, None, tensorboard=True)
 
 
