@@ -230,7 +230,7 @@ def tuned_plan(
 
     return replace(
         plan or RankingPlan(),
-        temperature=max(TEMPERATURES, key=quality),
+        temperature=max(reversed(TEMPERATURES), key=quality),  # among equals the one that changes least
         temperature_source=f"tuned on {validation.name}, {validation.split} split, of "
         f"{len(validation.videos):,} videos",
     )
