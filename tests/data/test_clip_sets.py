@@ -302,6 +302,8 @@ class TestFilesThatCannotBeDecoded:
         planned = [[chosen.names[place] for place in plan.batch(step)[0]] for step in steps]
         replaced = sum(video in "ab" for batch in planned for video in batch)
         assert replaced and len(caplog.records) == replaced
+        seen = {video for batch in planned for video in batch if video in "ab"}
+        assert chosen.replaced == dict.fromkeys(seen, "not a video")
         assert "broken.mp4: not a video" in caplog.text and "replaces it in step" in caplog.text
         for wanted, batch in zip(planned, whole, strict=True):
             assert len(set(batch.videos)) == 2 and not set(batch.videos) & {"a", "b"}

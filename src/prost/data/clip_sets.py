@@ -410,6 +410,9 @@ class RecordClips(ClipSet):
         replace_failed: in training, let another video, which the seed and the step choose, replace one that cannot be
             decoded, and log a warning. Otherwise such a video ends the training.
 
+    Attributes:
+        replaced: the reason for each video that was replaced, by its id.
+
     Raises:
         MissingVideos: a record without a file.
         UsageError: ids that repeat.
@@ -433,6 +436,7 @@ class RecordClips(ClipSet):
             raise UsageError("records whose ids repeat", "each video once, with all its captions")
         self.records = tuple(records)
         self.sampling, self.workers, self.replace_failed = sampling, workers, replace_failed
+        self.replaced: dict[str, str] = {}
 
     @property
     def description(self) -> str:
@@ -562,6 +566,7 @@ class RecordClips(ClipSet):
             if other.pixels is not None:
                 read.close()
                 log.warning("%s; %s replaces it in step %d", reading.failure, other.record.video, step)
+                self.replaced[reading.record.video] = str(reading.failure.reason)
                 epoch = step // plan.steps_per_epoch
                 return other.pixels, self._caption(place, plan.seed, epoch), other.record.video
         raise TrainingStopped(

@@ -316,13 +316,19 @@ class Trainer:
             recipe["model"] = {"architecture": recipe["model"]["architecture"], **given}
         written = {
             "recipe": recipe,
-            "data": self.data.facts,
+            "data": self._data_facts(),
             "trained_parameters": trained_parameters(self.model),
             **run_facts(self.processes.world, self.device),
             **facts,
         }
         text = json.dumps(written, indent=2) + "\n"
         save(self.model, self.output / folder, beside={TRAINING: text})
+
+    def _data_facts(self) -> dict[str, Any]:
+        """The facts of the data, with the videos that could not be decoded in this process and were replaced."""
+        clips = self.data.clips
+        replaced = clips.replaced if isinstance(clips, RecordClips) else {}
+        return {**self.data.facts, **({"replaced": dict(replaced)} if replaced else {})}
 
     def keep(self, stage: Stage, step: int) -> None:
         """Write everything that is needed to continue; the old state is kept until the new one is complete."""
