@@ -10,10 +10,12 @@ import difflib
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from prost.errors import BadConfig, MissingPath, StorageError
 
@@ -31,6 +33,13 @@ MOST_PROTOTYPES = 256
 # How the cosines of phrases and objects become a score; `prost.model.matching` computes it. A library searches, and
 # evidence explains, only by the rules that it names itself, so that a rule added here is refused there until it is.
 MatchingRule = Literal["best_cosine"]
+
+
+def _is_union(annotation: Any) -> bool:
+    """Whether a value may be of several types, None not counted."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return False
+    return len([kind for kind in get_args(annotation) if kind is not NoneType]) > 1
 
 
 class StrictConfig(BaseModel):
@@ -57,11 +66,9 @@ class StrictConfig(BaseModel):
             # A misspelt key is reported as unknown and as missing; only the first tells why.
             first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
             location, reasons = first["loc"], [first["msg"].removeprefix("Value error, ")]
-            # A value that may be of several types is told once for each, and the type takes the place of a key.
-            alike = [
-                one for one in errors if one["loc"][:-1] == location[:-1] and one["input"] is first["input"]
-            ]
-            if len(alike) > 1:
+            # A value that may be of several types is told once for each, and the type stands behind its key.
+            if cls._is_type(location):
+                alike = [one for one in errors if one["loc"][:-1] == location[:-1]]
                 location, reasons = location[:-1], [one["msg"] for one in alike]
             place = ".".join(str(part) for part in (within, *location) if part != "")
             if first["type"] == "extra_forbidden":
@@ -76,16 +83,31 @@ class StrictConfig(BaseModel):
             raise BadConfig(f"{origin}: {place}: {reason} (got {first['input']!r})") from None
 
     @classmethod
-    def _nearest(cls, location: tuple[int | str, ...]) -> str:
-        """Name the known key that is most similar to the last part of the location of an unknown key."""
+    def _is_type(cls, location: tuple[int | str, ...]) -> bool:
+        """Whether the last part of an error's location is one of the types of a value, and no key or position."""
+        if len(location) < 2 or not isinstance(location[-1], str):
+            return False
+        *way, key = location[:-1]
+        field = cls._fields_at(tuple(way)).get(str(key))
+        return field is not None and _is_union(field.annotation)
+
+    @classmethod
+    def _fields_at(cls, location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
+        """The fields of the record at a location; none where there is no record."""
         fields = cls.model_fields
-        for part in location[:-1]:
+        for part in location:
             annotation = fields[str(part)].annotation if str(part) in fields else None
             inner = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
             records = [kind for kind in inner if issubclass(kind, BaseModel)]
             if not records:
-                break
+                return {}
             fields = records[0].model_fields
+        return fields
+
+    @classmethod
+    def _nearest(cls, location: tuple[int | str, ...]) -> str:
+        """Name the known key that is most similar to the last part of the location of an unknown key."""
+        fields = cls._fields_at(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), fields, n=1, cutoff=0.0)
         return f"{near[0]!r}" if near else ""
 

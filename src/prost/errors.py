@@ -37,10 +37,14 @@ A message is one line. The command line prints it unchanged and exits with `exit
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Sequence
 
 from prost.printable import printable
+
+NO_ANSWER = (errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN)
+"""Error numbers of the system for a disk that was unplugged, or whose server is gone."""
 
 
 def install_extra(extra: str) -> str:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from prost.data.benchmarks import load_benchmark
 from prost.data.toybox import write
 from prost.errors import BadConfig, MissingVideos, TrainingStopped, UsageError
 from prost.model.checkpoint import load, save
 from prost.model.retrieval_model import RetrievalModel
+from prost.training.distributed import Processes
 from prost.training.finetune import FineTuning, finetune
 from prost.training.recipe import read_recipe
 from prost.training.run_folder import alone_in
@@ -80,7 +82,8 @@ def test_a_run_on_other_pairs_is_left_as_it_is(make_model: MakeModel, folder: Pa
     with pytest.raises(TrainingStopped, match="contains a run of another recipe"):
         finetune(*given, FineTuning(epochs=2, batch_size=4))
     assert kept() == before
-    with alone_in(tmp_path / "out"), pytest.raises(TrainingStopped, match="is training in"):
+    alone = Processes(0, 1, torch.device("cpu"))
+    with alone_in(tmp_path / "out", alone), pytest.raises(TrainingStopped, match="is training in"):
         finetune(*given, settings)
 
 

@@ -12,6 +12,9 @@ import pytest
 import torch
 from tests.training.test_trainer import RECIPE, log_of, write_recipe
 
+from prost.training.distributed import Processes
+from prost.training.run_folder import alone_in
+
 pytestmark = pytest.mark.slow
 PATIENCE = 200
 FEW_VIDEOS = "warning: the best step is chosen on 10 videos"
@@ -105,6 +108,17 @@ def test_two_processes_train_to_the_end(tmp_path: Path) -> None:
     assert all(line.startswith(FEW_VIDEOS) for line in err.splitlines()), err
     assert out.splitlines()[-1].endswith("out/best")
     assert [line["step"] for line in log_of(tmp_path / "out") if line["stage"] == "validation"] == [3]
+
+
+def test_a_folder_that_is_taken_is_told_once(tmp_path: Path) -> None:
+    """The leading process is refused, and the others know."""
+    recipe = write_recipe(tmp_path, **LONG)
+    with alone_in(tmp_path / "out", Processes(0, 1, torch.device("cpu"))):
+        process = start("-m", "prost", "train", recipe, "--output", tmp_path / "out", "--processes", "2")
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    lines = [line for line in err.splitlines() if line != "stopped"]
+    assert len(lines) == 1 and f"process {os.getpid()} is training in" in lines[0], err
 
 
 def test_a_recipe_that_does_not_fit_is_wrong_use(tmp_path: Path) -> None:

@@ -70,6 +70,17 @@ def test_defaults_of_a_stage_are_the_papers() -> None:
             "cache_frame_tokens: .* at least 1 character",
         ),
         ("", "is empty; expected: keys and values"),
+        # Two faults of one kind, or with one value, do not lose their names.
+        (
+            "start: toybox\nprost: {steps: 5, lerning_rate: 1, batchsize: 1}",
+            "unknown key 'prost.lerning_rate'; try: 'learning_rate'",
+        ),
+        (
+            "start: toybox\nprost: {steps: 1, learning_rate: -1, weight_decay: -1}",
+            r"prost\.learning_rate: .* 0 \(got -1\)",
+        ),
+        ("start: toybox\nprost: {steps: 1, betas: [2, 2]}", r"prost\.betas\.0: .* less than 1 \(got 2\)"),
+        ("start: toybox\nprost: {steps: 1}\nbenchmark: {}", r"benchmark\.name: Field required"),
         ("model: {frame: 2}\nprost: {steps: 1}", "unknown key 'model.frame'; try: 'frames'"),
         (
             "model: {architecture: ts2net, selected_token: 2}\nprost: {steps: 1}",

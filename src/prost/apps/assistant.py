@@ -391,12 +391,16 @@ def _cut(row: VideoRow, start: float, end: float) -> Path:
 
 def _remove_oldest(folder: Path, most: int) -> None:
     """Remove the clips that were cut first, until so many bytes are left; the newest clip stays in any case."""
-    clips = sorted(folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    clips = []
+    for path in folder.glob("[!.]*.mp4"):  # a dot is the name of a clip that is being written
+        with suppress(FileNotFoundError):  # another assistant does the same
+            status = path.stat()
+            clips.append((status.st_mtime_ns, status.st_size, path))
     total = 0
-    for place, clip in enumerate(clips):
-        total += clip.stat().st_size
+    for place, (_, size, path) in enumerate(sorted(clips, reverse=True)):
+        total += size
         if place and total > most:
-            clip.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _figure(row: VideoRow, evidence: Any) -> ImageContent:

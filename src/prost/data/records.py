@@ -81,9 +81,13 @@ class Benchmark:
 
 
 def shared_files(one: Sequence[VideoRecord], other: Sequence[VideoRecord]) -> list[str]:
-    """Ids of the records of `other` whose file `one` has, too."""
+    """Files of `other` that `one` has, too, each by the id of its first record in `other`."""
     files = {record.file for record in one}
-    return [record.video for record in other if record.file in files]
+    first: dict[str, str] = {}
+    for record in other:
+        if record.file in files:
+            first.setdefault(record.file, record.video)
+    return list(first.values())
 
 
 def complete_split(benchmark: Benchmark, name: str, allow_missing: bool = False) -> tuple[VideoRecord, ...]:

@@ -210,7 +210,9 @@ def _in_child(
         reply = None
     if not isinstance(reply, dict):
         complaint = complaints.decode(errors="replace").strip().splitlines()
-        reason = Reason.CRASHED if child.returncode < 0 else Reason.OUR_ERROR
+        # Windows tells a crash by a number beyond all exit codes.
+        crashed = not 0 <= child.returncode < 256
+        reason = Reason.CRASHED if crashed else Reason.OUR_ERROR
         raise VideoError(path, reason, complaint[-1] if complaint else f"exit code {child.returncode}")
     if "refusal" in reply:
         raise OSError(reply["refusal"], os.strerror(reply["refusal"]), request["output"])

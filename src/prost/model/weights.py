@@ -13,6 +13,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,38 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if path.name.endswith(".index.json"):
         return _read_shards(path)
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        with _reading(path):
             return load_file(path)
-        if _is_torchscript(path):
+    with _reading(path):
+        is_torchscript = _is_torchscript(path)
+    if is_torchscript:
+        with _reading(path):
             return dict(_tensors_of(_TorchScriptReader(path).read()))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_saved(path)
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):  # as a training saves it
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state dict", "tensors by name")
+    return dict(state)
+
+
+def read_saved(path: Path) -> Any:
+    """What `torch.save` wrote: tensors on the CPU and plain values, and no code.
+
+    Raises:
+        CheckpointError: a file that is damaged, or would run code.
+        StorageError: a file that cannot be read, or does not fit into memory.
+    """
+    with _reading(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Context around the readers of torch, zipfile and safetensors, whose errors become ours."""
+    try:
+        yield
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{path} is not a plain state dict (it is damaged, or it would run code on loading)",
@@ -78,11 +105,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} is damaged ({first_line(error)})", suggestion="copy it again"
         ) from None
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):  # as a training saves it
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state dict", "tensors by name")
-    return dict(state)
 
 
 def _no_memory(path: Path) -> StorageError:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prost.errors import LibraryDamaged, ProstError, StorageError
+from prost.errors import NO_ANSWER, LibraryDamaged, ProstError, StorageError
 from prost.object_store import is_remote, object_store_refusal
 from prost.search.forks import expect_no_fork
 
@@ -27,10 +27,7 @@ REFUSALS = {
     errno.EMFILE: ("this process has too many files open", "raise the limit on open files (ulimit -n)"),
     errno.ENFILE: ("too many files are open on this machine", "close some programs"),
     errno.ENOMEM: ("no memory is left", "close some programs"),
-    **dict.fromkeys(
-        (errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN),
-        ("the disk does not answer", "check that it is connected and mounted"),
-    ),
+    **dict.fromkeys(NO_ANSWER, ("the disk does not answer", "check that it is connected and mounted")),
 }
 
 # A request that the store did not answer as expected. 416 is its answer where an object is shorter than it should be,

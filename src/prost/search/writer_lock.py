@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prost.errors import LibraryBusy
+from prost.errors import LibraryBusy, StorageError
 from prost.locking import lock_file
 from prost.search.storage_errors import storage_errors
 
@@ -36,6 +36,12 @@ def writer_lock(root: str, *, wait: bool = False) -> Iterator[None]:
                 f"{root} is being written by process {file.read().strip() or 'unknown'}",
                 "one writer at a time; searching is possible meanwhile",
                 "again when that process is done, or wait for it (wait=True)",
+            ) from None
+        except OSError as error:
+            raise StorageError(
+                f"{root}: the file system knows no locks ({error.strerror})",
+                "a file system on which a writer can be alone",
+                "a library on a local disk or on an object store",
             ) from None
         with storage_errors(root):
             file.truncate(0)

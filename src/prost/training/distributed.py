@@ -9,11 +9,11 @@ logit scale.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from prost.errors import BadConfig, UsageError
 from prost.model.encoding import choose_device
+
+Result = TypeVar("Result")
 
 # One process validates while the others wait.
 LONGEST_WAIT = timedelta(hours=6)
@@ -121,11 +123,14 @@ class Processes:
 
     def any(self, asked: bool) -> bool:
         """Whether it is true in at least one process."""
+        return bool(self._largest(int(asked)))
+
+    def _largest(self, number: int) -> int:
         if self.world == 1:
-            return asked
-        flag = torch.tensor(int(asked), device=self.device)
-        dist.all_reduce(flag, dist.ReduceOp.MAX)
-        return bool(flag.item())
+            return number
+        together = torch.tensor(number, device=self.device)
+        dist.all_reduce(together, dist.ReduceOp.MAX)
+        return int(together.item())
 
     def everyones(self, values: list[str]) -> list[str]:
         """The lists of all processes, joined in the order of their ranks."""
@@ -134,6 +139,22 @@ class Processes:
         lists: list[list[str]] = [[] for _ in range(self.world)]
         dist.all_gather_object(lists, values)
         return [value for part in lists for value in part]
+
+    def led(self, work: Callable[[], Result]) -> Result | None:
+        """Let the leading process do something while the others wait; None in the others.
+
+        Where it fails, all processes end: the leading one raises its error, the others leave without a word and with
+        the same exit code, since one line is enough.
+        """
+        result, error = None, None
+        if self.leads:
+            try:
+                result = work()
+            except Exception as raised:  # raised again below, once the others know of it
+                error = raised
+        if code := self._largest(0 if error is None else getattr(error, "exit_code", 1)):
+            raise error if error is not None else SystemExit(code)
+        return result
 
     def wait(self) -> None:
         """Wait until all processes have called this."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 from prost.data.benchmarks import load_benchmark
@@ -125,15 +123,16 @@ def finetune(
         records_set(splits["test"], name="pairs", split="test", workers=settings.workers)
     )
     recipe = _recipe(start, output / PAIRS, len(splits["train"]), settings)
-    with join_processes(settings.device) as processes, alone_in(output) if processes.leads else nullcontext():
-        before = None
-        if processes.leads:
+    with join_processes(settings.device) as processes, alone_in(output, processes):
+
+        def prepare() -> ValidationResult:
             _write_pairs(output, splits, recipe)
             text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True), sort_keys=False)
             with written_whole(output / RECIPE) as partial:
                 partial.write_text(text, "utf-8")
-            before = _measure(held_out, start, processes, settings.overrides)
-        processes.wait()  # for pairs.jsonl, which all processes read
+            return _measure(held_out, start, processes, settings.overrides)
+
+        before = processes.led(prepare)  # the others wait for pairs.jsonl, which all processes read
         model = Trainer(recipe, output, report, processes).run()
         result = None
         if before is not None:
@@ -255,7 +254,7 @@ def _write_pairs(output: Path, splits: dict[str, tuple[VideoRecord, ...]], recip
         json.dumps(_line(split, record)) + "\n" for split, records in splits.items() for record in records
     )
     path = output / PAIRS
-    if read_state(output, recipe, torch.device("cpu")) is not None and path.is_file():
+    if read_state(output, recipe) is not None and path.is_file():
         if path.read_text(encoding="utf-8") != text:
             raise run_of(output, "other pairs")
         return

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import pickle
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from prost.data.writing import writing_errors, written_whole
-from prost.errors import TrainingStopped
+from prost.errors import CheckpointError, TrainingStopped
 from prost.locking import lock_file
-from prost.model.weights import DAMAGE
-from prost.printable import first_line
+from prost.model.weights import read_saved
+from prost.training.distributed import Processes
 from prost.training.recipe import Recipe
+
+log = logging.getLogger("prost")
 
 STATE_FILE = "state.pt"
 LOCK = "training.lock"
@@ -25,13 +27,24 @@ KEYS = ("stage", "step", "best", "recipe", "model", "optimizer", "schedule")
 
 
 @contextmanager
-def alone_in(output: Path) -> Iterator[None]:
+def alone_in(output: Path, processes: Processes) -> Iterator[None]:
     """Context that one training enters at a time for a folder, which is made where there is none.
+
+    Args:
+        output: the folder.
+        processes: of the training; the leading one holds the lock.
 
     Raises:
         TrainingStopped: another training is in it.
         StorageError: no permission.
     """
+    with ExitStack() as held:
+        processes.led(lambda: held.enter_context(_locked(output)))
+        yield
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
     with writing_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         file = (output / LOCK).open("a+", encoding="ascii")
@@ -45,9 +58,12 @@ def alone_in(output: Path) -> Iterator[None]:
                 "one training in a folder at a time",
                 "another output folder, or again when that process has ended",
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): do not train there twice at once", output, error.strerror)
+        with writing_errors(output):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
         try:
             yield
         finally:
@@ -65,26 +81,26 @@ def write_state(output: Path, state: dict[str, Any]) -> None:
         torch.save(state, file)
 
 
-def read_state(output: Path, recipe: Recipe, device: torch.device) -> dict[str, Any] | None:
-    """The state of the run in a folder; None where there is none.
+def read_state(output: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """The state of the run in a folder, on the CPU; None where there is none.
 
     Args:
         output: the folder.
         recipe: of the run that wants to continue.
-        device: for the tensors.
 
     Raises:
         TrainingStopped: the state is damaged, or of a run of another recipe.
+        StorageError: the state cannot be read, or does not fit into memory.
     """
     path = output / STATE_FILE
     if not path.is_file():
         return None
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (*DAMAGE, pickle.UnpicklingError) as error:
-        raise _damaged(path, first_line(error)) from None
+        state = read_saved(path)
+    except CheckpointError as error:
+        raise _damaged(path, error.arrived.removeprefix(f"{path} ")) from None
     if not isinstance(state, dict) or any(key not in state for key in KEYS):
-        raise _damaged(path, "it is not the state of a training")
+        raise _damaged(path, "is not the state of a training")
     # Parsed, so that fields that are newer than the run get their defaults.
     if Recipe.parse(json.loads(state["recipe"])).model_dump() != recipe.model_dump():
         raise run_of(output, "another recipe")
@@ -100,6 +116,6 @@ def run_of(output: Path, what: str) -> TrainingStopped:
 
 def _damaged(path: Path, reason: str) -> TrainingStopped:
     return TrainingStopped(
-        f"{path} is damaged ({reason}), so the run cannot continue",
+        f"{path} {reason}, so the run cannot continue",
         suggestion="another output folder, or delete this file to train anew",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,8 +78,7 @@ def run_recipe(
         UsageError: data or a start that do not exist or do not fit; or a device that does not exist.
     """
     recipe = read_recipe(recipe_path, changes)
-    with join_processes(device) as processes, alone_in(output) if processes.leads else nullcontext():
-        processes.wait()  # for the folder
+    with join_processes(device) as processes, alone_in(output, processes):
         return Trainer(recipe, output, report, processes).run()
 
 
@@ -104,6 +102,8 @@ class Trainer:
         if processes.leads:
             for warning in self.data.warnings:
                 log.warning(warning)
+        # Once, at the start: what changes meanwhile is other data for the next run.
+        self.digest = self.data.digest if processes.leads else None
         self.best: tuple[float, float] | None = None
         self.log = RunLog(output, report, recipe.tensorboard) if processes.leads else None
 
@@ -338,7 +338,7 @@ class Trainer:
                 "step": step,
                 "best": self.best,
                 "recipe": self.recipe.model_dump_json(),
-                "data": self.data.digest,
+                "data": self.digest,
                 "model": self.model.state_dict(),
                 "optimizer": stage.optimizer.state_dict(),
                 "schedule": stage.schedule.state_dict(),
@@ -348,15 +348,19 @@ class Trainer:
 
     def _resume(self) -> dict[str, Any]:
         """Load the state of an interrupted run."""
-        state = read_state(self.output, self.recipe, self.device)
+        state = read_state(self.output, self.recipe)
         if state is None:
             return {"stage": CLIP, "step": 0}
-        # States were written without it once.
-        if state.get("data", self.data.digest) != self.data.digest:
-            raise run_of(self.output, "other data: captions, or files of videos, have changed")
+        # By the leading process, whose files count: copies on other machines have other modification times.
+        self.processes.led(partial(self._expect_same_data, state))
         self.model.load_state_dict(state["model"])
         self.best = state["best"]
         return state
+
+    def _expect_same_data(self, state: dict[str, Any]) -> None:
+        # States were written without it once.
+        if state.get("data", self.digest) != self.digest:
+            raise run_of(self.output, "other data: captions, or files of videos, have changed")
 
     def write(self, **values: Any) -> None:
         """Write a line of the log, in the leading process."""

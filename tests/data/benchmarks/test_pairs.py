@@ -49,6 +49,13 @@ def test_lines_of_json_and_a_folder_of_videos(mini: Miniature, tmp_path: Path) -
     assert any("all pairs are train" in note for note in benchmark.notes)
 
 
+def test_columns_without_a_name_are_passed_over(mini: Miniature) -> None:
+    (record,) = load_benchmark("pairs", mini.lines("pairs.csv", "video,caption,,", "a.mp4,a dog,,")).splits[
+        "train"
+    ]
+    assert record.captions == ("a dog",)
+
+
 def test_spellings_of_one_file_are_one_video(mini: Miniature) -> None:
     mini.videos("a.mp4")
     (mini.folder / "link.mp4").symlink_to(mini.folder / "a.mp4")
@@ -84,6 +91,7 @@ def test_a_folder_of_toybox_is_a_folder_of_pairs(toybox_folder: Path) -> None:
         (["video,caption,start,end,split", "a.mp4,b,0,2,train", "a.mp4,c,2,4,test"], "1 video is in train and in"),
         (["video,caption,split", "a.mp4,b,train", "a,c,test"], "1 video is in train and in test"),
         (["video,caption,caption", "a,b,c"], "has two columns caption"),
+        (["video,caption,start,end,split", "a.mp4,b,0,1,test", "a.mp4,c,1,2,test", "a,d,,,train"], "1 video is in tr"),
         (["video,caption,start,end", "a,b,3,3"], "line 2 goes from 3 to 3 s"),
         (["video,caption,start,end", "a,b,-1,3"], "line 2, start: '-1' is no time"),
         (["video,caption,start,end", "a,b,1,nan"], "line 2, end: 'nan' is no time"),

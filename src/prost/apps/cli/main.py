@@ -43,7 +43,7 @@ from prost.apps.cli.tag import tag, untag
 from prost.apps.cli.toybox import toybox
 from prost.apps.cli.train import train
 from prost.apps.cli.watch import watch
-from prost.errors import OutOfMemory, ProstError, StorageError, TrainingInterrupted
+from prost.errors import NO_ANSWER, OutOfMemory, ProstError, StorageError, TrainingInterrupted
 
 # What typer returns after Ctrl-C.
 INTERRUPTED = 130
@@ -69,7 +69,7 @@ REFUSALS = {
     errno.ELOOP: CHECK_PATH,
     errno.ENAMETOOLONG: CHECK_PATH,
     errno.EIO: CHECK_DISK,
-    errno.ESTALE: CHECK_DISK,
+    **dict.fromkeys(NO_ANSWER, CHECK_DISK),
     errno.EMFILE: FEWER_FILES,
     errno.ENFILE: FEWER_FILES,
     errno.ENOMEM: OUT_OF_MEMORY_ADVICE,

@@ -134,9 +134,10 @@ class KnownFiles:
         except PermissionError:
             raise Problem(404, "the file may not be read") from None
         except OSError as error:
-            if reason_not_opened(error) is Reason.GONE:
+            reason = reason_not_opened(error)
+            if reason is Reason.GONE:
                 raise Problem(404, "the file is gone") from None
-            raise
+            raise Problem(503, f"{reason} ({error.strerror})") from None
 
     def _checked(self, row: VideoRow, handle: int) -> OpenFile:
         status = os.fstat(handle)

@@ -130,7 +130,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             f"{path} has {'the columns ' + ', '.join(headings) if headings else 'no columns'}",
             f"{'also ' if headings else ''}{', '.join(missing)}",
         )
-    if repeated := [name for name in headings if headings.count(name) > 1]:
+    if repeated := [name for name in headings if name and headings.count(name) > 1]:
         raise BadAnnotations(f"{path} has two columns {repeated[0]}", "each column once")
     rows = []
     try:
