@@ -76,6 +76,17 @@ def test_a_folder_where_all_fail_is_a_failure(
     assert (said.code, said.out) == (1, "0 added, 0 unchanged, 0 moved, 0 removed, 1 failed\n")
 
 
+def test_a_file_that_may_not_be_read_does_not_stop_the_others(
+    prost: Prost, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typer would refuse the whole command. The superuser may read all files, so the system's answer is replaced."""
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: mode != os.R_OK and may(path, mode, **more))
+    files = (videos / "red.mp4", videos / "green.mp4")
+    said = prost("index", *files, "--library", tmp_path / "new.prost", "--model", "toybox")
+    assert said.code == 0 and said.out.startswith("2 added"), said.err
+
+
 def test_many_removals_need_yes(prost: Prost, indexed: Path, videos: Path) -> None:
     for name in ("red", "green", "blue"):
         (videos / f"{name}.mp4").unlink()

@@ -20,11 +20,13 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.types import CallToolResult, ImageContent, TextContent
 from PIL import Image
+from tests.search.conftest import paint_video
 
 import prost as package
-from prost.apps.assistant import Assistant, _remove_oldest
+from prost.apps.assistant import Assistant, ExplainArguments, _hit_in, _remove_oldest
 from prost.apps.cli.main import main
 from prost.apps.cli.options import open_library
+from prost.model.checkpoint import load
 from prost.search.library import Library
 from prost.video.probe import probe
 
@@ -143,6 +145,18 @@ def test_evidence_of_a_moment(assistant: Assistant, by: str) -> None:
     assert why["in_words"][0].startswith(f"score {why['evidence']['score']:.3f} = event-sentence")
     there = values(assistant.call("explain", {"query": QUERY, "video": hit[by], "start": 0.5}))
     assert there["start"] <= 0.5 <= there["end"] + 1
+
+
+def test_the_moment_that_a_search_told_is_explained_by_its_clip(tmp_path: Path) -> None:
+    """Clips overlap, so that the first second of a moment lies in other clips, too."""
+    film = paint_video(tmp_path / "film.mp4", ("red", 9), ("green", 7), ("red", 8), ("blue", 9), ("red", 6))
+    with Library(tmp_path / "a.prost", load("toybox", "cpu")) as library:
+        library.add(film)
+        (hit,) = library.search("a red ball", per_video=8)
+        assert len(hit.moments) >= 3
+        for moment in hit.moments:
+            asked = ExplainArguments(query="a red ball", video=str(film), start=round(moment.start, 1))
+            assert _hit_in(library, hit.video, asked).moments == (moment,)
 
 
 def test_the_figure_is_a_picture(assistant: Assistant) -> None:

@@ -177,6 +177,23 @@ def test_lost_rows_of_videos_come_back_with_their_folder(root: Path, model, fold
         assert library.search("red")[0].path == str(folder / "red.mp4")
 
 
+@pytest.mark.parametrize("table", ["videos.lance", "clips.lance"])
+def test_a_table_without_manifests_keeps_what_its_data_files_hold(
+    root: Path, model: ColourModel, folder: Path, table: str
+) -> None:
+    with Library(root, model) as library:
+        library.tag([folder / "red.mp4"], ["kept"])
+        before = {row.path: row.tags for row in library.videos()}
+        found = answers(library)
+    for manifest in (root / table / "_versions").glob("*.manifest"):
+        manifest.write_bytes(b"")
+    report = repair_library(root, model)
+    assert report.left == [] and report.videos_lost == 0
+    with Library(root, model) as library:
+        assert {row.path: row.tags for row in library.videos()} == before
+        assert answers(library) == found
+
+
 def test_the_clips_of_another_library(root: Path, model, tmp_path: Path, folder: Path) -> None:  # type: ignore[no-untyped-def]
     other = Library(tmp_path / "other.prost", model)
     other.add(folder / "red.mp4")

@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,8 @@ FRAME_SIDE = 512
 FIGURE_SIDE = 320
 JPEG_QUALITY = 85
 LONGEST_CLIP = 600.0
+# Moments of a video that are looked at for the one that starts at a time, and seconds by which answers are rounded.
+MOST_MOMENTS, SAME_SECOND = 50, 0.06
 # Clips that were cut are kept in the cache folder, up to so many bytes.
 CLIPS_BYTES = 2 << 30
 # Letters of a wrong value that an error repeats.
@@ -365,11 +368,16 @@ def _find(library: Library, video: str) -> VideoRow:
 
 def _hit_in(library: Library, row: VideoRow, asked: ExplainArguments) -> Hit:
     """The moment of a video that is to be explained."""
+    here = f"key = '{path_key(row.path)}'"
+    hits = library.search(asked.query, limit=1, where=here, per_video=MOST_MOMENTS, sources=(PICTURE,))
+    if not hits:
+        raise LibraryError(f"{path_as_text(row.path)} is no longer in the library")
     if asked.start is None:
-        hits = library.search(asked.query, limit=1, where=f"key = '{path_key(row.path)}'", sources=(PICTURE,))
-        if not hits:
-            raise LibraryError(f"{path_as_text(row.path)} is no longer in the library")
         return hits[0]
+    # The moment that a search has told, with the clip that gave it its score.
+    told = [moment for moment in hits[0].moments if abs(moment.start - asked.start) < SAME_SECOND]
+    if told:
+        return replace(hits[0], moments=(told[0],))
     return library.hit_at(asked.query, row, asked.start, asked.start + 1.0)
 
 

@@ -19,6 +19,7 @@ from prost.search.optimizing import bring_up_to_date
 from prost.search.packs import pack_folder
 from prost.search.records import VideoRow
 from prost.search.rolling_back import roll_back
+from prost.search.salvage import salvaged_videos
 from prost.search.source import ThisMachine
 from prost.search.storage_errors import storage_errors
 from prost.search.store import CLIPS, VIDEOS, Store, noted_description
@@ -68,8 +69,9 @@ def repair_library(
     """Make a damaged library whole again.
 
     Damaged fragments are dropped, a damaged manifest gives way to the one before it, and a table that cannot be used
-    at all is set aside and made anew. Then the videos that lack clips are encoded again from their files. An
-    interrupted repair leaves a library that can be used; a second one, or `add`, does the rest.
+    at all is set aside and made anew, with the videos that its data files still tell. Then the videos that lack clips
+    are encoded again from their files. An interrupted repair leaves a library that can be used; a second one, or `add`,
+    does the rest.
 
     Args:
         path: of the library; it need not be one that can be opened.
@@ -164,7 +166,10 @@ def _repair_tables(store: Store, report: RepairReport) -> None:
     for name in (VIDEOS, CLIPS):
         mine = [problem for problem in problems if problem.place == name]
         if any(problem.kind in (Kind.TABLE, Kind.OTHER_LIBRARY) for problem in mine):
-            report.set_aside.append(store.make_anew(name))
+            aside = store.make_anew(name)
+            report.set_aside.append(aside)
+            if name == VIDEOS and not any(problem.kind is Kind.OTHER_LIBRARY for problem in mine):
+                store.put_videos(salvaged_videos(store, aside))
         elif damaged := [problem.fragment for problem in mine if problem.kind is Kind.FRAGMENT]:
             if name == VIDEOS:
                 rows = store.table(name).get_fragments()

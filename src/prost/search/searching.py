@@ -35,6 +35,8 @@ from prost.video.subtitles import Cue
 
 # Searches begun anew because a writer had replaced the files meanwhile, before the error is believed.
 ATTEMPTS = 5
+# Videos whose best moments decide which further moments of a hit are shown.
+COMPARED = 10
 Read = TypeVar("Read")
 
 
@@ -243,7 +245,8 @@ class Searcher:
         sight = self._look(request.where, request.coarse == INDEX)
         if not sight.allowed.any():
             return _Found()
-        judged = request.limit if joint is None else max(request.limit, JUDGED)
+        compared = max(request.limit, COMPARED)
+        judged = compared if joint is None else max(compared, JUDGED)
         ranked = self._ranker.rank(sight, replace(request, limit=judged))
         view, ranking, notes = sight.view, ranked.ranking, ranked.notes
         if not len(ranking.rows):
@@ -254,17 +257,22 @@ class Searcher:
         if false_alarms is not None and false_alarms.profiles is not None:
             profile = view.profile(request, ranking)
         best = _best_videos(snapshot.content_of[ranking.rows], judged)
+        # Moments are shown that score as well as the best ones of so many videos, whether these are shown or not. The
+        # moments of a single video have nothing to be compared with.
+        worth = scores.total[best[:compared][-1][1][0]] if len(best) > 1 else -math.inf
         logits: NDArray[np.float64] | None = None
         if joint is not None:
             firsts = ranking.rows[[found[0] for _, found in best]]
             logits = joint.of_clips(request.text, snapshot.prototypes(firsts, view.reader()))[0]
             order = reordered(logits)[: request.limit]
             best, logits = [best[place] for place in order], logits[order]
-        last_score = min(scores.total[found[0]] for _, found in best)
+        best = best[: request.limit]
         contents = [snapshot.contents[content].as_py() for content, _ in best]
         owners = sight.findable.owners(contents, sight.places)
         members = [
-            self._members(request, owners[content][0], found[scores.total[found] >= last_score])
+            self._members(
+                request, owners[content][0], found[scores.total[found] >= min(worth, scores.total[found[0]])]
+            )
             for content, (_, found) in zip(contents, best, strict=True)
         ]
         stored = snapshot.stored_clips(ranking.rows[np.concatenate(members)], view.reader())

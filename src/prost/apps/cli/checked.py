@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand
+from typer.models import ParameterInfo
 
 from prost.errors import UsageError
 
@@ -48,4 +49,16 @@ class CheckedApp(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
         """Register a function as a command; see `typer.Typer.command`."""
-        return super().command(name, cls=CheckedCommand, **settings)
+        register = super().command(name, cls=CheckedCommand, **settings)
+
+        def with_any_path(function: Function) -> Function:
+            # Whether a file can be read is seen where it is read: one bad file of many must not end a command.
+            hints = get_type_hints(function, include_extras=True)
+            for hint in hints.values():
+                for info in getattr(hint, "__metadata__", ()):
+                    if isinstance(info, ParameterInfo):
+                        info.readable = False
+            function.__annotations__ = hints  # evaluated once, so that typer sees these
+            return register(function)
+
+        return with_any_path
