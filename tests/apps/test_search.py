@@ -1,5 +1,6 @@
 """`prost search`: hits for programs and for people, and a clear word where there are none."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,31 @@ def test_no_library_is_wrong_use_and_none_is_made(prost: Prost, library: Path) -
     assert not library.exists()
 
 
-def test_a_model_that_has_gone_is_named(prost: Prost, indexed: Path) -> None:
-    (indexed / "model.txt").write_text("/no/such/model")
-    said = prost("search", "a ball", "--library", indexed)
-    assert said.code == 2
-    assert said.err.startswith("error: /no/such/model does not exist") and said.err.count("\n") == 1
+def test_a_model_that_has_gone_is_named(
+    prost: Prost, videos: Path, untrained_folder: Path, tmp_path: Path
+) -> None:
+    model, library = tmp_path / "model", tmp_path / "own.prost"
+    shutil.copytree(untrained_folder, model)
+    assert prost("index", videos / "red.mp4", "--library", library, "--model", model).code == 0
+    model.rename(tmp_path / "elsewhere")
+    said = prost("search", "a ball", "--library", library)
+    assert said.code == 2 and said.err.count("\n") == 1
+    assert (
+        f"of {library} is not at {model}; expected: the model that made the library; try: --model" in said.err
+    )
+    assert prost("search", "a ball", "--library", library, "--model", tmp_path / "elsewhere").code == 0
+
+
+@pytest.mark.parametrize("note", [b"to\x86ybox", b"/no/such/model", b""])
+def test_a_damaged_note_of_the_model_does_no_harm(
+    prost: Prost, videos: Path, tmp_path: Path, note: bytes
+) -> None:
+    """The library's description tells the name, and its fingerprint is compared."""
+    library = tmp_path / "own.prost"
+    assert prost("index", videos / "red.mp4", "--library", library, "--model", "toybox").code == 0
+    (library / "model.txt").write_bytes(note)
+    assert prost("search", "a ball", "--library", library).code == 0
+    assert prost("doctor", "--verify", "--library", library).code == 0
 
 
 def test_the_library_comes_from_the_environment(

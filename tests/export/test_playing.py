@@ -86,11 +86,23 @@ def test_without_a_player_the_desktop_opens_the_file_and_the_time_is_said(
     assert arguments(said) == [str(tmp_path / "a.mp4")]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has another opener")
+def test_a_desktop_without_a_program_for_the_file_is_told(programs: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    install(programs, "xdg-open")
+    script = programs / "xdg-open"
+    script.write_text(script.read_text() + "\nexit 3\n")
+    with pytest.raises(
+        UsageError, match=r"xdg-open found no program for .*a\.mp4; expected: mpv, vlc or ffplay"
+    ):
+        play(str(tmp_path / "a.mp4"), 61.0)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows always has an opener")
 def test_without_any_program_the_error_says_what_to_do(programs: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     assert shutil.which("mpv") is None
-    with pytest.raises(UsageError, match="no video player was found; expected: mpv or vlc or ffplay"):
+    with pytest.raises(UsageError, match="no video player was found; expected: mpv, vlc or ffplay"):
         play(str(tmp_path / "a.mp4"), 1.0)
 
 

@@ -42,6 +42,43 @@ def test_a_file_is_added_at_the_second_poll(library: Library, drop: Path, paint:
     assert library.search("red")[0].path == str(drop / "red.mp4")
 
 
+SRT = "1\n00:00:00,000 --> 00:00:01,000\n{}\n"
+
+
+def test_subtitles_that_come_change_and_go(library: Library, drop: Path, paint: Paint) -> None:
+    def found(word: str) -> list[str]:
+        return [Path(hit.path).name for hit in library.search(word, sources=["words"])]
+
+    for colour in ("red", "green"):
+        paint(drop / f"{colour}.mp4", (colour, 2))
+    library.add(drop)
+    (drop / "green.srt").write_text(SRT.format("lighthouse"))  # before the watch
+    watcher = Watcher(library, [drop], workers=1)
+    assert poll(watcher) == poll(watcher) == [] and found("lighthouse") == ["green.mp4"]
+    subtitles = drop / "red.srt"
+    for text, word in (("an elephant", "elephant"), ("a submarine", "submarine")):
+        subtitles.write_text(SRT.format(text))
+        assert poll(watcher) == []  # it may still be written
+        assert [report.words for report in poll(watcher)] == [[str(drop / "red.mp4")]]
+        assert poll(watcher) == [] and found(word) == ["red.mp4"]
+    assert found("elephant") == []
+    subtitles.unlink()
+    poll(watcher)
+    assert [report.words for report in poll(watcher)] == [[str(drop / "red.mp4")]]
+    assert found("submarine") == [] and found("lighthouse") == ["green.mp4"]
+
+
+def test_a_film_that_comes_with_its_subtitles(library: Library, drop: Path, paint: Paint) -> None:
+    watcher = Watcher(library, [drop], workers=1)
+    poll(watcher)
+    (drop / "red.srt").write_text(SRT.format("an elephant"))
+    paint(drop / "red.mp4", ("red", 2))
+    poll(watcher)
+    assert added(poll(watcher)) == ["red.mp4"]
+    assert poll(watcher) == poll(watcher) == []
+    assert len(library.search("elephant", sources=["words"])) == 1
+
+
 def test_a_file_that_is_copied_slowly(library: Library, drop: Path, paint: Paint, tmp_path: Path) -> None:
     data = paint(tmp_path / "green.mp4", ("green", 3)).read_bytes()
     watcher = Watcher(library, [drop], workers=1)

@@ -150,6 +150,18 @@ def test_linked_folders_are_walked_once_by_their_real_path_where_there_is_one(tm
     assert find_videos(tmp_path / "films").videos == [tmp_path / "films" / "drive" / "w.mp4", inside]
 
 
+@pytest.mark.parametrize("order", [("films", "odd"), ("odd", "films")])
+def test_a_folder_that_two_places_reach_is_walked_once(tmp_path: Path, order: tuple[str, str]) -> None:
+    """`odd/loop` leads to the folder above both."""
+    for name in ("films/a.mp4", "odd/b.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / "odd" / "loop").symlink_to(tmp_path)
+    (tmp_path / "odd" / "c.mp4").symlink_to(tmp_path / "films" / "a.mp4")  # a file of its own
+    found = find_videos([tmp_path / name for name in order])
+    assert found.videos == [tmp_path / "films/a.mp4", tmp_path / "odd/b.mp4", tmp_path / "odd/c.mp4"]
+
+
 def test_hard_links_are_files_of_their_own(tmp_path: Path) -> None:
     video = touch(tmp_path / "a.mp4")
     os.link(video, tmp_path / "b.mp4")

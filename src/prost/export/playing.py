@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from prost.errors import MissingPath, UsageError
+from prost.errors import MissingPath, UsageError, one_of
 from prost.object_store import is_remote
 from prost.video.remote import copy_of
 
 # Players that can be told where to begin, best first; each with the arguments for a start in seconds and a file.
 # A file is named by an absolute path or a URI, so that no name can be taken for an option or a protocol.
+OPENER_SECONDS = 3.0
 PLAYERS = ("mpv", "vlc", "ffplay")
 # Programs of the desktop that open a file in its usual program.
 OPENERS = {"darwin": "open", "linux": "xdg-open"}
@@ -47,11 +48,14 @@ def play(path: str, start: float) -> str:
         os.startfile(video)
         return f"opened {path}; go to {start:.1f} s"
     if opener := shutil.which(OPENERS.get(sys.platform, "xdg-open")):
-        _start([opener, os.fspath(video)])
+        if not _opens([opener, os.fspath(video)]):
+            raise UsageError(
+                f"{os.path.basename(opener)} found no program for {path}",
+                one_of(PLAYERS),
+                f"play it from {start:.1f} s yourself",
+            )
         return f"opened {path} with {os.path.basename(opener)}, which cannot be told the time; go to {start:.1f} s"
-    raise UsageError(
-        "no video player was found", " or ".join(PLAYERS), f"play {path} from {start:.1f} s yourself"
-    )
+    raise UsageError("no video player was found", one_of(PLAYERS), f"play {path} from {start:.1f} s yourself")
 
 
 def _arguments(player: str, video: Path, start: float) -> list[str]:
@@ -64,12 +68,20 @@ def _arguments(player: str, video: Path, start: float) -> list[str]:
             return ["-ss", f"{start:.3f}", "-i", f"file:{os.fspath(video)}"]
 
 
-def _start(command: list[str]) -> None:
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
     """Start a program without a shell; it keeps running when this process ends, and says nothing here."""
-    subprocess.Popen(
+    return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _opens(command: list[str]) -> bool:
+    """Whether a desktop's opener hands a file to a program; one that still runs after a while has done so."""
+    try:
+        return _start(command).wait(OPENER_SECONDS) == 0
+    except subprocess.TimeoutExpired:
+        return True

@@ -20,6 +20,7 @@ from prost.search.library import Library
 from prost.search.missing_files import is_gone, is_under
 from prost.search.reading import STILL_BEING_WRITTEN
 from prost.video.files import FoundVideos, SeenFile, find_videos, look_at
+from prost.video.subtitles import find_sidecars
 
 # Files that are added at a time: what was found meanwhile waits on the disk, not in memory.
 BATCH_FILES = 64
@@ -36,6 +37,7 @@ class WatchReport:
         removed: see `AddReport`; `missing`, `failed` and `notes` likewise.
         missing: files that have gone missing since the look before.
         back: files that were missing and are there again, as they were.
+        words: videos whose subtitle files came, changed or went.
         failed: path and reason.
         notes: path and detail.
     """
@@ -46,6 +48,7 @@ class WatchReport:
     removed: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     back: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -94,6 +97,11 @@ class Watcher:
             for row in rows
             if row.content is not None
         }
+        # Subtitle files beside the videos: as they were read, and at the poll before. What changed before the watch is
+        # read once, without a word.
+        self._read_beside: dict[str, list[SeenFile]] = {}
+        self._seen_beside: dict[str, list[SeenFile]] | None = None
+        self._caught_up = False
         self._indexed = {row.path for row in rows if row.indexed}
         self._seen: dict[str, SeenFile] = {}
         self._gone: set[str] = set()
@@ -119,6 +127,7 @@ class Watcher:
             if self._seen.get(path) == file and self._settled.get(path) != file
         ]
         self._seen = seen
+        yield from self._look_beside(find_sidecars(list(seen)))
         for start in range(0, len(ready), BATCH_FILES):
             yield self._add(ready[start : start + BATCH_FILES])
         gone = {path for path in self._settled if path not in seen and is_gone(path)}
@@ -131,6 +140,25 @@ class Watcher:
             report = self._remove_gone()
             if report.removed or report.missing:
                 yield report
+
+    def _look_beside(self, beside: dict[str, list[SeenFile]]) -> Iterator[WatchReport]:
+        """Read the subtitle files anew that came, changed or went, and have stood still since the poll before."""
+        before, self._seen_beside = self._seen_beside, beside
+        if before is None:
+            return
+        changed = [
+            path
+            for path in self._settled
+            if path in beside
+            and before.get(path) == beside[path]
+            and self._read_beside.get(path, []) != beside[path]
+        ]
+        if changed:
+            self._write(FoundVideos(changed, []))
+            self._read_beside.update((path, beside[path]) for path in changed)
+            if self._caught_up:
+                yield WatchReport(words=sorted(changed))
+        self._caught_up = True
 
     def _look(self) -> Iterator[SeenFile]:
         present = [folder for folder in self._folders if is_remote(folder) or os.path.isdir(folder)]
@@ -149,6 +177,8 @@ class Watcher:
         report = self._write(FoundVideos([file.path for file in files], []))
         changing = {path for path, reason in report.failed if reason == STILL_BEING_WRITTEN}
         self._settled.update((file.path, file) for file in files if file.path not in changing)
+        beside = self._seen_beside or {}
+        self._read_beside.update((file.path, beside.get(file.path, [])) for file in files)
         known = set(self._indexed)
         self._indexed.update(report.added, report.moved)
         return WatchReport(

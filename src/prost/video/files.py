@@ -152,6 +152,7 @@ def find_videos(
         else:
             name = os.fsdecode(path)
             raise MissingPath(f"{name} is not there", "a video file or a folder", "check the path")
+    videos, others, excluded = (_by_one_way(paths) for paths in (videos, others, excluded))
     if not videos:
         raise NoVideos(
             f"no video in {', '.join(os.fsdecode(path) for path in given) or 'an empty list'}"
@@ -167,6 +168,21 @@ def find_videos(
         excluded=len(excluded - videos),
         seen={path: file for path, file in seen.items() if path in videos},
     )
+
+
+def _by_one_way(paths: set[str]) -> set[str]:
+    """Without those that lead through a link to a folder which was reached without it, from another of the places."""
+    real_folders: dict[str, str] = {}
+
+    def straight(path: str) -> str:
+        folder, name = os.path.split(path)
+        if folder not in real_folders:
+            real_folders[folder] = os.path.realpath(folder)
+        return os.path.join(real_folders[folder], name)
+
+    return {
+        path for path in paths if is_remote(path) or (real := straight(path)) == path or real not in paths
+    }
 
 
 def files_under(

@@ -147,7 +147,9 @@ def _verified(library: str) -> Check:
     for problem in problems:
         say(f"damaged: {problem}")
     detail = (
-        f"{counted(len(problems), 'problem')}; --repair removes them" if problems else "all files are sound"
+        f"{counted(len(problems), 'problem')}; --repair mends the library"
+        if problems
+        else "all files are sound"
     )
     return Check(name="library files", ok=not problems, detail=detail)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -178,7 +179,8 @@ def index(
         failed_now = {row.path: row for row in _failed_rows(opened)}
     if remove_old:
         _remove_old(library)
-    known = set(report.not_retried)
+    # A file that was named is told of again; of those that were found, only how many failed before.
+    known = set(report.not_retried) - {os.path.abspath(path.expanduser()) for path in paths}
     failures = [
         {
             "path": path,

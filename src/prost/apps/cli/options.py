@@ -13,8 +13,9 @@ import typer
 
 from prost.apps.cli.importing import collector_off
 from prost.apps.cli.output import say
-from prost.errors import UsageError
+from prost.errors import MissingPath, ModelNotHere, UsageError
 from prost.places import data_folder
+from prost.printable import printable
 
 if TYPE_CHECKING:
     from prost.model.dual_encoder import DualEncoder
@@ -292,10 +293,35 @@ def expect_library_model(path: str, model: str | None) -> None:
 
 
 def _library_model(path: str, model: str | None) -> str:
-    """By what name or path the model of a library is opened, where none is given."""
+    """By what name or path the model of a library is opened, where none is given.
+
+    Raises:
+        MissingPath: there is no library, or its model is no longer where it was.
+    """
+    from prost.model.locating import find_named, is_name, locate
     from prost.search.library import Library
 
-    return model or _noted_model(path) or Library(path).description.model
+    if model:
+        return model
+    noted = _noted_model(path)
+    if noted is not None:
+        try:
+            locate(noted)
+        except ModelNotHere:
+            return noted  # told where it is loaded, with the command that fetches it
+        except MissingPath:
+            pass
+        else:
+            return noted
+    # The model was moved, or the note is damaged. A name that the library's description tells may be right.
+    made_by = Library(path).description.model
+    if is_name(made_by) and (noted is None or find_named(made_by) is not None):
+        return made_by
+    raise MissingPath(
+        f"the model {made_by} of {path} is not at {'any place that was noted' if noted is None else printable(noted)}",
+        "the model that made the library",
+        "--model with the place where it is now",
+    )
 
 
 def load_named_model(model: str, device: str, **overrides: Any) -> ProST | DualEncoder:

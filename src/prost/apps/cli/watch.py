@@ -88,7 +88,7 @@ def _say_waiting(busy: LibraryBusy) -> None:
 
 def _changes(report: WatchReport) -> Iterator[dict[str, str]]:
     """What happened to each file: `event`, `path`, and a `detail` where there is one."""
-    for event in ("added", "changed", "moved", "removed", "missing", "back"):
+    for event in ("added", "changed", "moved", "removed", "missing", "back", "words"):
         for path in getattr(report, event):
             yield {"event": event, "path": path}
     for path, reason in report.failed:
