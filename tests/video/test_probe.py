@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorTrc
-from tests.video.conftest import MakeVideo, numbers_of
+from tests.video.conftest import MakeVideo, numbers_of, write_video
 from tests.video.zoo import link_to_itself, sound_only, sound_with_cover, two_streams
 
 from prost.errors import VideoError
@@ -422,3 +423,23 @@ def test_high_dynamic_range_is_told(tmp_path: Path, curve: ColorTrc, told: str) 
         container.mux(stream.encode(None))
     note = probe(path).note
     assert (f"high dynamic range ({told})" in note) if told else note == ""
+
+
+def test_a_file_that_was_cut_short_is_told(tmp_path: Path) -> None:
+    """Its index stands in front, so that what is left can be shown."""
+    write_video(tmp_path / "whole.mp4", 50)
+    with (
+        av.open(str(tmp_path / "whole.mp4")) as source,
+        av.open(str(tmp_path / "fast.mp4"), "w", options={"movflags": "faststart"}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    content = (tmp_path / "fast.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: 2 * len(content) // 3])
+    assert probe(tmp_path / "whole.mp4").note == probe(tmp_path / "fast.mp4").note == ""
+    cut = probe(tmp_path / "cut.mp4")
+    assert cut.duration < probe(tmp_path / "fast.mp4").duration
+    assert re.fullmatch(r"the file ends early: \d+ pictures? (is|are) missing of 50", cut.note)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from statistics import median
 
 from av.packet import Packet
@@ -15,6 +15,7 @@ from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 from prost.errors import VideoError
+from prost.printable import counted
 from prost.video.container import OpenVideo, open_video
 from prost.video.display import Orientation, display_size
 from prost.video.reasons import Reason
@@ -101,7 +102,15 @@ def describe(video: OpenVideo) -> VideoInfo:
         start=video.start,
         first_frame=video.first.time,
         note="; ".join(
-            filter(None, (extent.note, _note_of_streams(video.other_streams), _note_of_range(frame)))
+            filter(
+                None,
+                (
+                    extent.note,
+                    _note_of_end(video),
+                    _note_of_streams(video.other_streams),
+                    _note_of_range(frame),
+                ),
+            )
         ),
     )
 
@@ -109,6 +118,18 @@ def describe(video: OpenVideo) -> VideoInfo:
 def has_sound(video: OpenVideo) -> bool:
     """Whether a video that is open has sound of a codec that is known."""
     return any(stream.codec_context is not None for stream in video.container.streams.audio)
+
+
+def _note_of_end(video: OpenVideo) -> str:
+    """Pictures that the index of an MP4 file promises behind its end: the file was cut short."""
+    entries = getattr(video.stream, "index_entries", None)  # of recent versions of PyAV
+    if not entries or "mp4" not in video.container.format.name.split(","):
+        return ""
+    missing = sum(
+        1 for _ in takewhile(lambda entry: entry.pos + entry.size > video.container.size, reversed(entries))
+    )
+    pictures = counted(missing, "picture is", "pictures are")
+    return f"the file ends early: {pictures} missing of {len(entries):,}" if missing else ""
 
 
 def _note_of_streams(others: int) -> str:
