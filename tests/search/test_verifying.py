@@ -433,6 +433,18 @@ class TestOnObjectStorage:
                 stale.append_clips([clip_rows("stale", 1, np.random.default_rng(0))])
         assert Library(root, model).verify() == []
 
+    def test_videos_without_manifests_are_kept(self, root: str, folder: Path, model: ColourModel) -> None:
+        with Library(root, model) as library:
+            library.tag([folder / "red.mp4"], ["kept"])
+            before = {row.path: row.tags for row in library.videos()}
+        objects = ObjectStore(root)
+        for name in objects.sizes("videos.lance/_versions"):
+            objects.write(name, b"")
+        assert repair_library(root, model).left == []
+        with Library(root, model) as library:
+            assert {row.path: row.tags for row in library.videos()} == before
+            assert len(library.search("red")) == 3
+
     def test_damaged_words_do_not_keep_the_next_writer_out(
         self, root: str, folder: Path, model: ColourModel
     ) -> None:

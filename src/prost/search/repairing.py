@@ -166,10 +166,12 @@ def _repair_tables(store: Store, report: RepairReport) -> None:
     for name in (VIDEOS, CLIPS):
         mine = [problem for problem in problems if problem.place == name]
         if any(problem.kind in (Kind.TABLE, Kind.OTHER_LIBRARY) for problem in mine):
-            aside = store.make_anew(name)
-            report.set_aside.append(aside)
-            if name == VIDEOS and not any(problem.kind is Kind.OTHER_LIBRARY for problem in mine):
-                store.put_videos(salvaged_videos(store, aside))
+            ours = name == VIDEOS and not any(problem.kind is Kind.OTHER_LIBRARY for problem in mine)
+            # Before the table is moved: copies on an object store are as old as the move.
+            videos = salvaged_videos(store) if ours else []
+            report.set_aside.append(store.make_anew(name))
+            if videos:
+                store.put_videos(videos)
         elif damaged := [problem.fragment for problem in mine if problem.kind is Kind.FRAGMENT]:
             if name == VIDEOS:
                 rows = store.table(name).get_fragments()

@@ -7,49 +7,52 @@ a removed video may come back, which the next run over its folder puts right.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from prost.errors import LibraryDamaged
 from prost.object_store import lance_options
 from prost.search.records import VideoRow
 from prost.search.schema import VIDEO_SCHEMA, video_rows
 from prost.search.storage_errors import storage_errors
-from prost.search.store import Store
+from prost.search.store import VIDEOS, Store
 
 DATA = "data"
 
 
-def salvaged_videos(store: Store, aside: str) -> list[VideoRow]:
-    """The videos in the data files of a table that was set aside; none from files that are damaged, too.
-
-    Args:
-        store: the library.
-        aside: the folder of the table, or its address.
+def salvaged_videos(store: Store) -> list[VideoRow]:
+    """The videos in the data files of a library's table of videos; none from files that are damaged, too.
 
     Raises:
         StorageError: the disk or the object store refuses.
     """
-    found: dict[str, VideoRow] = {}
-    for file in _oldest_first(store, aside):
+    found: dict[str, tuple[float, VideoRow]] = {}
+    for time, file in _oldest_first(store):
         try:
             rows = _rows_of(store, file)
         except LibraryDamaged:
             continue
-        found.update((row.path, row) for row in rows)
-    return list(found.values())
+        for row in rows:
+            before = found.get(row.path)
+            if before is not None and before[0] == time:
+                # A store tells times to the second: of two rows of one second neither is known to be newer.
+                row = replace(row, tags=tuple(dict.fromkeys((*before[1].tags, *row.tags))))
+            found[row.path] = time, row
+    return [row for _, row in found.values()]
 
 
-def _oldest_first(store: Store, aside: str) -> list[str]:
-    """The data files, by the time at which they were written."""
+def _oldest_first(store: Store) -> list[tuple[float, str]]:
+    """When the data files were written, and where they are."""
     if store.objects is not None:
-        folder = f"{aside.removeprefix(store.root).strip('/')}/{DATA}"
-        names = {name: store.objects.read(name) for name in store.objects.sizes(folder)}
-        there = [(seen.modified, f"{store.root}/{name}") for name, seen in names.items() if seen is not None]
-        return [place for _, place in sorted(there)]
+        there = sorted(
+            (seen.modified.timestamp(), seen.name) for seen in store.objects.below(f"{VIDEOS}/{DATA}")
+        )
+        return [(time, f"{store.root.rstrip('/')}/{name}") for time, name in there]
     with storage_errors(store.root):
-        if not os.path.isdir(os.path.join(aside, DATA)):
+        folder = os.path.join(store.root, VIDEOS, DATA)
+        if not os.path.isdir(folder):
             return []
-        with os.scandir(os.path.join(aside, DATA)) as entries:
-            return [path for _, path in sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)]
+        with os.scandir(folder) as entries:
+            return sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
 
 
 def _rows_of(store: Store, file: str) -> list[VideoRow]:
