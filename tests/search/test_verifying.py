@@ -189,9 +189,43 @@ def test_a_table_without_manifests_keeps_what_its_data_files_hold(
         manifest.write_bytes(b"")
     report = repair_library(root, model)
     assert report.left == [] and report.videos_lost == 0
+    assert report.videos_kept == (len(before) if table == "videos.lance" else 0)
     with Library(root, model) as library:
         assert {row.path: row.tags for row in library.videos()} == before
         assert answers(library) == found
+
+
+def test_an_interrupted_repair_of_the_videos_table_is_taken_up(
+    root: Path, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Library(root, model) as library:
+        before = {row.path: row.tags for row in library.videos()}
+    for manifest in (root / "videos.lance" / "_versions").glob("*.manifest"):
+        manifest.write_bytes(b"")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Store, "_create_table", interrupted)
+        repair_library(root, model)
+    assert repair_library(root, model).videos_kept == len(before)
+    with Library(root, model) as library:
+        assert {row.path: row.tags for row in library.videos()} == before
+
+
+def test_damaged_data_files_of_a_table_without_manifests_are_left_out(root: Path, model: ColourModel) -> None:
+    with Library(root, model) as library:
+        before = {row.path for row in library.videos()}
+    (root / "videos.lance" / "_versions").rename(root / "videos.lance" / "gone")
+    damaged = max(data_files(root, "videos.lance"), key=lambda file: file.stat().st_mtime_ns)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 4
+    damaged.write_bytes(content)
+    report = repair_library(root, model)
+    assert report.left == [] and 0 < report.videos_kept < len(before)
+    with Library(root, model) as library:
+        assert {row.path for row in library.videos()} < before
 
 
 def test_the_clips_of_another_library(root: Path, model, tmp_path: Path, folder: Path) -> None:  # type: ignore[no-untyped-def]

@@ -20,6 +20,7 @@ from prost.search.packs import pack_folder
 from prost.search.records import VideoRow
 from prost.search.rolling_back import roll_back
 from prost.search.salvage import salvaged_videos
+from prost.search.schema import video_table
 from prost.search.source import ThisMachine
 from prost.search.storage_errors import storage_errors
 from prost.search.store import CLIPS, VIDEOS, Store, noted_description
@@ -45,6 +46,8 @@ class RepairReport:
         set_aside: folders of tables that could not be used; they were renamed and can be deleted.
         encoded: paths of videos that were encoded again.
         failed: path and reason of each video that could not be encoded again. It is tried again by every `add`.
+        videos_kept: rows that were read from the data files of a videos table without a sound manifest. Videos that had
+            been removed may be among them, and those of damaged data files are not.
         videos_lost: rows of the videos table that were lost; an `add` of their folders brings them back.
         left: what is still wrong.
     """
@@ -53,6 +56,7 @@ class RepairReport:
     set_aside: list[str] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    videos_kept: int = 0
     videos_lost: int = 0
     left: list[Problem] = field(default_factory=list)
 
@@ -168,10 +172,9 @@ def _repair_tables(store: Store, report: RepairReport) -> None:
         if any(problem.kind in (Kind.TABLE, Kind.OTHER_LIBRARY) for problem in mine):
             ours = name == VIDEOS and not any(problem.kind is Kind.OTHER_LIBRARY for problem in mine)
             # Before the table is moved: copies on an object store are as old as the move.
-            videos = salvaged_videos(store) if ours else []
-            report.set_aside.append(store.make_anew(name))
-            if videos:
-                store.put_videos(videos)
+            kept = salvaged_videos(store) if ours else []
+            report.videos_kept += len(kept)
+            report.set_aside.append(store.make_anew(name, video_table(kept) if kept else None))
         elif damaged := [problem.fragment for problem in mine if problem.kind is Kind.FRAGMENT]:
             if name == VIDEOS:
                 rows = store.table(name).get_fragments()

@@ -1,20 +1,21 @@
 """Rows of a table that lost its manifests, read from its data files, each of which stands for itself.
 
 A manifest only lists files. Where none is left, the newest row of each video is what the table held, but for deletions:
-a removed video may come back, which the next run over its folder puts right.
+a video that was removed, or moved, may come back under its old path.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
+from itertools import count
 
 from prost.errors import LibraryDamaged
 from prost.object_store import lance_options
 from prost.search.records import VideoRow
 from prost.search.schema import VIDEO_SCHEMA, video_rows
 from prost.search.storage_errors import storage_errors
-from prost.search.store import VIDEOS, Store
+from prost.search.store import SET_ASIDE, VIDEOS, Store
 
 DATA = "data"
 
@@ -26,7 +27,7 @@ def salvaged_videos(store: Store) -> list[VideoRow]:
         StorageError: the disk or the object store refuses.
     """
     found: dict[str, tuple[float, VideoRow]] = {}
-    for time, file in _oldest_first(store):
+    for time, file in _oldest_first(store, VIDEOS) or _set_aside_last(store):
         try:
             rows = _rows_of(store, file)
         except LibraryDamaged:
@@ -40,19 +41,35 @@ def salvaged_videos(store: Store) -> list[VideoRow]:
     return [row for _, row in found.values()]
 
 
-def _oldest_first(store: Store) -> list[tuple[float, str]]:
-    """When the data files were written, and where they are."""
+def _set_aside_last(store: Store) -> list[tuple[float, str]]:
+    """The files of the table that was set aside last: an interrupted repair may have left no other."""
+    found: list[tuple[float, str]] = []
+    for number in count(1):
+        files = _oldest_first(store, f"{VIDEOS}.{SET_ASIDE}-{number}")
+        if not files:
+            break
+        found = files
+    return found
+
+
+def _oldest_first(store: Store, table: str) -> list[tuple[float, str]]:
+    """When the sound data files of a table were written, and where they are."""
     if store.objects is not None:
         there = sorted(
-            (seen.modified.timestamp(), seen.name) for seen in store.objects.below(f"{VIDEOS}/{DATA}")
+            (seen.modified.timestamp(), seen.name) for seen in store.objects.below(f"{table}/{DATA}")
         )
         return [(time, f"{store.root.rstrip('/')}/{name}") for time, name in there]
     with storage_errors(store.root):
-        folder = os.path.join(store.root, VIDEOS, DATA)
+        folder = os.path.join(store.root, table, DATA)
         if not os.path.isdir(folder):
             return []
         with os.scandir(folder) as entries:
-            return sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
+            # Checksums are noted under the name of the table that they were written for.
+            return sorted(
+                (entry.stat().st_mtime_ns, entry.path)
+                for entry in entries
+                if not store.changed(f"{VIDEOS}/{DATA}/{entry.name}") or table != VIDEOS
+            )
 
 
 def _rows_of(store: Store, file: str) -> list[VideoRow]:

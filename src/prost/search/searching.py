@@ -259,7 +259,7 @@ class Searcher:
         best = _best_videos(snapshot.content_of[ranking.rows], judged)
         # Moments are shown that score as well as the best ones of so many videos, whether these are shown or not. The
         # moments of a single video have nothing to be compared with.
-        worth = scores.total[best[:compared][-1][1][0]] if len(best) > 1 else -math.inf
+        worth = scores.total[best[:COMPARED][-1][1][0]] if len(best) > 1 else -math.inf
         logits: NDArray[np.float64] | None = None
         if joint is not None:
             firsts = ranking.rows[[found[0] for _, found in best]]

@@ -377,8 +377,8 @@ class Store:
             with storage_errors(self.root):
                 self.files.record()
 
-    def make_anew(self, name: str) -> str:
-        """Set a table aside and make an empty one; returns where the old one lies now."""
+    def make_anew(self, name: str, rows: pa.Table | None = None) -> str:
+        """Set a table aside and make one with some rows, or an empty one; returns where the old one lies now."""
         aside = next(
             place for number in count(1) if not self._is_there(place := f"{name}.{SET_ASIDE}-{number}")
         )
@@ -389,7 +389,9 @@ class Store:
             with storage_errors(self.root):
                 if os.path.lexists(self.uri(name)):
                     os.rename(self.uri(name), self.uri(aside))
-        self._create_table(name, VIDEO_SCHEMA if name == VIDEOS else clip_schema(self.description.sizes))
+        schema = VIDEO_SCHEMA if name == VIDEOS else clip_schema(self.description.sizes)
+        # In one step with its rows: an interruption leaves no table, and not an empty one that seems whole.
+        self._create_table(name, schema, rows)
         with storage_errors(self.root):
             self._record()
         return self.uri(aside)
@@ -512,7 +514,7 @@ class Store:
         if self._lease is not None:
             self._lease.expect_held()
 
-    def _create_table(self, name: str, schema: pa.Schema) -> None:
+    def _create_table(self, name: str, schema: pa.Schema, rows: pa.Table | None = None) -> None:
         # The description in the table tells whose it is, and can replace a lost `library.json`.
         described = schema.with_metadata({TABLE_NOTE: self.description.to_json()})
         there = self.local and os.path.exists(self.uri(name))
@@ -531,7 +533,7 @@ class Store:
         self.expect_held()
         with storage_errors(self.root), self.refusing_late_commits():
             lance.write_dataset(
-                described.empty_table(),
+                described.empty_table() if rows is None else rows.replace_schema_metadata(described.metadata),
                 self.uri(name),
                 mode="overwrite" if there else "create",
                 storage_options=self.storage_options,

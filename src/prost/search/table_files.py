@@ -117,7 +117,8 @@ class TableFiles:
         there = [name for name in self._files(table) if name.startswith(folder)]
         # Lance counts down in the names, so that the newest version sorts first.
         newest = min(there, default="~")
-        return sorted({*there, *(name for name in self._checksums() if folder < name < newest)})
+        lost = (name for name in self._checksums() if name.startswith(folder) and name < newest)
+        return sorted({*there, *lost})
 
     def names(self, table: str) -> list[str]:
         """The files of a table that are there or have a checksum, relative to the library's folder."""

@@ -150,14 +150,16 @@ class Watcher:
             path
             for path in self._settled
             if path in beside
+            and self._seen[path] == self._settled[path]  # a video that changes is read with its subtitles
             and before.get(path) == beside[path]
             and self._read_beside.get(path, []) != beside[path]
         ]
         if changed:
-            self._write(FoundVideos(changed, []))
+            report = self._write(FoundVideos(changed, []), tags=())
             self._read_beside.update((path, beside[path]) for path in changed)
-            if self._caught_up:
-                yield WatchReport(words=sorted(changed))
+            told = WatchReport(words=sorted(changed) if self._caught_up else [], notes=report.notes)
+            if told != WatchReport():
+                yield told
         self._caught_up = True
 
     def _look(self) -> Iterator[SeenFile]:
@@ -200,10 +202,11 @@ class Watcher:
             removed=report.removed, missing=[path for path in report.missing if path not in before]
         )
 
-    def _write(self, found: FoundVideos) -> AddReport:
+    def _write(self, found: FoundVideos, **others: Any) -> AddReport:
+        choices = {**self._choices, **others}
         try:
-            return self._library.add(found, **self._choices)
+            return self._library.add(found, **choices)
         except LibraryBusy as busy:
             if self._on_busy is not None:
                 self._on_busy(busy)
-            return self._library.add(found, **self._choices, wait=True)
+            return self._library.add(found, **choices, wait=True)

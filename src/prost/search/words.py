@@ -83,8 +83,11 @@ def index_words(store: Store, paths: Sequence[str]) -> list[tuple[str, str]]:
         StorageError: the disk refuses.
     """
     wanted = set(paths)
-    rows = [row for row in store.read_videos() if row.indexed and row.path in wanted]
-    sidecars = find_sidecars([row.path for row in rows])
+    every = [row for row in store.read_videos() if row.indexed]
+    rows = [row for row in every if row.path in wanted]
+    # Which film a subtitle file belongs to is told by all films of its folder.
+    folders = {os.path.dirname(row.path) for row in rows}
+    sidecars = find_sidecars([row.path for row in every if os.path.dirname(row.path) in folders])
     known = _known_states(store)
     states = {row.path: _state(row, sidecars[row.path]) for row in rows}
     changed = [row for row in rows if known.get(path_key(row.path)) != states[row.path]]

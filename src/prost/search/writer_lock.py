@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ def writer_lock(root: str, *, wait: bool = False) -> Iterator[None]:
                 "again when that process is done, or wait for it (wait=True)",
             ) from None
         except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                with storage_errors(root):
+                    raise
             raise StorageError(
                 f"{root}: the file system knows no locks ({error.strerror})",
                 "a file system on which a writer can be alone",

@@ -348,18 +348,20 @@ class Trainer:
 
     def _resume(self) -> dict[str, Any]:
         """Load the state of an interrupted run."""
+        # First by the leading process, so that a refusal is told once. Its files of data count, too: copies on other
+        # machines have other modification times.
+        self.processes.led(self._expect_same_run)
         state = read_state(self.output, self.recipe)
         if state is None:
             return {"stage": CLIP, "step": 0}
-        # By the leading process, whose files count: copies on other machines have other modification times.
-        self.processes.led(partial(self._expect_same_data, state))
         self.model.load_state_dict(state["model"])
         self.best = state["best"]
         return state
 
-    def _expect_same_data(self, state: dict[str, Any]) -> None:
-        # States were written without it once.
-        if state.get("data", self.digest) != self.digest:
+    def _expect_same_run(self) -> None:
+        state = read_state(self.output, self.recipe)
+        # States were written without a digest once.
+        if state is not None and state.get("data", self.digest) != self.digest:
             raise run_of(self.output, "other data: captions, or files of videos, have changed")
 
     def write(self, **values: Any) -> None:

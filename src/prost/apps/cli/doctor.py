@@ -171,6 +171,14 @@ def _repaired(library: str, model: str | None, device: str, workers: int | None,
         say(f"set aside, can be deleted: {folder}")
     for path, reason in report.failed:
         say(f"failed: {path}: {reason}")
+    if report.videos_kept:
+        kept = counted(report.videos_kept, "entry was", "entries were")
+        say(
+            f"note: {kept} taken over from data files whose list was lost; what had been removed may be back, and what "
+            "is missing comes back by prost index with its folders"
+        )
+    elif any("/videos.lance." in place for place in report.set_aside):
+        say("note: the list of videos was lost; prost index with their folders makes it anew, without tags")
     if report.videos_lost:
         lost = counted(report.videos_lost, "entry was", "entries were")
         say(f"note: {lost} lost; prost index with their folders adds them again")
