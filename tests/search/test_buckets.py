@@ -269,17 +269,19 @@ class TestPacks:
 
 
 class TestCredentials:
-    def test_keys_of_a_profile(
-        self,
-        server: BucketServer,
-        root: str,
-        model: ColourModel,
-        monkeypatch: pytest.MonkeyPatch,
-        tmp_path: Path,
-    ) -> None:
+    @pytest.fixture
+    def made(
+        self, server: BucketServer, root: str, model: ColourModel, monkeypatch: pytest.MonkeyPatch
+    ) -> str:
+        """A library, and an environment that no longer tells anything of its store."""
         Library(root, model)
         for name in server.environment:
             monkeypatch.delenv(name)
+        return root
+
+    def test_keys_of_a_profile(
+        self, server: BucketServer, made: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         folder = tmp_path / "home" / ".aws"
         folder.mkdir(parents=True)
         (folder / "credentials").write_text(
@@ -289,28 +291,24 @@ class TestCredentials:
             f"[profile films]\nregion = us-east-1\nendpoint_url = {server.endpoint}\n"
         )
         monkeypatch.setenv("AWS_PROFILE", "films")
-        assert read_description(root) is not None
+        assert read_description(made) is not None
 
     @pytest.mark.parametrize("variable", ENDPOINTS)
     def test_the_environments_address_wins_over_that_of_a_profile(
         self,
         server: BucketServer,
-        root: str,
-        model: ColourModel,
+        made: str,
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
         variable: str,
     ) -> None:
-        Library(root, model)
-        for name in server.environment:
-            monkeypatch.delenv(name)
         (tmp_path / "config").write_text(
             "[default]\nregion = us-east-1\nendpoint_url = http://127.0.0.1:9\n"
             "aws_access_key_id = someone\naws_secret_access_key = secret\n"
         )
         monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
         monkeypatch.setenv(variable, server.endpoint)
-        assert read_description(root) is not None
+        assert read_description(made) is not None
 
     @pytest.mark.parametrize("with_model", [True, False])
     def test_none(

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from prost import locking
 from prost.errors import TrainingStopped
-from prost.training import run_folder
 from prost.training.distributed import Processes
 from prost.training.recipe import Recipe
 from prost.training.run_folder import KEYS, STATE_FILE, alone_in, read_state, write_state
@@ -85,6 +85,7 @@ READING = """
 import resource, sys
 from pathlib import Path
 import torch
+from prost import locking
 from prost.errors import ProstError
 from prost.training.recipe import Recipe
 from prost.training.run_folder import read_state
@@ -115,7 +116,7 @@ def test_a_file_system_without_locks_is_told(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(run_folder, "lock_file", refuse)
+    monkeypatch.setattr(locking, "lock_file", refuse)
     with alone_in(tmp_path, ALONE):
         assert "cannot be locked (Function not implemented): do not train there twice" in caplog.text
 
@@ -124,6 +125,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 import torch
+from prost import locking
 from prost.errors import StorageError
 from prost.training.run_folder import write_state
 

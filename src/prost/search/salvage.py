@@ -68,7 +68,7 @@ def _oldest_first(store: Store, table: str) -> list[tuple[float, str]]:
             return sorted(
                 (entry.stat().st_mtime_ns, entry.path)
                 for entry in entries
-                if not store.changed(f"{VIDEOS}/{DATA}/{entry.name}") or table != VIDEOS
+                if table != VIDEOS or not store.changed(f"{VIDEOS}/{DATA}/{entry.name}")
             )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from prost.errors import LibraryBusy, StorageError
-from prost.locking import lock_file
+from prost.locking import NO_LOCKS, Taken, held
 from prost.search.storage_errors import storage_errors
 
 LOCK = "writer.lock"
@@ -28,18 +27,17 @@ def writer_lock(root: str, *, wait: bool = False) -> Iterator[None]:
     """
     with storage_errors(root):
         file = open(os.path.join(root, LOCK), "a+", encoding="ascii")  # noqa: SIM115
-    with file:
+    with file, ExitStack() as lock:
         try:
-            lock_file(file, wait=wait)
-        except BlockingIOError:
-            file.seek(0)
+            lock.enter_context(held(file, wait=wait))
+        except Taken as taken:
             raise LibraryBusy(
-                f"{root} is being written by process {file.read().strip() or 'unknown'}",
+                f"{root} is being written by process {taken.holder}",
                 "one writer at a time; searching is possible meanwhile",
                 "again when that process is done, or wait for it (wait=True)",
             ) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            if error.errno not in NO_LOCKS:
                 with storage_errors(root):
                     raise
             raise StorageError(
@@ -47,11 +45,4 @@ def writer_lock(root: str, *, wait: bool = False) -> Iterator[None]:
                 "a file system on which a writer can be alone",
                 "a library on a local disk or on an object store",
             ) from None
-        with storage_errors(root):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
+        yield

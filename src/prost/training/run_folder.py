@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 
 from prost.data.writing import writing_errors, written_whole
 from prost.errors import CheckpointError, TrainingStopped
-from prost.locking import lock_file
+from prost.locking import NO_LOCKS, Taken, held
 from prost.model.weights import read_saved
 from prost.training.distributed import Processes
 from prost.training.recipe import Recipe
@@ -38,8 +37,8 @@ def alone_in(output: Path, processes: Processes) -> Iterator[None]:
         TrainingStopped: another training is in it.
         StorageError: no permission.
     """
-    with ExitStack() as held:
-        processes.led(lambda: held.enter_context(_locked(output)))
+    with ExitStack() as lock:
+        processes.led(lambda: lock.enter_context(_locked(output)))
         yield
 
 
@@ -48,26 +47,21 @@ def _locked(output: Path) -> Iterator[None]:
     with writing_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         file = (output / LOCK).open("a+", encoding="ascii")
-    with file:
+    with file, ExitStack() as lock:
         try:
-            lock_file(file, wait=False)
-        except BlockingIOError:
-            file.seek(0)
+            lock.enter_context(held(file))
+        except Taken as taken:
             raise TrainingStopped(
-                f"process {file.read().strip() or 'unknown'} is training in {output}",
+                f"process {taken.holder} is training in {output}",
                 "one training in a folder at a time",
                 "another output folder, or again when that process has ended",
             ) from None
         except OSError as error:
+            if error.errno not in NO_LOCKS:
+                with writing_errors(output):
+                    raise
             log.warning("%s cannot be locked (%s): do not train there twice at once", output, error.strerror)
-        with writing_errors(output):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
+        yield
 
 
 def write_state(output: Path, state: dict[str, Any]) -> None:

@@ -350,19 +350,21 @@ class Trainer:
         """Load the state of an interrupted run."""
         # First by the leading process, so that a refusal is told once. Its files of data count, too: copies on other
         # machines have other modification times.
-        self.processes.led(self._expect_same_run)
-        state = read_state(self.output, self.recipe)
+        state = self.processes.led(self._own_state)
+        if not self.processes.leads:
+            state = read_state(self.output, self.recipe)
         if state is None:
             return {"stage": CLIP, "step": 0}
         self.model.load_state_dict(state["model"])
         self.best = state["best"]
         return state
 
-    def _expect_same_run(self) -> None:
+    def _own_state(self) -> dict[str, Any] | None:
         state = read_state(self.output, self.recipe)
         # States were written without a digest once.
         if state is not None and state.get("data", self.digest) != self.digest:
             raise run_of(self.output, "other data: captions, or files of videos, have changed")
+        return state
 
     def write(self, **values: Any) -> None:
         """Write a line of the log, in the leading process."""
